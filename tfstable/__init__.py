@@ -1,0 +1,1 @@
+"""Keras building blocks for ranking models that train stably: layers, optimizers, models, metrics, data."""

@@ -1,0 +1,1 @@
+"""The programs: configuration, the training loop and the command line."""
