@@ -1,0 +1,60 @@
+"""AUC within groups (users, requests), averaged: what a ranking inside one feed sees."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from tfstable.metrics.rows import check_binary, counted_rows
+
+
+def gauc(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Mean of the groups' exact AUCs, each weighted by the group's impressions.
+
+        GAUC = sum_g n_g AUC_g / sum_g n_g,  n_g the weight of the group's rows, over groups that have both classes
+
+    Args:
+        labels: `(n,)`, 0 or 1; NaN masks a row.
+        predictions: `(n,)` scores.
+        groups: `(n,)` ids, integers or strings. Rows without one (None, NaN) are left out.
+        weights: `(n,)` example weights, at least 0. One each by default.
+
+    Returns:
+        A number between 0 and 1; NaN if no group has both classes or a prediction of a row that counts is not finite.
+        No loop over groups: O(n log n) however many there are.
+
+    Raises:
+        ValueError: If the arrays do not match, a label is not 0 or 1, or a weight is negative or not finite.
+
+    Reference:
+        Zhu et al., "Optimized Cost per Click in Taobao Display Advertising", 2017.
+    """
+    rows = counted_rows(labels, predictions, weights)
+    check_binary(rows.labels)
+    group, _ = pd.factorize(np.asarray(groups) if isinstance(groups, list | tuple) else groups)  # null: -1
+    if len(group) != len(rows.kept):
+        raise ValueError(f"groups must have as many rows as the other arrays: {len(rows.kept)}, got {len(group)}")
+    group = group[rows.kept]
+    if not rows.measurable or not (group >= 0).any():
+        return float("nan")
+
+    order = np.lexsort((rows.predictions, group))
+    order = order[group[order] >= 0]
+    group, predictions, weight = group[order], rows.predictions[order], rows.weights[order]
+    positive = rows.labels[order] == 1
+    new_group = np.r_[True, group[1:] != group[:-1]]
+    ties = np.flatnonzero(new_group | np.r_[True, predictions[1:] != predictions[:-1]])  # (ties,) their first rows
+    firsts = np.flatnonzero(new_group[ties])  # (groups,) the first tie of each group
+    group_of_tie = np.cumsum(new_group[ties]) - 1  # (ties,)
+
+    won = np.add.reduceat(np.where(positive, weight, 0.0), ties)  # (ties,) weight of the positives
+    lost = np.add.reduceat(np.where(positive, 0.0, weight), ties)  # (ties,) weight of the negatives
+    through = np.cumsum(lost)
+    before_group = (through - lost)[firsts]  # (groups,)
+    below = through - lost / 2 - before_group[group_of_tie]  # (ties,) negatives of the group ranked below, ties half
+    pairs_won = np.add.reduceat(won * below, firsts)  # (groups,)
+    positives, negatives = np.add.reduceat(won, firsts), np.add.reduceat(lost, firsts)  # (groups,)
+    both = (positives > 0) & (negatives > 0)
+    if not both.any():
+        return float("nan")
+    auc_of_group = pairs_won[both] / (positives * negatives)[both]
+    return float(np.average(auc_of_group, weights=(positives + negatives)[both]))

@@ -1,0 +1,68 @@
+"""Which rows a metric measures, and the one place where its arrays are checked."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Rows(NamedTuple):
+    """The rows that count: labelled and of positive weight."""
+
+    labels: np.ndarray  # (rows,) float64
+    predictions: np.ndarray  # (rows,) float64, perhaps not finite
+    weights: np.ndarray  # (rows,) float64, positive
+    kept: np.ndarray  # (rows given,) bool, True for the rows that count
+
+    @property
+    def measurable(self) -> bool:
+        """Whether there are rows at all, and a finite prediction for each."""
+        return len(self.labels) > 0 and bool(np.isfinite(self.predictions).all())
+
+
+def counted_rows(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> Rows:
+    """Checks the arrays of a metric and leaves out the rows that do not count.
+
+    Args:
+        labels: `(n,)` finite numbers; NaN masks a row.
+        predictions: `(n,)` numbers. They may be anything where a row does not count.
+        weights: `(n,)` finite numbers, at least 0; 0 leaves a row out. One each by default.
+
+    Raises:
+        ValueError: If an array is not 1-D, the lengths differ, a label is infinite, or a weight is negative or not
+            finite.
+    """
+    labels = column("labels", labels)
+    predictions = column("predictions", predictions, len(labels))
+    weights = np.ones(len(labels)) if weights is None else column("weights", weights, len(labels))
+    labelled = ~np.isnan(labels)
+    check("labels", labels[labelled], np.isfinite, "finite, or NaN where masked")
+    check("weights", weights[labelled], lambda w: np.isfinite(w) & (w >= 0), "finite and at least 0")
+    kept = labelled & (weights > 0)
+    return Rows(labels[kept], predictions[kept], weights[kept], kept)
+
+
+def column(name: str, values: ArrayLike, length: int | None = None) -> np.ndarray:
+    """`values` as a 1-D float64 array, of the given length if there is one."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"{name} must be 1-D, got shape {values.shape}")
+    if length is not None and len(values) != length:
+        raise ValueError(f"{name} must have as many rows as the other arrays: {length}, got {len(values)}")
+    return values
+
+
+def check(name: str, values: np.ndarray, holds, rule: str) -> None:
+    """Raises ValueError, naming the first value that breaks the rule, unless `holds(values)` is True throughout."""
+    good = holds(values)
+    if not good.all():
+        raise ValueError(f"{name} must be {rule}, got {values[~good][0]:g}")
+
+
+def check_binary(labels: np.ndarray) -> None:
+    check("labels", labels, lambda y: (y == 0) | (y == 1), "0 or 1 (NaN where masked)")
+
+
+def check_probabilities(name: str, values: np.ndarray) -> None:
+    """Values that are not finite pass: the metric is NaN then."""
+    check(name, values, lambda p: ~np.isfinite(p) | ((p >= 0) & (p <= 1)), "between 0 and 1")
