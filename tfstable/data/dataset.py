@@ -1,0 +1,88 @@
+"""From a log to batches of model inputs: what the trainer feeds from, and `fit` can too."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from tfstable.data.columns import ARROW, numbers, to_numpy
+from tfstable.data.log import DayLog
+from tfstable.data.window import Arrays, Batches, take
+from tfstable.features import Preprocessor
+from tfstable.specs import TaskSpec, label_columns
+from tfstable.statistics import Statistics
+
+
+class ExampleReader:
+    """Reads days of a log as batches of `{"features": ..., "labels": ..., "weight": ...}`.
+
+    Preprocessing runs once a buffer, not once a batch: the tensors are large and its cost is that of the rows alone.
+
+    Args:
+        log: The log.
+        preprocessor: Turns raw columns into model inputs.
+        statistics: The statistics that `preprocessor` was made with.
+        tasks: Task specs by name. Labels are float32, NaN where masked.
+        weight: Column of example weights; None: every example weighs 1. A null weighs 0.
+    """
+
+    def __init__(
+        self,
+        log: DayLog,
+        preprocessor: Preprocessor,
+        statistics: Statistics,
+        tasks: dict[str, TaskSpec],
+        weight: str | None = None,
+    ):
+        self._log, self._columns, self._weight = log, statistics.columns, weight
+        self._labels = label_columns(tasks)
+        signature = preprocessor.signature()
+        # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
+        self._preprocess = tf.function(preprocessor, input_signature=[signature])
+        self._outputs = self._preprocess.get_concrete_function().structured_outputs
+
+    @property
+    def columns(self) -> dict[str, pa.DataType | None]:
+        """The columns to read, with the types to parse CSV as."""
+        lists = {name for name, column in self._columns.items() if column.width is not None}
+        types = {name: None if name in lists else ARROW[c.dtype] for name, c in self._columns.items()}
+        return {name: pa.float32() for name in (*self._labels.values(), self._weight) if name} | types
+
+    def batches(self, days: tuple[date, ...], batch_size: int, buffer_rows: int) -> Batches:
+        """Returns the batches over `days`."""
+        units = [unit for day in days for unit in self._log.units(day)]
+        return Batches(units, self.columns, self.convert, batch_size=batch_size, buffer_rows=buffer_rows)
+
+    def convert(self, table: pa.Table) -> dict[str, Arrays]:
+        """Turns rows of the log into model inputs, labels and weights, all NumPy."""
+        with tf.device("CPU:0"):
+            raw = {name: tf.constant(to_numpy(table[name], name, c), c.dtype) for name, c in self._columns.items()}
+            features = {name: tensor.numpy() for name, tensor in self._preprocess(raw).items()}
+        weight = np.ones(table.num_rows, np.float32)
+        if self._weight:
+            weight = np.nan_to_num(numbers(table[self._weight]), copy=True, nan=0.0)
+        labels = {name: numbers(table[column]) for name, column in self._labels.items()}
+        return {"features": features, "labels": labels, "weight": weight}
+
+    def dataset(self, batches: Iterator[Arrays], batch_size: int, parts: int = 1) -> tf.data.Dataset:
+        """Wraps batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
+
+        Args:
+            batches: Iterator over batches of `batch_size` rows.
+            batch_size: Rows of a batch.
+            parts: Equal parts that each batch is cut into, in order: one a replica.
+        """
+        rows = batch_size // parts
+
+        def generate():
+            for batch in batches:
+                for part in range(parts):
+                    piece = take(batch, slice(part * rows, (part + 1) * rows)) if parts > 1 else batch
+                    yield piece["features"], piece["labels"], piece["weight"]
+
+        features = {name: tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype) for name, spec in self._outputs.items()}
+        labels = {name: tf.TensorSpec([rows], tf.float32) for name in self._labels}
+        signature = (features, labels, tf.TensorSpec([rows], tf.float32))
+        return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(4 * parts)

@@ -1,0 +1,149 @@
+"""A log: a directory of day partitions, `LOG/date=2022-04-25/part-0.parquet`, one row an example."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from tfstable.errors import InputError
+
+FORMATS = {".parquet": "parquet", ".csv": "csv", ".feather": "feather", ".arrow": "feather"}
+READ_ROWS = 65_536  # Rows of one record batch: what is held beyond the buffer while reading.
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The smallest piece of a log that is read on its own: a Parquet row group, or a whole CSV or Feather file."""
+
+    path: Path
+    row_group: int | None
+    rows: int
+
+
+class DayLog:
+    """The days of a log and their rows, read through pyarrow.
+
+    Args:
+        path: Directory that holds `date=YYYY-MM-DD` directories of Parquet, CSV or Feather files.
+        missing_day: What a gap in the days is: "error", or "skip" to take the days on both sides as consecutive.
+
+    Attributes:
+        days: The days, in order; those without a file count too and are errors when they are read.
+
+    Raises:
+        InputError: If there is no log at `path`, or a gap that `missing_day` does not allow.
+    """
+
+    def __init__(self, path: Path, missing_day: str = "error"):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise InputError(f"{path}: no such log directory; set data.path, or make a log with `tfstable simulate`")
+        self.days = sorted(_day(child) for child in self.path.iterdir() if child.name.startswith("date="))
+        if not self.days:
+            raise InputError(f"{path}: no day partitions; a log holds directories named date=YYYY-MM-DD")
+        for before, after in zip(self.days, self.days[1:], strict=False):
+            if missing_day == "error" and after - before != timedelta(days=1):
+                raise InputError(
+                    f"{path}: no day between {before} and {after}; add the missing days, or set data.missing_day: skip"
+                )
+        self._units: dict[date, list[Unit]] = {}
+
+    def units(self, day: date) -> list[Unit]:
+        """Returns the units of `day` in the order of its files. Of Parquet only the metadata is read."""
+        if day not in self._units:
+            units = [unit for path in self._files(day) for unit in _split(path)]
+            if not sum(unit.rows for unit in units):
+                raise InputError(f"{self._directory(day)}: the day is empty; remove the directory or write its rows")
+            self._units[day] = units
+        return self._units[day]
+
+    def rows(self, day: date) -> int:
+        """Returns the number of examples of `day`."""
+        return sum(unit.rows for unit in self.units(day))
+
+    def schemas(self, day: date) -> dict[Path, pa.Schema]:
+        """Returns the schema of each file of `day`."""
+        return {path: _physical_schema(_fragment(path), path) for path in self._files(day)}
+
+    def _directory(self, day: date) -> Path:
+        return self.path / f"date={day}"
+
+    def _files(self, day: date) -> list[Path]:
+        if not self._directory(day).is_dir():
+            raise InputError(f"{self.path}: no day {day}; the log has {self.days[0]} to {self.days[-1]}")
+        paths = sorted(path for path in self._directory(day).iterdir() if not path.name.startswith((".", "_")))
+        if unknown := [path for path in paths if path.suffix not in FORMATS]:
+            raise InputError(f"{unknown[0]}: not a log file; a day holds {', '.join(FORMATS)} files")
+        if not paths:
+            raise InputError(f"{self._directory(day)}: the day is empty; remove the directory or write its rows")
+        return paths
+
+
+def read(units: Sequence[Unit], columns: dict[str, pa.DataType | None], start: int = 0) -> Iterator[pa.RecordBatch]:
+    """Streams rows of `units`, one after the other, leaving out the first `start`.
+
+    Args:
+        units: Pieces of a log, in the order in which they are wanted.
+        columns: Columns to read, each with the type that a CSV file shall be parsed as (None: inferred).
+        start: Rows to leave out. Whole units before it are not read.
+
+    Yields:
+        Record batches of at most `READ_ROWS` rows; memory holds a few of them, whatever the size of the units.
+
+    Raises:
+        InputError: If a file cannot be read.
+    """
+    for unit in units:
+        if start >= unit.rows:
+            start -= unit.rows
+            continue
+        fragment = _fragment(unit.path, columns)
+        if unit.row_group is not None:
+            fragment = fragment.subset(row_group_ids=[unit.row_group])
+        try:
+            for batch in fragment.scanner(columns=list(columns), batch_size=READ_ROWS).to_batches():
+                if start < batch.num_rows:
+                    yield batch.slice(start)
+                start = max(0, start - batch.num_rows)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            raise _unreadable(unit.path, error) from error
+
+
+def _split(path: Path) -> list[Unit]:
+    fragment = _fragment(path)
+    try:
+        if isinstance(fragment, ds.ParquetFileFragment):
+            return [Unit(path, group.id, group.num_rows) for group in fragment.row_groups]
+        return [Unit(path, None, fragment.count_rows())]
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _fragment(path: Path, columns: dict[str, pa.DataType | None] | None = None) -> ds.Fragment:
+    name = FORMATS[path.suffix]
+    if name == "csv":
+        types = {column: dtype for column, dtype in (columns or {}).items() if dtype is not None}
+        options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        return ds.CsvFileFormat(convert_options=options).make_fragment(str(path))
+    return {"parquet": ds.ParquetFileFormat, "feather": ds.IpcFileFormat}[name]().make_fragment(str(path))
+
+
+def _physical_schema(fragment: ds.Fragment, path: Path) -> pa.Schema:
+    try:
+        return fragment.physical_schema
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]}); write the file again")
+
+
+def _day(directory: Path) -> date:
+    try:
+        return date.fromisoformat(directory.name.removeprefix("date="))
+    except ValueError:
+        raise InputError(f"{directory}: not a day; name day directories date=YYYY-MM-DD") from None

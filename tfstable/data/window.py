@@ -1,0 +1,141 @@
+"""Windows of days, and the order of the batches inside one.
+
+The order is a pure function of (seed, window, pass, batch number): an index plan, not the state of a shuffle buffer. A
+run that resumes at batch n computes what it would have seen, and never replays what came before.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from tfstable.data.log import Unit, read
+
+Arrays = Mapping[str, "np.ndarray | Arrays"] | np.ndarray  # A nest of arrays with one row an example.
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive days to train on, and the days that come after them until the next window ends.
+
+    Attributes:
+        days: The days of the window, in order.
+        next_days: The days that this window's model is evaluated on; empty where the log ends.
+    """
+
+    days: tuple[date, ...]
+    next_days: tuple[date, ...]
+
+    @property
+    def last(self) -> date:
+        return self.days[-1]
+
+
+def windows(days: Sequence[date], length: int, stride: int, after: date | None = None) -> list[Window]:
+    """Returns the windows over a log's days, in time order.
+
+    Args:
+        days: Days of the log, in order.
+        length: Days in a window; the first window ends at day `length`.
+        stride: Days from one window's end to the next one's.
+        after: Last day of the newest window already trained; the windows returned end after it. None: all of them.
+    """
+    first = length - 1 if after is None else sum(day <= after for day in days) + stride - 1
+    return [
+        Window(tuple(days[max(0, end + 1 - length) : end + 1]), tuple(days[end + 1 : end + 1 + stride]))
+        for end in range(first, len(days), stride)
+    ]
+
+
+class Batches:
+    """Batches over units of a log, each with exactly `batch_size` rows.
+
+    Rows stream through a buffer: the units are permuted, then the rows within each buffer; where everything fits, that
+    is a full shuffle, and the buffer is read once for all passes. The next buffer is read while this one is served.
+    The last batch of a pass is filled with copies of a row, marked by a weight of zero.
+
+    Args:
+        units: Pieces of the log.
+        columns: Columns to read, each with the type to parse CSV as, or None.
+        convert: Turns a table of those columns into a nest of dicts of arrays, one row an example, which holds its
+            example weights under "weight".
+        batch_size: Rows of a batch.
+        buffer_rows: Rows held at a time, rounded up to whole batches. Memory: twice that while the next one is read.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        columns: dict[str, pa.DataType | None],
+        convert: Callable[[pa.Table], Arrays],
+        *,
+        batch_size: int,
+        buffer_rows: int,
+    ):
+        self._units, self._columns, self._convert = list(units), columns, convert
+        self._batch_size = batch_size
+        self._buffer_rows = -(-buffer_rows // batch_size) * batch_size
+        self.rows = sum(unit.rows for unit in units)
+        self.steps = -(-self.rows // batch_size)
+        self._whole: Arrays | None = None  # The only buffer, once read, where everything fits into one.
+
+    def forever(self, key: tuple[int, ...], start: int = 0) -> Iterator[Arrays]:
+        """Yields the batches of pass after pass, from step `start` on; pass p is shuffled by (`key`, p)."""
+        number, step = divmod(start, self.steps)
+        while True:
+            yield from self.one_pass((*key, number), step)
+            number, step = number + 1, 0
+
+    def one_pass(self, key: tuple[int, ...] | None, start: int = 0) -> Iterator[Arrays]:
+        """Yields the batches of one pass from batch `start` on, shuffled by `key`, or in the log's order for None."""
+        buffers = -(-self.rows // self._buffer_rows)
+        units = self._units
+        if key is not None and buffers > 1:
+            units = [units[i] for i in np.random.default_rng(key).permutation(len(units))]
+        per_buffer = self._buffer_rows // self._batch_size
+        first, skipped = divmod(start, per_buffer)
+        with ThreadPoolExecutor(1) as pool:
+            pending = pool.submit(self._load, units, first, buffers)
+            for number in range(first, buffers):
+                examples = pending.result()
+                if number + 1 < buffers:
+                    pending = pool.submit(self._load, units, number + 1, buffers)
+                rows = len(examples["weight"])
+                order = np.arange(rows) if key is None else np.random.default_rng((*key, number)).permutation(rows)
+                for begin in range(skipped * self._batch_size, rows, self._batch_size):
+                    yield self._take(examples, order[begin : begin + self._batch_size])
+                skipped = 0
+
+    def _load(self, units: list[Unit], number: int, buffers: int) -> Arrays:
+        if self._whole is not None:
+            return self._whole
+        start = number * self._buffer_rows
+        wanted = min(self._buffer_rows, self.rows - start)
+        pieces, rows = [], 0
+        for piece in read(units, self._columns, start):
+            pieces.append(piece.slice(0, wanted - rows))
+            rows += pieces[-1].num_rows
+            if rows == wanted:
+                break
+        examples = self._convert(pa.Table.from_batches(pieces))
+        if buffers == 1:
+            self._whole = examples
+        return examples
+
+    def _take(self, examples: Arrays, rows: np.ndarray) -> Arrays:
+        missing = self._batch_size - len(rows)
+        if not missing:
+            return take(examples, rows)
+        batch = take(examples, np.concatenate([rows, np.repeat(rows[:1], missing)]))
+        batch["weight"][len(rows) :] = 0
+        return batch
+
+
+def take(examples: Arrays, rows: np.ndarray | slice) -> Arrays:
+    """Returns the given rows of every array of a nest."""
+    if isinstance(examples, np.ndarray):
+        return examples[rows]
+    return {name: take(value, rows) for name, value in examples.items()}

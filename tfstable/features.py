@@ -1,0 +1,108 @@
+"""Raw columns -> model inputs: one function for training and for the exported signature."""
+
+import tensorflow as tf
+
+from tfstable.specs import (
+    MISSING_INT,
+    Categorical,
+    Feature,
+    HashFeature,
+    NumericFeature,
+    QuantileFeature,
+    feature_columns,
+)
+from tfstable.statistics import Statistics, table_name
+
+
+class Preprocessor(tf.Module):
+    """Turns raw columns into what `RankingModel` takes, on tensors, in any graph.
+
+    Args:
+        features: Feature specs by name.
+        statistics: What `statistics.fit` learned from the first window.
+
+    Shapes:
+        In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
+        Out: each feature by its name. Categorical and quantile features are int32 rows of their table, `(batch,)`, or
+        `(batch, max_values)` where several-valued, padded with -1. Numeric features are `(batch,)` float32.
+    """
+
+    def __init__(self, features: dict[str, Feature], statistics: Statistics):
+        super().__init__(name="preprocessor")
+        self._features = list(features.items())
+        self._column_of = feature_columns(features)
+        self._statistics = statistics
+        self._lookups = {table: _lookup(values) for table, values in statistics.vocabularies.items()}
+
+    def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {name: self._feature(name, feature, raw[self._column_of[name]]) for name, feature in self._features}
+
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """Returns the raw columns as named TensorSpecs with an open batch dimension."""
+        return {
+            name: tf.TensorSpec([None] if column.width is None else [None, None], column.dtype, name=name)
+            for name, column in self._statistics.columns.items()
+        }
+
+    def _feature(self, name, feature, x):
+        if isinstance(feature, NumericFeature):
+            x = _transform(_as_float(x), feature)
+            mean, deviation = self._statistics.moments.get(name, (0.0, 1.0))
+            return (x - mean) / deviation
+        if isinstance(feature, QuantileFeature):
+            return _bucket(_as_float(x), self._statistics.boundaries[name])
+        several = feature.delimiter is not None or x.shape.rank == 2
+        x = _values(x, feature)
+        if isinstance(feature, HashFeature):
+            rows = tf.where(_is_missing(x), 0, 1 + _hash(x, feature.buckets))
+        else:
+            rows = self._lookups[table_name(name, feature)].lookup(x)
+        rows = tf.cast(rows, tf.int32)
+        return tf.where(_is_missing(x), -1, rows) if several else rows
+
+
+def _lookup(values: list) -> tf.lookup.StaticHashTable:
+    keys = tf.constant(values, tf.string if isinstance(values[0], str) else tf.int64)
+    rows = tf.range(1, len(values) + 1, dtype=tf.int64)
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, rows), default_value=0)
+
+
+def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
+    """Splits delimited strings and keeps `max_values` of each example: (batch,) or (batch, max_values)."""
+    if feature.delimiter is not None:
+        x = tf.strings.split(x, feature.delimiter).to_tensor("", [None, feature.max_values])
+    return x[:, : feature.max_values] if x.shape.rank == 2 else x
+
+
+def _hash(x: tf.Tensor, buckets: int) -> tf.Tensor:
+    """Strings by FarmHash, integers by the finaliser of SplitMix64 (four times as fast as hashing their digits)."""
+    if x.dtype == tf.string:
+        return tf.strings.to_hash_bucket_fast(x, buckets)
+    x = x * tf.constant(-7046029254386353131, tf.int64)  # 0x9E3779B97F4A7C15; the product wraps.
+    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(32, tf.int64)))
+    x = x * tf.constant(-4658895280553007687, tf.int64)  # 0xBF58476D1CE4E5B9
+    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
+    return tf.bitwise.bitwise_and(x, tf.int64.max) % buckets
+
+
+def _is_missing(x: tf.Tensor) -> tf.Tensor:
+    return tf.equal(x, "" if x.dtype == tf.string else tf.constant(MISSING_INT, x.dtype))
+
+
+def _as_float(x: tf.Tensor) -> tf.Tensor:
+    if x.dtype.is_floating:
+        return x
+    return tf.where(_is_missing(x), float("nan"), tf.cast(x, tf.float32))
+
+
+def _transform(x: tf.Tensor, feature: NumericFeature) -> tf.Tensor:
+    x = tf.where(tf.math.is_nan(x), feature.missing, x)
+    if feature.log1p:
+        x = tf.sign(x) * tf.math.log1p(tf.abs(x))
+    return tf.clip_by_value(x, *feature.clip) if feature.clip else x
+
+
+def _bucket(x: tf.Tensor, boundaries: list[float]) -> tf.Tensor:
+    """Row 0 for missing, else 1 + the number of boundaries that are not above x."""
+    row = tf.searchsorted(tf.constant(boundaries, tf.float32), x, side="right")
+    return tf.where(tf.math.is_nan(x), 0, row + 1)

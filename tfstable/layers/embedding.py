@@ -1,0 +1,120 @@
+"""Embedding tables that are read by rows, never whole."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class EmbeddingFeature(NamedTuple):
+    """One categorical input of `Embeddings`.
+
+    Attributes:
+        table: Name of its table; features of one table share the rows.
+        rows: Rows of the table.
+        dim: Width of the table.
+        pooling: How the rows of a several-valued example become one: "mean" or "sum".
+    """
+
+    table: str
+    rows: int
+    dim: int
+    pooling: str = "mean"
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class Embeddings(keras.layers.Layer):
+    """Looks up every categorical feature, one gather for all tables of one width.
+
+    Tables of equal width are stacked into one variable `tables_<dim>`; a table is a run of its rows. A model of 1000
+    features is then a handful of operations, and so is its sparse update. Rows are gathered from the variable itself:
+    reading it whole, as `keras.layers.Embedding` does, copies the tables in every step.
+
+    Args:
+        features: Inputs by name.
+        stddev: Standard deviation of the initial rows, normal. Non-negative.
+
+    Shapes:
+        In: a dict with the rows of each feature, `(batch,)` int, or `(batch, values)` padded with -1.
+        Out: a dict with `(batch, dim)` for each feature; zeros where every value is padding.
+
+    Raises:
+        ValueError: If features that share a table differ in its rows or width, or `stddev` is negative.
+    """
+
+    def __init__(self, features: Mapping[str, EmbeddingFeature], stddev: float = 0.01, **kwargs):
+        # Variables stay in float32 under mixed precision: autocast would cast the whole table in every step.
+        super().__init__(autocast=False, **kwargs)
+        if not stddev >= 0:
+            raise ValueError(f"stddev must be non-negative, got {stddev}")
+        self.features = {name: EmbeddingFeature(*feature) for name, feature in features.items()}
+        self.stddev = stddev
+        tables: dict[str, EmbeddingFeature] = {}
+        for name, feature in self.features.items():
+            other = tables.setdefault(feature.table, feature)
+            if (other.rows, other.dim) != (feature.rows, feature.dim):
+                raise ValueError(
+                    f"feature {name} wants table {feature.table} with {feature.rows} rows of {feature.dim}, another "
+                    f"with {other.rows} of {other.dim}; give them equal sizes or tables of their own"
+                )
+        self._offsets: dict[str, int] = {}
+        self._stacked: dict[int, int] = {}  # Rows of the stacked tables, by width.
+        for table, feature in tables.items():
+            self._offsets[table] = self._stacked.get(feature.dim, 0)
+            self._stacked[feature.dim] = self._offsets[table] + feature.rows
+
+    def build(self, input_shape=None):
+        self._tables = {}
+        for dim, rows in self._stacked.items():
+            table = self.add_weight(
+                shape=(rows, dim),
+                initializer=keras.initializers.RandomNormal(stddev=self.stddev, seed=self._seed(dim)),
+                name=f"tables_{dim}",
+            )
+            table.is_embedding_table = True  # Read by tfstable.optimizers: sparse rules, never dense work.
+            self._tables[dim] = table
+        self.built = True
+
+    def call(self, inputs):
+        embedded = {}
+        for dim in self._stacked:
+            names = [name for name, feature in self.features.items() if feature.dim == dim]
+            embedded |= self._lookup(dim, names, inputs)
+        return {name: embedded[name] for name in self.features}
+
+    def _lookup(self, dim, names, inputs):
+        columns = []  # Of every feature: (batch, values), values = 1 for single-valued ones.
+        for name in names:
+            rows = tf.convert_to_tensor(inputs[name])
+            columns.append(rows[:, None] if rows.shape.rank == 1 else rows)
+        widths = [column.shape[1] for column in columns]
+        rows = tf.concat(columns, axis=1)  # (batch, sum of widths)
+        offsets = np.repeat([self._offsets[self.features[name].table] for name in names], widths)
+        dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
+        absolute = tf.cast(tf.maximum(rows, 0), dtype) + tf.constant(offsets, dtype)
+        vectors = tf.cast(tf.gather(self._tables[dim].value, absolute), self.compute_dtype)
+        result = {}
+        for name, column, part in zip(names, columns, tf.split(vectors, widths, axis=1), strict=True):
+            several = tf.convert_to_tensor(inputs[name]).shape.rank == 2
+            result[name] = _pool(part, column, self.features[name].pooling) if several else part[:, 0]
+        return result
+
+    def _seed(self, dim):
+        # Keras draws it from its global generator: reproducible after keras.utils.set_random_seed.
+        return keras.random.make_default_seed() + dim
+
+    def compute_output_shape(self, input_shape):
+        return {name: (input_shape[name][0], feature.dim) for name, feature in self.features.items()}
+
+    def get_config(self):
+        features = {name: list(feature) for name, feature in self.features.items()}
+        return {**super().get_config(), "features": features, "stddev": self.stddev}
+
+
+def _pool(vectors, rows, pooling):
+    """(batch, values, dim) -> (batch, dim) over the values that are not padding."""
+    present = tf.cast(rows >= 0, vectors.dtype)[..., None]  # (batch, values, 1)
+    total = tf.reduce_sum(vectors * present, axis=1)
+    return total if pooling == "sum" else total / tf.maximum(tf.reduce_sum(present, axis=1), 1)

@@ -1,0 +1,234 @@
+"""The multitask ranking model."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+from pydantic import TypeAdapter
+
+from tfstable.layers import CrossTower, EmbeddingFeature, Embeddings, ReZero, SmeLU
+from tfstable.models import tasks as task_math
+from tfstable.specs import Feature, NumericFeature, TaskSpec
+from tfstable.statistics import Statistics, table_name, table_rows
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class RankingModel(keras.Model):
+    """Embeddings and numbers -> cross layers -> shared bottom -> one head a task.
+
+    Each stage is a method that a subclass can replace: `embed`, `interact`, `shared_bottom`, `heads`, `compute_loss`.
+    A subclass takes its own arguments by keyword and passes the others on.
+
+    Args:
+        features: Feature specs by name.
+        tasks: Task specs by name.
+        statistics: What `statistics.fit` learned: sizes of the tables, base rates for the heads' biases.
+        cross_depth: DCN-v2 cross layers on the input; 0 for none.
+        cross_rank: Rank of their matrices; None for full ones.
+        cross_normalisation: Layer normalisation after the cross layers.
+        units: Widths of the shared bottom's layers.
+        activation: Keras activation by name, or "smelu".
+        beta: Half-width of SmeLU, in the units of its input.
+        hidden_normalisation: Layer normalisation before each activation of the bottom.
+        rezero: ReZero residuals around the bottom's layers that keep their width.
+        dropout: Rate after each activation, in [0, 1).
+        tower_units: Widths of each task's own layers above the bottom.
+
+    Shapes:
+        In: what `features.Preprocessor` returns. Out: a dict with `(batch,)` float32 predictions a task, in its own
+        units (probabilities; values of the regression target).
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Feature],
+        tasks: Mapping[str, TaskSpec],
+        statistics: Statistics,
+        *,
+        cross_depth: int = 0,
+        cross_rank: int | None = None,
+        cross_normalisation: bool = True,
+        units: Sequence[int] = (256, 256),
+        activation: str = "relu",
+        beta: float = 1.0,
+        hidden_normalisation: bool = False,
+        rezero: bool = False,
+        dropout: float = 0.0,
+        tower_units: Sequence[int] = (),
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._config = {
+            "cross_depth": cross_depth,
+            "cross_rank": cross_rank,
+            "cross_normalisation": cross_normalisation,
+            "units": list(units),
+            "activation": activation,
+            "beta": beta,
+            "hidden_normalisation": hidden_normalisation,
+            "rezero": rezero,
+            "dropout": dropout,
+            "tower_units": list(tower_units),
+        }
+        self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
+        self.embeddings = Embeddings(
+            {
+                name: EmbeddingFeature(
+                    table_name(name, f), table_rows(name, f, statistics), f.dim, getattr(f, "pooling", "mean")
+                )
+                for name, f in features.items()
+                if not isinstance(f, NumericFeature)
+            },
+            name="embeddings",
+        )
+        self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
+        self.cross = CrossTower(cross_depth, cross_rank, name="cross") if cross_depth else None
+        self.cross_norm = (
+            keras.layers.LayerNormalization(name="cross_norm") if cross_depth and cross_normalisation else None
+        )
+        self.bottom = self.dense_stack(units, "bottom", rezero=rezero)
+        self.towers = {name: self.dense_stack(tower_units, f"tower_{name}") for name in tasks}
+        self.outputs_of = {name: self.output_layer(name) for name in tasks}
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+
+    # --- The stages.
+
+    def embed(self, features):
+        """Returns the model's input vector, `(batch, width)`: embeddings, then numbers."""
+        vectors = list(self.embeddings(features).values())
+        if self.numeric:
+            numbers = tf.stack([features[name] for name in self.numeric], axis=1)  # (batch, numbers)
+            vectors.append(tf.cast(numbers, self.compute_dtype))
+        return tf.concat(vectors, axis=1)
+
+    def interact(self, x):
+        """Crosses the input's elements with each other: `(batch, width)` to the same."""
+        if self.cross is not None:
+            x = self.cross(x)
+        return x if self.cross_norm is None else self.cross_norm(x)
+
+    def shared_bottom(self, x, training=None):
+        """Returns what all tasks share, `(batch, units)`, or a dict of one such tensor a task."""
+        return self.bottom(x, training=training)
+
+    def heads(self, shared, training=None):
+        """Returns the logits of each task, `(batch,)` float32, from the output of `shared_bottom`."""
+        logits = {}
+        for name in self.task_specs:
+            x = shared[name] if isinstance(shared, Mapping) else shared
+            logits[name] = tf.squeeze(self.outputs_of[name](self.towers[name](x, training=training)), axis=1)
+        return logits
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Returns the scalar loss: the tasks' weighted sum, plus the losses that layers added.
+
+        Args:
+            x: Model inputs; unused here.
+            y: Labels by task, `(batch,)`, NaN where masked.
+            y_pred: Logits by task, `(batch,)`. Not predictions: losses work on logits.
+            sample_weight: Example weights, `(batch,)`, or None.
+            training: Unused here.
+        """
+        losses = self.task_losses(y, y_pred, sample_weight)
+        total = tf.add_n([self.task_specs[name].weight * loss for name, loss in losses.items()])
+        return total + tf.add_n(self.losses) if self.losses else total
+
+    # --- What the stages are put together to.
+
+    def logits(self, features, training=None):
+        """Returns the logits of each task, `(batch,)` float32."""
+        shared = self.shared_bottom(self.interact(self.embed(features)), training=training)
+        return self.heads(shared, training=training)
+
+    def call(self, features, training=None):
+        logits = self.logits(features, training=training)
+        return {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
+
+    def task_losses(self, y, logits, sample_weight=None):
+        """Returns each task's loss: the sum over its labelled examples, each times its weight, over the batch's size.
+
+        The divisor is the same for every task and every replica, so an example counts the same wherever it falls, and
+        a task that is rarely labelled is not blown up in the batches where one example has its label.
+        """
+        losses = {}
+        for name, task in self.task_specs.items():
+            each = task_math.loss(task, logits[name], y[name])
+            losses[name] = tf.reduce_mean(each if sample_weight is None else each * sample_weight)
+        return losses
+
+    # --- Building blocks for subclasses.
+
+    def dense_stack(self, units: Sequence[int], name: str, rezero: bool = False) -> keras.Sequential:
+        """Returns a stack of dense layers with the model's activation, normalisation and dropout."""
+        config, layers, width = self._config, [], None
+        for i, size in enumerate(units):
+            block = [keras.layers.Dense(size, kernel_initializer="he_normal", name=f"dense_{i}")]
+            if config["hidden_normalisation"]:
+                block.append(keras.layers.LayerNormalization(name=f"norm_{i}"))
+            smelu = config["activation"] == "smelu"
+            block.append(SmeLU(config["beta"]) if smelu else keras.layers.Activation(config["activation"]))
+            if config["dropout"]:
+                block.append(keras.layers.Dropout(config["dropout"]))
+            keeps_width = rezero and size == width
+            layers += [ReZero(keras.Sequential(block), name=f"rezero_{i}")] if keeps_width else block
+            width = size
+        return keras.Sequential(layers or [keras.layers.Identity()], name=name)
+
+    def output_layer(self, task: str, name: str | None = None) -> keras.layers.Dense:
+        """Returns a layer that turns a task's representation into its logit, starting at the base rate."""
+        bias = task_math.initial_logit(self.task_specs[task], self.statistics.base_rates[task])
+        # float32 also under mixed precision: a logit in bfloat16 has two digits.
+        return keras.layers.Dense(
+            1, bias_initializer=keras.initializers.Constant(bias), dtype="float32", name=name or f"output_{task}"
+        )
+
+    # --- Plain compile/fit.
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            logits = self.logits(x, training=True)
+            loss = self.compute_loss(x, y, logits, sample_weight)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return self._step_metrics(x, y, logits, sample_weight, loss)
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        logits = self.logits(x, training=False)
+        return self._step_metrics(x, y, logits, sample_weight, self.compute_loss(x, y, logits, sample_weight, False))
+
+    def _step_metrics(self, x, y, logits, sample_weight, loss):
+        """Updates the loss and the metrics given to `compile`, which see predictions and no masked example."""
+        self.loss_tracker.update_state(loss)
+        predictions = {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
+        known = {name: tf.cast(tf.math.is_finite(label), tf.float32) for name, label in y.items()}
+        labels = {name: tf.where(known[name] > 0, label, 0.0) for name, label in y.items()}
+        weights = {name: mask if sample_weight is None else mask * sample_weight for name, mask in known.items()}
+        return {
+            **self.compute_metrics(x, labels, predictions, weights),
+            "loss": self.loss_tracker.result(),
+        }
+
+    # --- Serialisation.
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            **self._config,
+            "features": {name: spec.model_dump(mode="json") for name, spec in self.feature_specs.items()},
+            "tasks": {name: spec.model_dump(mode="json") for name, spec in self.task_specs.items()},
+            "statistics": self.statistics.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(
+            **{
+                **config,
+                "features": TypeAdapter(dict[str, Feature]).validate_python(config["features"]),
+                "tasks": TypeAdapter(dict[str, TaskSpec]).validate_python(config["tasks"]),
+                "statistics": Statistics.model_validate(config["statistics"]),
+            }
+        )

@@ -1,0 +1,37 @@
+"""What a task means in mathematics: loss and prediction from its logit, and the logit to start from."""
+
+import math
+
+import tensorflow as tf
+
+from tfstable.specs import BinaryTask, TaskSpec
+
+
+def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the loss of each example, `(batch,)` float32: cross-entropy in nats, or the squared error.
+
+    The squared error is on the scale of the task's transform. Masked examples (NaN labels) have a loss of 0.
+    """
+    known = tf.math.is_finite(labels)
+    # The label is replaced before the loss, not the loss after it: else the gradient would be 0 * NaN.
+    labels = tf.where(known, labels, 0.0)
+    if isinstance(task, BinaryTask):
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    else:
+        losses = tf.square(logits - (tf.math.log1p(labels) if task.transform == "log1p" else labels))
+    return tf.where(known, losses, 0.0)
+
+
+def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
+    """Returns probabilities for a binary task, and values in the label's own units for a regression."""
+    if isinstance(task, BinaryTask):
+        return tf.sigmoid(logits)
+    return tf.math.expm1(logits) if task.transform == "log1p" else logits
+
+
+def initial_logit(task: TaskSpec, base_rate: float) -> float:
+    """Returns the logit that predicts the base rate (the mean label, after the transform) for every example."""
+    if isinstance(task, BinaryTask):
+        base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # A label that never varied must not start at infinity.
+        return math.log(base_rate / (1 - base_rate))
+    return base_rate

@@ -1,0 +1,187 @@
+"""What is learned from the first window before step 1: vocabularies, moments, quantiles, base rates.
+
+The result is plain JSON. Training, every later window and the exported signature use the same one.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from tfstable.data.columns import RawColumn, numbers
+from tfstable.errors import InputError
+from tfstable.specs import (
+    MISSING_INT,
+    BinaryTask,
+    Feature,
+    HashFeature,
+    NumericFeature,
+    QuantileFeature,
+    RegressionTask,
+    Spec,
+    TaskSpec,
+    VocabularyFeature,
+    feature_columns,
+    label_columns,
+)
+
+SAMPLE = 200_000  # Values kept for the quantiles of a column.
+
+
+class Statistics(Spec):
+    """Everything about the log that features and model need besides their specs.
+
+    Attributes:
+        columns: Raw columns that the features read, by column.
+        vocabularies: Values by table, the most frequent first; row i + 1 of the table is value i.
+        moments: (mean, standard deviation) by numeric feature, after log1p and clip.
+        boundaries: Inner boundaries by quantile feature, increasing.
+        base_rates: Mean label by task, after the task's transform.
+    """
+
+    columns: dict[str, RawColumn]
+    vocabularies: dict[str, list[int] | list[str]] = Field(default_factory=dict)
+    moments: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    boundaries: dict[str, list[float]] = Field(default_factory=dict)
+    base_rates: dict[str, float] = Field(default_factory=dict)
+
+
+def table_name(name: str, feature: Feature) -> str:
+    """Returns the embedding table of a feature: the one it names, or its own."""
+    return getattr(feature, "table", None) or name
+
+
+def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
+    """Returns the number of rows of the feature's embedding table, row 0 (missing, unknown) included."""
+    if isinstance(feature, HashFeature):
+        return feature.buckets + 1
+    if isinstance(feature, VocabularyFeature):
+        return len(statistics.vocabularies[table_name(name, feature)]) + 1
+    return len(statistics.boundaries[name]) + 2
+
+
+def fit(
+    features: dict[str, Feature], tasks: dict[str, TaskSpec], columns: dict[str, RawColumn], batches: Iterable[pa.Table]
+) -> Statistics:
+    """Reads the first window once, in pieces, and returns its statistics.
+
+    Args:
+        features: Feature specs by name.
+        tasks: Task specs by name.
+        columns: Raw columns of the features.
+        batches: The window's rows with the features' and labels' columns, in pieces.
+
+    Raises:
+        InputError: If a numeric column is infinite somewhere and not clipped, a vocabulary comes out empty, a task has
+            no label at all, or a binary label is not 0 or 1.
+    """
+    column_of, label_of = feature_columns(features), label_columns(tasks)
+    counts: dict[str, dict] = {
+        table_name(name, f): {} for name, f in features.items() if isinstance(f, VocabularyFeature)
+    }
+    sums = {name: np.zeros(3) for name, f in features.items() if isinstance(f, NumericFeature) and f.standardise}
+    samples = {name: _Sample() for name, f in features.items() if isinstance(f, QuantileFeature)}
+    label_sums = {name: np.zeros(2) for name in tasks}
+    for batch in batches:
+        for name, feature in features.items():
+            array = batch[column_of[name]]
+            if isinstance(feature, VocabularyFeature):
+                _count(array, feature, columns[column_of[name]].dtype, counts[table_name(name, feature)])
+            elif name in sums:
+                x = transform(numbers(array).astype(np.float64), feature)
+                if not np.isfinite(x).all():
+                    raise InputError(
+                        f"features.{name}: column {column_of[name]} has infinite values; "
+                        f"set features.{name}.clip: [lowest, highest]"
+                    )
+                sums[name] += len(x), x.sum(), np.square(x).sum()
+            elif name in samples:
+                samples[name].add(numbers(array))
+        for name, task in tasks.items():
+            label_sums[name] += _labels(name, task, numbers(batch[label_of[name]]), label_of[name])
+    for name, (known, _) in label_sums.items():
+        if not known:
+            raise InputError(f"tasks.{name}: column {label_of[name]} has no label in the first window; drop the task")
+    return Statistics(
+        columns=columns,
+        vocabularies={
+            table: _most_frequent(table, table_counts, _vocabulary_of(table, features))
+            for table, table_counts in counts.items()
+        },
+        moments={name: _moments(*total) for name, total in sums.items()},
+        boundaries={name: samples[name].boundaries(features[name].buckets) for name in samples},
+        base_rates={name: float(total / known) for name, (known, total) in label_sums.items()},
+    )
+
+
+def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
+    """Missing, log1p and clip of a numeric feature, as `features.Preprocessor` does them."""
+    x = np.where(np.isnan(x), feature.missing, x)
+    if feature.log1p:
+        x = np.sign(x) * np.log1p(np.abs(x))
+    return np.clip(x, *feature.clip) if feature.clip else x
+
+
+class _Sample:
+    """A sample of a column: every k-th value, k doubled whenever the sample is full. Needs no random numbers."""
+
+    def __init__(self):
+        self.values, self.every, self.skip = np.empty(0, np.float32), 1, 0
+
+    def add(self, x: np.ndarray):
+        x = x[~np.isnan(x)]
+        self.values = np.concatenate([self.values, x[self.skip :: self.every]])
+        self.skip = (self.skip - len(x)) % self.every
+        while len(self.values) > SAMPLE:
+            last = len(self.values) - 1
+            self.skip += self.every if last % 2 else 0
+            self.values, self.every = self.values[::2], 2 * self.every
+
+    def boundaries(self, buckets: int) -> list[float]:
+        if not len(self.values):
+            return []
+        inner = np.quantile(self.values, np.arange(1, buckets) / buckets, method="higher")
+        return np.unique(inner[inner > self.values.min()]).tolist()
+
+
+def _count(array: pa.ChunkedArray, feature: VocabularyFeature, dtype: str, counts: dict):
+    if feature.delimiter:
+        array = pc.split_pattern(array.cast(pa.string()), feature.delimiter)
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        array = pc.list_flatten(array)
+    values = pc.value_counts(array.cast(pa.string() if dtype == "string" else pa.int64()))
+    for value, count in zip(values.field(0).to_pylist(), values.field(1).to_pylist(), strict=True):
+        if value is not None and value != "" and value != MISSING_INT:
+            counts[value] = counts.get(value, 0) + count
+
+
+def _vocabulary_of(table: str, features: dict[str, Feature]) -> VocabularyFeature:
+    return next(f for name, f in features.items() if isinstance(f, VocabularyFeature) and table_name(name, f) == table)
+
+
+def _most_frequent(table: str, counts: dict, feature: VocabularyFeature) -> list:
+    kept = [value for value, count in counts.items() if count >= feature.min_count]
+    if not kept:
+        raise InputError(f"features.{table}: no value {feature.min_count} times in the first window; lower min_count")
+    return sorted(kept, key=lambda value: (-counts[value], value))[: feature.max_size]
+
+
+def _moments(rows: float, total: float, squares: float) -> tuple[float, float]:
+    mean = total / rows
+    deviation = np.sqrt(max(squares / rows - mean**2, 0.0))
+    return float(mean), float(deviation) if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0  # A constant stays 0.
+
+
+def _labels(name: str, task: TaskSpec, y: np.ndarray, column: str) -> tuple[int, float]:
+    y = y[~np.isnan(y)].astype(np.float64)
+    if isinstance(task, BinaryTask):
+        wrong = y[(y != 0) & (y != 1)]
+        if len(wrong):
+            raise InputError(f"tasks.{name}: column {column} holds {wrong[0]:g}; a binary label is 0, 1 or null")
+    elif isinstance(task, RegressionTask) and task.transform == "log1p":
+        if len(y) and y.min() <= -1:
+            raise InputError(f"tasks.{name}: column {column} holds {y.min():g}; log1p needs labels above -1")
+        y = np.log1p(y)
+    return len(y), y.sum()
