@@ -54,7 +54,7 @@ class Preprocessor(tf.Module):
         several = feature.delimiter is not None or x.shape.rank == 2
         x = _values(x, feature)
         if isinstance(feature, HashFeature):
-            rows = tf.where(_is_missing(x), 0, 1 + _hash(x, feature.buckets))
+            rows = tf.where(_is_missing(x), tf.constant(0, tf.int64), 1 + _hash(x, feature.buckets))
         else:
             rows = self._lookups[table_name(name, feature)].lookup(x)
         rows = tf.cast(rows, tf.int32)
@@ -70,8 +70,12 @@ def _lookup(values: list) -> tf.lookup.StaticHashTable:
 def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
     """Splits delimited strings and keeps `max_values` of each example: (batch,) or (batch, max_values)."""
     if feature.delimiter is not None:
-        x = tf.strings.split(x, feature.delimiter).to_tensor("", [None, feature.max_values])
-    return x[:, : feature.max_values] if x.shape.rank == 2 else x
+        x = tf.strings.split(x, feature.delimiter).to_tensor("", shape=[None, feature.max_values])
+    elif x.shape.rank == 2:
+        x = x[:, : feature.max_values]
+        missing = tf.constant(MISSING_INT if x.dtype == tf.int64 else "", x.dtype)
+        x = tf.pad(x, [[0, 0], [0, feature.max_values - tf.shape(x)[1]]], constant_values=missing)
+    return tf.ensure_shape(x, [None, feature.max_values]) if x.shape.rank == 2 else x
 
 
 def _hash(x: tf.Tensor, buckets: int) -> tf.Tensor:

@@ -15,6 +15,7 @@ from tfstable.errors import InputError
 from tfstable.specs import (
     MISSING_INT,
     BinaryTask,
+    Categorical,
     Feature,
     HashFeature,
     NumericFeature,
@@ -60,6 +61,13 @@ def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
     if isinstance(feature, VocabularyFeature):
         return len(statistics.vocabularies[table_name(name, feature)]) + 1
     return len(statistics.boundaries[name]) + 2
+
+
+def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
+    """Returns whether an example may have several values of the feature: a column of lists, or a delimited string."""
+    if not isinstance(feature, Categorical):
+        return False
+    return feature.delimiter is not None or statistics.columns[feature.column or name].width is not None
 
 
 def fit(

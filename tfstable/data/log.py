@@ -6,11 +6,14 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
+import pyarrow.fs
 
 from tfstable.errors import InputError
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".feather": "feather", ".arrow": "feather"}
+LOCAL = pyarrow.fs.LocalFileSystem()
 READ_ROWS = 65_536  # Rows of one record batch: what is held beyond the buffer while reading.
 
 
@@ -126,9 +129,9 @@ def _fragment(path: Path, columns: dict[str, pa.DataType | None] | None = None) 
     name = FORMATS[path.suffix]
     if name == "csv":
         types = {column: dtype for column, dtype in (columns or {}).items() if dtype is not None}
-        options = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
-        return ds.CsvFileFormat(convert_options=options).make_fragment(str(path))
-    return {"parquet": ds.ParquetFileFormat, "feather": ds.IpcFileFormat}[name]().make_fragment(str(path))
+        options = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        return ds.CsvFileFormat(convert_options=options).make_fragment(str(path), LOCAL)
+    return {"parquet": ds.ParquetFileFormat, "feather": ds.IpcFileFormat}[name]().make_fragment(str(path), LOCAL)
 
 
 def _physical_schema(fragment: ds.Fragment, path: Path) -> pa.Schema:

@@ -70,7 +70,7 @@ class Embeddings(keras.layers.Layer):
         for dim, rows in self._stacked.items():
             table = self.add_weight(
                 shape=(rows, dim),
-                initializer=keras.initializers.RandomNormal(stddev=self.stddev, seed=self._seed(dim)),
+                initializer=keras.initializers.RandomNormal(stddev=self.stddev),
                 name=f"tables_{dim}",
             )
             table.is_embedding_table = True  # Read by tfstable.optimizers: sparse rules, never dense work.
@@ -100,10 +100,6 @@ class Embeddings(keras.layers.Layer):
             several = tf.convert_to_tensor(inputs[name]).shape.rank == 2
             result[name] = _pool(part, column, self.features[name].pooling) if several else part[:, 0]
         return result
-
-    def _seed(self, dim):
-        # Keras draws it from its global generator: reproducible after keras.utils.set_random_seed.
-        return keras.random.make_default_seed() + dim
 
     def compute_output_shape(self, input_shape):
         return {name: (input_shape[name][0], feature.dim) for name, feature in self.features.items()}

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from tfstable.layers import CrossTower, EmbeddingFeature, Embeddings, ReZero, SmeLU
 from tfstable.models import tasks as task_math
 from tfstable.specs import Feature, NumericFeature, TaskSpec
-from tfstable.statistics import Statistics, table_name, table_rows
+from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -144,6 +144,12 @@ class RankingModel(keras.Model):
         logits = self.logits(features, training=training)
         return {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
 
+    def build(self, input_shape=None):
+        """Creates all variables by running the stages once, on one example of zeros."""
+        with tf.init_scope():
+            self.logits({name: self._zeros(name, feature) for name, feature in self.feature_specs.items()})
+        self.built = True
+
     def task_losses(self, y, logits, sample_weight=None):
         """Returns each task's loss: the sum over its labelled examples, each times its weight, over the batch's size.
 
@@ -210,6 +216,12 @@ class RankingModel(keras.Model):
             **self.compute_metrics(x, labels, predictions, weights),
             "loss": self.loss_tracker.result(),
         }
+
+    def _zeros(self, name, feature):
+        if isinstance(feature, NumericFeature):
+            return tf.zeros([1])
+        several = is_several_valued(name, feature, self.statistics)
+        return tf.zeros([1, feature.max_values] if several else [1], tf.int32)
 
     # --- Serialisation.
 
