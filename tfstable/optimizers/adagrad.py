@@ -1,0 +1,64 @@
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.domains import check_number
+from tfstable.optimizers.rule import RuleOptimizer
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class Adagrad(RuleOptimizer):
+    """Adagrad: each weight's step shrinks with the squares of all its gradients.
+
+        G_t = G_{t-1} + g_t^2,  G_0 = initial_accumulator
+        r_t = g_t / sqrt(G_t + epsilon)
+
+    Hence |r| <= 1, and no weight ever moves by more than the learning rate in one step.
+
+    Args:
+        learning_rate, clipping, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        initial_accumulator: G_0, at least 0.
+        epsilon: At least 0. None is needed: r is 0 where the root is.
+
+    Raises:
+        ValueError: If an argument is outside its domain.
+
+    Reference:
+        Duchi, Hazan, Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", 2011.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.01,
+        initial_accumulator=0.1,
+        epsilon=0.0,
+        clipping=None,
+        weight_decay=None,
+        on_nonfinite="skip",
+        track_every=0,
+        name="adagrad",
+    ):
+        check_number("initial_accumulator", initial_accumulator, least=0)
+        check_number("epsilon", epsilon, least=0)
+        super().__init__(learning_rate, clipping, weight_decay, on_nonfinite, track_every, name)
+        self.initial_accumulator = initial_accumulator
+        self.epsilon = epsilon
+
+    def slots(self):
+        return {"accumulator": self.initial_accumulator}
+
+    def direction(self, gradient, state, step):
+        (accumulator,) = state
+        accumulator += tf.square(gradient)
+        return adagrad_direction(gradient, accumulator + self.epsilon), (accumulator,)
+
+    def get_config(self):
+        return super().get_config() | {"initial_accumulator": self.initial_accumulator, "epsilon": self.epsilon}
+
+
+def adagrad_direction(gradient, square):
+    """gradient / sqrt(square), and 0 where `square` is 0.
+
+    `tf.math.divide_no_nan` rather than `/` or `rsqrt` also because graphs turn x / sqrt(y) into x * rsqrt(y) and then
+    reorder the product with the learning rate, after which eager execution and graphs differ in the last bit.
+    """
+    return tf.math.divide_no_nan(gradient, tf.sqrt(square))

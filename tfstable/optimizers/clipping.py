@@ -1,0 +1,55 @@
+"""What the clippings of eq. (5) have in common."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfstable.optimizers.domains import check_choice
+
+
+@dataclasses.dataclass(frozen=True)
+class Clipping:
+    """A factor mu*sigma of eq. (5) of Tang et al. 2023: w -= eta * (mu*sigma) * r.
+
+    Subclasses are frozen dataclasses; calling one gives the factor:
+
+        factor = clipping(update, gradient, weight, rate, is_table)
+
+    Args of the call:
+        update: r, the direction before the learning rate. A tensor, or the touched rows of a table, (n, ...).
+        gradient: g, same shape.
+        weight: w before the step, same shape.
+        rate: eta, a scalar.
+        is_table: True if the first axis counts rows of an embedding table; with `scope="row"` each then has its own
+            factor.
+
+    Returns of the call:
+        The factor, of a shape that broadcasts against `update`.
+    """
+
+    scope: str = dataclasses.field(default="tensor", kw_only=True)
+
+    scopes = ("tensor", "row")
+
+    def __post_init__(self):
+        check_choice("scope", self.scope, self.scopes)
+
+    def axes(self, tensor, is_table):
+        """The axes over which one factor is shared: all, or all but the first for the rows of a table."""
+        return list(range(1 if is_table and self.scope == "row" else 0, tensor.shape.rank))
+
+    def get_config(self):
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def squared_norm(tensor, axes):
+    """Squared Euclidean norm over `axes`, which are kept with length 1.
+
+    Ratios of norms are written as roots of ratios: graphs turn x / sqrt(y) into x * rsqrt(y) and then reorder products,
+    after which eager execution and graphs differ in the last bit.
+    """
+    return tf.reduce_sum(tf.square(tensor), axes, keepdims=True)

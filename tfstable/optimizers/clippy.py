@@ -1,0 +1,53 @@
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.clipping import Clipping
+from tfstable.optimizers.domains import check_number
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+@dataclasses.dataclass(frozen=True)
+class Clippy(Clipping):
+    """Clips the update so that no coordinate moves by more than a fraction of itself.
+
+        sigma = min(1, min_i (relative |w_i| + absolute) / (eta |r_i|))
+
+    Args:
+        relative: lambda_rel, the greatest change of a weight relative to itself. At least 0.
+        absolute: lambda_abs, the change that is always allowed, in the units of the weights. Above 0: at 0, a weight of
+            zero could never move, nor could any other of its tensor.
+        scope: Over what the inner minimum runs. "tensor": the whole tensor, as in the paper; for a sparse gradient, the
+            touched rows of the table. "row": each row of a table by itself, so that one near-zero row does not throttle
+            the batch; dense tensors as under "tensor". "element": each coordinate by itself. That keeps the bound on
+            every coordinate and the signs of the step, so it stays a descent direction, but not its direction.
+
+    Raises:
+        ValueError: If an argument is outside its domain.
+
+    Reference:
+        Tang et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
+    """
+
+    relative: float = 0.5
+    absolute: float = 1e-2
+
+    scopes = ("tensor", "row", "element")
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("relative", self.relative, least=0)
+        check_number("absolute", self.absolute, above=0)
+
+    def __call__(self, update, gradient, weight, rate, is_table):
+        bound = self.relative * tf.abs(weight) + self.absolute
+        return self.shrink(update, bound, rate, is_table)
+
+    def shrink(self, update, bound, rate, is_table):
+        """The largest factor, at most 1, with eta * factor * |r_i| <= bound_i wherever the scope shares it."""
+        # Where r_i = 0 the ratio is infinite, which bounds nothing: the bound itself is positive.
+        ratio = bound / tf.abs(update)
+        if self.scope != "element":
+            ratio = tf.reduce_min(ratio, self.axes(update, is_table), keepdims=True)
+        return tf.minimum(ratio / rate, 1.0)

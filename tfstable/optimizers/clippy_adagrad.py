@@ -1,0 +1,116 @@
+import warnings
+
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.adagrad import Adagrad, adagrad_direction
+from tfstable.optimizers.clippy import Clippy
+from tfstable.optimizers.domains import check_number
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class ClippyAdagrad(Adagrad):
+    """Adagrad with Clippy, in the order and with the defaults of the paper.
+
+        G_t     = G_{t-1} + g_t^2
+        r_t     = g_t / sqrt(G + epsilon),  G = G_t, or G_{t-1} with delayed_accumulator
+        sigma_t = min(1, min_i (relative |w_i| + accumulator_relative / sqrt(G_i + epsilon) + absolute) / (eta |r_i|))
+        w_{t+1} = w_t - eta sigma_t r_t
+
+    With its defaults it is `Adagrad(clipping=Clippy())`. The options are those of the authors' own code, TFRS 0.7.7:
+
+        TFRS                                here
+        variable_relative_threshold         relative_threshold
+        accumulator_relative_threshold      accumulator_relative_threshold
+        absolute_threshold                  absolute_threshold
+        initial_accumulator_value           initial_accumulator
+        epsilon                             epsilon
+        use_standard_accumulator_update     not delayed_accumulator
+        clip_accumulator_update             clip_accumulator_update
+        export_clipping_factors             track_every=1, read by `diagnostics()`
+
+    Its defaults differ: relative 0.1, absolute 1e-7, epsilon 1e-7 and the delayed accumulator.
+
+    Args:
+        learning_rate, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        relative_threshold: lambda_rel, at least 0.
+        absolute_threshold: lambda_abs, above 0. While the learning rate does not exceed it, nothing can be clipped
+            (unless the accumulator is delayed, where |r| may exceed 1); a warning then says so.
+        accumulator_relative_threshold: Allows more while a weight's accumulator is small, as above. At least 0.
+        initial_accumulator: G_0, at least 0.
+        epsilon: At least 0.
+        delayed_accumulator: Divide by G_{t-1}, which does not know g_t yet.
+        clip_accumulator_update: Add (sigma_t g_t)^2 to G instead of g_t^2. Needs `delayed_accumulator`: sigma_t depends
+            on G.
+        scope: See `Clippy`.
+
+    Raises:
+        ValueError: If an argument is outside its domain, or `clip_accumulator_update` comes without
+            `delayed_accumulator`.
+
+    Reference:
+        Tang et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.1,
+        relative_threshold=0.5,
+        absolute_threshold=1e-2,
+        accumulator_relative_threshold=0.0,
+        initial_accumulator=0.1,
+        epsilon=0.0,
+        delayed_accumulator=False,
+        clip_accumulator_update=False,
+        scope="tensor",
+        weight_decay=None,
+        on_nonfinite="skip",
+        track_every=0,
+        name="clippy_adagrad",
+    ):
+        check_number("relative_threshold", relative_threshold, least=0)
+        check_number("absolute_threshold", absolute_threshold, above=0)
+        check_number("accumulator_relative_threshold", accumulator_relative_threshold, least=0)
+        if clip_accumulator_update and not delayed_accumulator:
+            raise ValueError("clip_accumulator_update=True must come with delayed_accumulator=True; got False.")
+        clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
+        super().__init__(
+            learning_rate, initial_accumulator, epsilon, clipping, weight_decay, on_nonfinite, track_every, name
+        )
+        self.relative_threshold = relative_threshold
+        self.absolute_threshold = absolute_threshold
+        self.accumulator_relative_threshold = accumulator_relative_threshold
+        self.delayed_accumulator = delayed_accumulator
+        self.clip_accumulator_update = clip_accumulator_update
+        self.scope = scope
+        if not (callable(learning_rate) or delayed_accumulator) and learning_rate <= absolute_threshold:
+            warnings.warn(
+                f"ClippyAdagrad clips nothing here: no update exceeds learning_rate={learning_rate:g}, and "
+                f"absolute_threshold={absolute_threshold:g} is always allowed.",
+                stacklevel=2,
+            )
+
+    def rule(self, gradient, weight, state, rate, step, is_table, padding=None):
+        (accumulator,) = state
+        new_accumulator = accumulator + tf.square(gradient)
+        square = (accumulator if self.delayed_accumulator else new_accumulator) + self.epsilon
+        update = adagrad_direction(gradient, square)  # 0 in padding, where the gradient is 0
+        bound = self.relative_threshold * tf.abs(weight) + self.absolute_threshold
+        if self.accumulator_relative_threshold:
+            bound += self.accumulator_relative_threshold * tf.math.rsqrt(square)
+        factor = self.clipping.shrink(update, bound, rate, is_table)
+        if self.clip_accumulator_update:
+            new_accumulator = accumulator + tf.square(factor * gradient)
+        return update, factor, (new_accumulator,)
+
+    def get_config(self):
+        config = super().get_config() | {
+            "relative_threshold": self.relative_threshold,
+            "absolute_threshold": self.absolute_threshold,
+            "accumulator_relative_threshold": self.accumulator_relative_threshold,
+            "delayed_accumulator": self.delayed_accumulator,
+            "clip_accumulator_update": self.clip_accumulator_update,
+            "scope": self.scope,
+        }
+        del config["clipping"]
+        return config

@@ -1,0 +1,140 @@
+import dataclasses
+import re
+
+import keras
+
+from tfstable.optimizers.guarded import GuardedOptimizer
+from tfstable.optimizers.rule import RuleOptimizer
+from tfstable.optimizers.tables import is_embedding_table
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Variables and the optimizer that updates them.
+
+    Args:
+        variables: "embeddings" (all embedding tables), "dense" (all others), or a regular expression that is searched
+            in the path of each variable, such as "tower/.*kernel".
+        optimizer: An optimizer of this package, used by this group alone.
+
+    Raises:
+        ValueError: If `variables` is no regular expression, or `optimizer` is none of this package's.
+    """
+
+    variables: str
+    optimizer: RuleOptimizer
+
+    def __post_init__(self):
+        try:
+            re.compile(self.variables)
+        except (re.error, TypeError) as error:
+            raise ValueError(
+                f'variables must be "embeddings", "dense" or a regular expression ({error}); got {self.variables!r}.'
+            ) from error
+        if not isinstance(self.optimizer, RuleOptimizer):
+            raise ValueError(
+                "optimizer must be one of tfstable.optimizers (others would not heed the finite flag of the step); "
+                f"got {self.optimizer!r}."
+            )
+
+    def __contains__(self, variable):
+        if self.variables in ("embeddings", "dense"):
+            return is_embedding_table(variable) == (self.variables == "embeddings")
+        return re.search(self.variables, getattr(variable, "path", variable.name)) is not None
+
+    def get_config(self):
+        return {
+            "variables": self.variables,
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(config["variables"], keras.saving.deserialize_keras_object(config["optimizer"]))
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class Composite(GuardedOptimizer):
+    """Gives each group of variables its own optimizer, under one finite flag over all of them.
+
+        Composite([Group("embeddings", Adagrad(0.1)), Group("dense", ClippyAdagrad(0.2))])
+
+    A non-finite gradient in any group skips the step of every group.
+
+    Args:
+        groups: `Group`s that together hold every variable exactly once. `learning_rate` of the composite reads the
+            first group's; set it on the optimizer of a group.
+        on_nonfinite: As for the other optimizers; it stands for all groups, whose own setting is not used.
+        name: Name of the optimizer.
+
+    Raises:
+        ValueError: If `groups` is empty or shares an optimizer. When built: if a variable is in no group or in several,
+            or a regular expression matches no variable.
+    """
+
+    def __init__(self, groups, on_nonfinite="skip", name="composite"):
+        groups = list(groups)
+        if not groups or not all(isinstance(group, Group) for group in groups):
+            raise ValueError(f"groups must be one or more Group; got {groups!r}.")
+        if len({id(group.optimizer) for group in groups}) < len(groups):
+            raise ValueError("groups must not share an optimizer: its counters would rise once for each of them.")
+        super().__init__(0.0, on_nonfinite, name)
+        self.groups = groups
+        self.optimizers = [group.optimizer for group in groups]
+
+    def build(self, variables):
+        if self.built:
+            return
+        members = [[v for v in variables if v in group] for group in self.groups]
+        for variable in variables:
+            names = [group.variables for group in self.groups if variable in group]
+            if len(names) != 1:
+                path = getattr(variable, "path", variable.name)
+                raise ValueError(f"variable {path!r} must be in exactly one group; it is in {names or 'none'}.")
+        for group, own in zip(self.groups, members, strict=True):
+            if not own and group.variables not in ("embeddings", "dense"):
+                raise ValueError(f"group {group.variables!r} must match a variable; it matches none.")
+        super().build(variables)
+        for optimizer, own in zip(self.optimizers, members, strict=True):
+            optimizer.build(own)
+        self._group_of = [next(i for i, group in enumerate(self.groups) if v in group) for v in variables]
+
+    def update_variables(self, strategy, pairs):
+        groups = [self._group_of[self._get_variable_index(v)] for _, v in pairs]
+        for number, optimizer in enumerate(self.optimizers):
+            own = [pair for pair, group in zip(pairs, groups, strict=True) if group == number]
+            optimizer.update_variables(strategy, own)
+
+    def count(self, applied):
+        super().count(applied)
+        for optimizer in self.optimizers:
+            optimizer.count(applied)
+
+    @property
+    def variables(self):
+        return [*super().variables, *(v for optimizer in self.optimizers for v in optimizer.variables)]
+
+    @property
+    def learning_rate(self):
+        return self.optimizers[0].learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        raise AttributeError("a Composite has no learning rate of its own: set that of `composite.optimizers[i]`.")
+
+    def diagnostics(self):
+        """The diagnostics of all groups whose optimizer has `track_every` set; see `RuleOptimizer.diagnostics`."""
+        return {path: figures for optimizer in self.optimizers for path, figures in optimizer.diagnostics().items()}
+
+    def get_config(self):
+        config = super().get_config()
+        del config["learning_rate"]
+        return config | {"groups": [keras.saving.serialize_keras_object(group) for group in self.groups]}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        groups = [
+            keras.saving.deserialize_keras_object(group, custom_objects=custom_objects) for group in config["groups"]
+        ]
+        return cls(**config | {"groups": groups})

@@ -1,0 +1,36 @@
+"""The check that every constructor of this package makes of its numbers."""
+
+import math
+from numbers import Integral, Real
+
+
+def check_number(argument, value, *, above=None, least=None, below=None, whole=False):
+    """Raises a ValueError naming argument, rule and value unless `value` is a finite number in the domain.
+
+    Args:
+        argument: Name of the argument, for the error.
+        value: What the caller gave.
+        above: The value must be greater than this.
+        least: The value must be this or greater.
+        below: The value must be less than this.
+        whole: The value must be an integer.
+    """
+    rules = ["an integer" if whole else "a finite number"]
+    holds = isinstance(value, Integral if whole else Real) and not isinstance(value, bool) and math.isfinite(value)
+    if above is not None:
+        rules.append(f"above {above}")
+        holds = holds and value > above
+    if least is not None:
+        rules.append(f"at least {least}")
+        holds = holds and value >= least
+    if below is not None:
+        rules.append(f"below {below}")
+        holds = holds and value < below
+    if not holds:
+        raise ValueError(f"{argument} must be {', '.join(rules)}; got {value!r}.")
+
+
+def check_choice(argument, value, choices):
+    """Raises a ValueError naming argument, choices and value unless `value` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}; got {value!r}.")

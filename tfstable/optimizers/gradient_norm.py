@@ -1,0 +1,39 @@
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.clipping import Clipping, squared_norm
+from tfstable.optimizers.domains import check_number
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+@dataclasses.dataclass(frozen=True)
+class GradientNorm(Clipping):
+    """Gradient clipping (GC): shrinks the update by as much as the gradient's norm exceeds a threshold.
+
+        sigma = min(1, threshold / ||g||_2)
+
+    As in eq. (5) the factor multiplies the update; the optimizer's state is fed the raw gradient.
+
+    Args:
+        threshold: lambda, above 0. The paper tries 1e-1, 1e-2 and 1e-3.
+        scope: "tensor": one norm a tensor, or over the touched rows of a table. "row": one norm a row of a table.
+
+    Raises:
+        ValueError: If an argument is outside its domain.
+
+    Reference:
+        Pascanu, Mikolov, Bengio, "On the Difficulty of Training Recurrent Neural Networks", 2013; in the form of Tang
+        et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
+    """
+
+    threshold: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("threshold", self.threshold, above=0)
+
+    def __call__(self, update, gradient, weight, rate, is_table):
+        square = squared_norm(gradient, self.axes(gradient, is_table))
+        return tf.minimum(self.threshold * tf.math.rsqrt(square), 1.0)

@@ -1,0 +1,107 @@
+"""The Keras shell: all-reduce the gradients, ask once whether they are finite, and only then update."""
+
+import warnings
+
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.domains import check_choice
+from tfstable.optimizers.rows import sum_duplicates
+
+
+class GuardedOptimizer(keras.optimizers.Optimizer):
+    """An optimizer whose whole step happens on every replica, or on none.
+
+    `apply` runs in replica context: by itself, or inside `strategy.run`. It sums the gradients over the replicas, sums
+    duplicate rows of sparse ones, and makes one flag from all of them:
+
+        finite = every gradient tensor has  ||g||_2^2 / 2 <= M / 2^20,  M the largest number of its dtype
+
+    That is false for NaN and infinity, and for finite numbers whose square an accumulator could not hold (in float32
+    from about 2e16): one of those would make it infinite and freeze its weight for good. If the flag is false, nothing
+    changes: not weights, slots, decay nor `iterations`, and `skipped_steps` rises by one. A run with a bad batch
+    therefore ends where a run without that batch ends.
+
+    Subclasses implement `update_variables`. Keras's averages of weights, accumulation of gradients and clipping of
+    gradients are not offered: they read and write whole embedding tables every step.
+    """
+
+    def __init__(self, learning_rate, on_nonfinite, name):
+        check_choice("on_nonfinite", on_nonfinite, ("skip", "raise"))
+        super().__init__(learning_rate=learning_rate, name=name)
+        self.on_nonfinite = on_nonfinite
+        self.skipped_steps = self.add_variable(
+            shape=(), dtype="int64", aggregation="only_first_replica", name="skipped_steps"
+        )
+
+    def update_variables(self, strategy, pairs):
+        """Updates (gradient, variable) pairs, in cross-replica context where the strategy has one."""
+        raise NotImplementedError
+
+    def apply(self, grads, trainable_variables=None):
+        if tf.distribute.in_cross_replica_context():
+            raise ValueError("apply must be called in replica context: inside `strategy.run`.")
+        if not self.built:
+            if trainable_variables is None:
+                raise ValueError("apply without variables needs a built optimizer: call `build(variables)` first.")
+            self.build(list(trainable_variables))
+        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        if len(grads) != len(variables):
+            raise ValueError(f"apply needs one gradient a variable; got {len(grads)} for {len(variables)} variables.")
+        with tf.name_scope(self.name):
+            self._apply(*_drop_missing(grads, variables))
+
+    def _apply(self, gradients, variables):
+        gradients = [tf.cast(g, v.dtype) for g, v in zip(gradients, variables, strict=True)]
+        gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients = [
+            sum_duplicates(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g
+            for g, v in zip(gradients, variables, strict=True)
+        ]
+        finite_each = tf.stack([_is_finite(g) for g in gradients])
+        finite = tf.reduce_all(finite_each)
+        if self.on_nonfinite == "raise":
+            paths = [getattr(v, "path", v.name) for v in variables]
+            message = f"non-finite gradient; False marks the variable among {paths}:"
+            tf.debugging.Assert(finite, [message, finite_each], summarize=len(paths))
+
+        def update(strategy, finite, *gradients):
+            # Every replica has computed the same flag from the same sums; one of them decides for all.
+            decision = strategy.experimental_local_results(finite)[0]
+            pairs = list(zip(gradients, variables, strict=True))
+            tf.cond(decision, lambda: done(self.update_variables(strategy, pairs)), done)
+
+        merge_call = tf.__internal__.distribute.interim.maybe_merge_call
+        merge_call(update, tf.distribute.get_strategy(), finite, *gradients)
+        self.count(tf.cast(finite, "int64"))
+
+    def count(self, applied):
+        """Counts a step: `applied` is 1 if it was applied, 0 if it was skipped."""
+        self.iterations.assign_add(applied)
+        self.skipped_steps.assign_add(1 - applied)
+
+    def get_config(self):
+        config = super().get_config()
+        return {"learning_rate": config["learning_rate"], "on_nonfinite": self.on_nonfinite, "name": config["name"]}
+
+
+def done(_=None):
+    """What both branches of a `tf.cond` return when they work by side effects."""
+    return tf.constant(True)
+
+
+def _is_finite(gradient):
+    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    # One fused pass without a temporary; `tf.math.is_finite` would write a tensor of booleans first.
+    return tf.nn.l2_loss(values) <= values.dtype.max * 2.0**-20
+
+
+def _drop_missing(gradients, variables):
+    """Leaves out variables without a gradient, with a warning that names them."""
+    missing = [getattr(v, "path", v.name) for g, v in zip(gradients, variables, strict=True) if g is None]
+    if len(missing) == len(gradients):
+        raise ValueError(f"no gradient for any variable: {missing}.")
+    if missing:
+        warnings.warn(f"No gradient for {missing}: the loss does not depend on them.", stacklevel=4)
+    pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+    return [g for g, _ in pairs], [v for _, v in pairs]

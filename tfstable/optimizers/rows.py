@@ -1,0 +1,44 @@
+"""Sparse gradients: the unique rows of a batch, each with its duplicates summed."""
+
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util  # TensorFlow offers no public way to ask for the XLA context.
+
+
+def under_xla():
+    """Whether the ops made now are compiled by XLA (`jit_compile=True`), which needs static shapes."""
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def sum_duplicates(slices, height):
+    """Sums the values of equal indices, so that every row of the table occurs once.
+
+    Args:
+        slices: `tf.IndexedSlices`, values (n, ...), indices (n,), in which one index may occur many times.
+        height: Number of rows of the table.
+
+    Returns:
+        `tf.IndexedSlices` with unique indices. Under XLA its length is still n: behind the unique rows stand zeros with
+        the index `height`, which is outside the table, where XLA scatters nothing.
+    """
+    if under_xla():
+        return _sum_sorted(slices, height)
+    # `tf.unique` allocates by the batch, not by the table, and is the fastest way on hosts.
+    indices, position = tf.unique(slices.indices)
+    values = tf.math.unsorted_segment_sum(slices.values, position, tf.size(indices))
+    return tf.IndexedSlices(values, indices)
+
+
+def _sum_sorted(slices, height):
+    order = tf.argsort(slices.indices, stable=True)
+    indices = tf.gather(slices.indices, order)  # (n,), ascending
+    is_first = tf.concat([tf.ones_like(indices[:1], tf.bool), indices[1:] != indices[:-1]], axis=0)
+    position = tf.cumsum(tf.cast(is_first, tf.int32)) - 1  # (n,): which unique row each value belongs to
+    size = tf.size(indices)
+    values = tf.math.unsorted_segment_sum(tf.gather(slices.values, order), position, size)
+    unique = tf.math.unsorted_segment_min(indices, position, size)  # the dtype's maximum where there is no row
+    return tf.IndexedSlices(values, tf.minimum(unique, tf.cast(height, unique.dtype)))
+
+
+def is_row(indices, height, rank):
+    """(n, 1, ...) of this rank: True for rows of the table, False for what `sum_duplicates` pads with under XLA."""
+    return tf.reshape(indices < tf.cast(height, indices.dtype), [-1] + [1] * (rank - 1))

@@ -1,0 +1,211 @@
+"""Eq. (5) applied to variables: dense tensors and the touched rows of tables alike."""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.clipping import Clipping
+from tfstable.optimizers.domains import check_number
+from tfstable.optimizers.guarded import GuardedOptimizer, done
+from tfstable.optimizers.rows import is_row, under_xla
+from tfstable.optimizers.tables import is_embedding_table
+
+DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
+
+
+class RuleOptimizer(GuardedOptimizer):
+    """Eq. (5) of Tang et al. 2023, for any direction r and any clipping:
+
+        r_t, s_t = direction(g_t, s_{t-1}, t)
+        f_t      = clipping(r_t, g_t, w_t, eta_t), 1 without a clipping
+        w_{t+1}  = w_t - eta_t * decay * w_t - eta_t * f_t * r_t
+
+    A subclass gives `slots` and `direction`; the rest is common. A sparse gradient updates its rows only: for them, g,
+    w and s are the unique rows of the batch. The state of a row advances in those steps alone which touch it.
+
+    Args:
+        learning_rate: eta, at least 0. A float, a `keras.optimizers.schedules.LearningRateSchedule`, or a callable.
+        clipping: None, or a `Clippy`, `GradientNorm`, `AdaptiveGradient` or `TrustRatio`.
+        weight_decay: None, or the decoupled decay, at least 0, of dense variables (Loshchilov, Hutter, "Decoupled
+            Weight Decay Regularization", 2019). Refused for embedding tables, where it would touch every row in every
+            step.
+        on_nonfinite: "skip" leaves out a step with a non-finite gradient (see `GuardedOptimizer`). "raise" also raises
+            `tf.errors.InvalidArgumentError` naming the variable; XLA drops assertions, there it only skips.
+        track_every: 0, or the number of steps after which `diagnostics` is refreshed.
+        name: Name of the optimizer.
+
+    Raises:
+        ValueError: If an argument is outside its domain.
+    """
+
+    # Whether `direction` uses the step t. Tables then keep one t a row, since a row's state advances by touches.
+    uses_step = False
+
+    def __init__(self, learning_rate, clipping=None, weight_decay=None, on_nonfinite="skip", track_every=0, name=None):
+        if not callable(learning_rate):
+            check_number("learning_rate", learning_rate, least=0)
+            learning_rate = float(learning_rate)
+        if not isinstance(clipping, Clipping | None):
+            raise ValueError(f"clipping must be None or a clipping of tfstable.optimizers; got {clipping!r}.")
+        if weight_decay is not None:
+            check_number("weight_decay", weight_decay, least=0)
+        check_number("track_every", track_every, least=0, whole=True)
+        super().__init__(learning_rate, on_nonfinite, name)
+        self.clipping = clipping
+        self.weight_decay = weight_decay
+        self.track_every = track_every
+
+    def slots(self):
+        """Name and initial value of each slot; a slot has the shape and dtype of its weight."""
+        return {}
+
+    def direction(self, gradient, state, step):
+        """The pure rule: r and the new state from g, the state, and t (counted from 1)."""
+        raise NotImplementedError
+
+    def rule(self, gradient, weight, state, rate, step, is_table, padding=None):
+        """r, f and the new state: a pure function of tensors. `padding` marks rows that are none, under XLA."""
+        update, state = self.direction(gradient, state, step)
+        if padding is not None:
+            update = tf.where(padding, 0.0, update)
+        factor = 1.0 if self.clipping is None else self.clipping(update, gradient, weight, rate, is_table)
+        return update, tf.convert_to_tensor(factor, weight.dtype), state
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self._slots = [self._make_slots(v) for v in variables]
+
+    def _make_slots(self, variable):
+        path = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
+        is_table = is_embedding_table(variable)
+        if is_table:
+            self._refuse_whole_table_work(variable)
+
+        def slot(name, initial, shape, dtype):
+            value = variable.value if isinstance(variable, keras.Variable) else variable
+            with tf.distribute.get_strategy().extended.colocate_vars_with(value):
+                initializer = keras.initializers.Constant(initial)
+                return self.add_variable(shape=shape, dtype=dtype, initializer=initializer, name=f"{path}_{name}")
+
+        made = {name: slot(name, initial, variable.shape, variable.dtype) for name, initial in self.slots().items()}
+        if self.uses_step and is_table:
+            # A float needs no integer kernels on accelerators; where it stops counting, at 2^24 touches of one row,
+            # every correction made from it has long converged.
+            made["step"] = slot("step", 0.0, (variable.shape[0],) + (1,) * (len(variable.shape) - 1), variable.dtype)
+        if self.track_every:
+            made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
+        return made
+
+    def _refuse_whole_table_work(self, variable):
+        path = getattr(variable, "path", variable.name)
+        if self.weight_decay:
+            raise ValueError(
+                f"weight_decay must be None for the embedding table {path!r}, whose rows it would all touch each step "
+                f"(give tables an optimizer of their own with Composite); got {self.weight_decay!r}."
+            )
+        if getattr(variable, "constraint", None) is not None:
+            raise ValueError(
+                f"constraint must be None for the embedding table {path!r}, whose rows it would all touch each step; "
+                f"got {variable.constraint!r}."
+            )
+
+    def update_variables(self, strategy, pairs):
+        rate, step = self.learning_rate, self.iterations + 1
+
+        def update_all(track):
+            for gradient, variable in pairs:
+                slots = self._slots[self._get_variable_index(variable)]
+                update = functools.partial(
+                    self._update_variable, of=variable, names=tuple(slots), rate=rate, step=step, track=track
+                )
+                target = variable.value if isinstance(variable, keras.Variable) else variable
+                # Passed as arguments, mirrored slots arrive as the copy on the device that is being updated.
+                arguments = (gradient, *(slot.value for slot in slots.values()))
+                strategy.extended.update(target, update, args=arguments, group=False)
+
+        if self.track_every:
+            due = step % self.track_every == 0
+            tf.cond(due, lambda: done(update_all(track=True)), lambda: done(update_all(track=False)))
+        else:
+            update_all(track=False)
+
+    def _update_variable(self, target, gradient, *slots, of, names, rate, step, track):
+        slots = dict(zip(names, slots, strict=True))
+        diagnostics = slots.pop("diagnostics", None)
+        is_sparse = isinstance(gradient, tf.IndexedSlices)
+        if is_sparse:
+            self._refuse_whole_table_work(of)
+        indices, gradient = (gradient.indices, gradient.values) if is_sparse else (None, gradient)
+        is_table = is_sparse or is_embedding_table(of)
+
+        weight = _read(target, indices)
+        state = {name: _read(slot, indices) for name, slot in slots.items()}
+        rate, step = tf.cast(rate, weight.dtype), tf.cast(step, weight.dtype)
+        if "step" in state:
+            step = state["step"] = state["step"] + 1
+        if is_sparse and under_xla():
+            padding = ~is_row(indices, target.shape[0], weight.shape.rank)
+            weight = tf.where(padding, 0.0, weight)
+        else:
+            padding = None
+
+        own_state = tuple(state[name] for name in self.slots())
+        update, factor, own_state = self.rule(gradient, weight, own_state, rate, step, is_table, padding)
+        state.update(zip(self.slots(), own_state, strict=True))
+        change = (rate * factor) * update
+        new_weight = weight - change
+        if self.weight_decay and self._use_weight_decay(of):
+            new_weight -= (rate * self.weight_decay) * weight
+        if getattr(of, "constraint", None) is not None:
+            new_weight = of.constraint(new_weight)
+
+        for name, slot in slots.items():
+            _write(slot, indices, state[name])
+        _write(target, indices, new_weight)
+        if track:
+            norms = [tf.norm(x) for x in (change, gradient, weight)]
+            diagnostics.assign(tf.cast(tf.stack([tf.reduce_min(factor), *norms]), tf.float32))
+
+    def diagnostics(self):
+        """Figures of the last step that `track_every` divides, per variable path; NaN before the first.
+
+        Returns:
+            `{path: {"clipping_factor", "update_norm", "gradient_norm", "weight_norm"}}`, as floats: the (least) factor
+            f, and the norms of eta * f * r, of g and of w before the step. For a sparse gradient they are taken over
+            the touched rows. Empty with `track_every=0`.
+        """
+        if not self.track_every:
+            return {}
+        return {
+            getattr(v, "path", v.name): dict(zip(DIAGNOSTICS, slots["diagnostics"].numpy().tolist(), strict=True))
+            for v, slots in zip(self._trainable_variables, self._slots, strict=True)
+        }
+
+    def get_config(self):
+        return super().get_config() | {
+            "clipping": keras.saving.serialize_keras_object(self.clipping),
+            "weight_decay": self.weight_decay,
+            "track_every": self.track_every,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        if "clipping" in config:
+            clipping = keras.saving.deserialize_keras_object(config["clipping"], custom_objects=custom_objects)
+            config = config | {"clipping": clipping}
+        return super().from_config(config, custom_objects=custom_objects)
+
+
+def _read(variable, indices):
+    """The variable, or its rows alone: gathered from the variable itself, so that the table is never read."""
+    return tf.convert_to_tensor(variable) if indices is None else tf.gather(variable, indices)
+
+
+def _write(variable, indices, value):
+    if indices is None:
+        variable.assign(value)
+    else:
+        variable.scatter_update(tf.IndexedSlices(value, indices))

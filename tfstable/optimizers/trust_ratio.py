@@ -1,0 +1,42 @@
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.clipping import Clipping, squared_norm
+from tfstable.optimizers.domains import check_number
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+@dataclasses.dataclass(frozen=True)
+class TrustRatio(Clipping):
+    """Layer-wise adaptation (LAMB): makes every step a fixed fraction of the weight's norm.
+
+        mu * sigma,  sigma = ||w||_2 / ||r||_2, or 1 where either norm is 0
+
+    The exception lets weights that start at zero move. Unlike the other treatments this one also enlarges updates.
+
+    Args:
+        mu: The fraction, above 0. The paper tries 1e-1, 1e-2 and 1e-3.
+        scope: "tensor": norms of the whole tensor, or of the touched rows of a table. "row": norms of each row of a
+            table.
+
+    Raises:
+        ValueError: If an argument is outside its domain.
+
+    Reference:
+        You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", 2020; in the form of Tang
+        et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
+    """
+
+    mu: float = 1e-2
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_number("mu", self.mu, above=0)
+
+    def __call__(self, update, gradient, weight, rate, is_table):
+        axes = self.axes(weight, is_table)
+        weight_square, update_square = squared_norm(weight, axes), squared_norm(update, axes)
+        has_ratio = (weight_square > 0) & (update_square > 0)
+        return self.mu * tf.where(has_ratio, tf.sqrt(weight_square / update_square), 1.0)
