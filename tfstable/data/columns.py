@@ -4,6 +4,7 @@ int64 for integers and booleans, float32 for numbers, string for text; lists bec
 becomes the missing value of its type (`specs.MISSING_INT`, NaN, "").
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfstable.data.log import DayLog
+from tfstable.data.log import DayLog, Unit, read
 from tfstable.errors import InputError
 from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, feature_columns
 
@@ -113,6 +114,18 @@ def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
     kept = position < column.width
     rows[parent[kept], position[kept]] = _values(pc.list_flatten(lists), missing)[kept]
     return rows
+
+
+def raw_batches(units: Sequence[Unit], columns: dict[str, RawColumn]) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the raw columns of `units` in the log's order, a record batch at a time."""
+    for batch in read(units, arrow_types(columns)):
+        table = pa.Table.from_batches([batch])
+        yield {name: to_numpy(table[name], name, column) for name, column in columns.items()}
+
+
+def arrow_types(columns: dict[str, RawColumn]) -> dict[str, pa.DataType | None]:
+    """Returns the type to parse each column of a CSV file as; CSV knows no lists."""
+    return {name: ARROW[column.dtype] if column.width is None else None for name, column in columns.items()}
 
 
 def numbers(array: pa.ChunkedArray) -> np.ndarray:

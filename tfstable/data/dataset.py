@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.columns import ARROW, numbers, to_numpy
+from tfstable.data.columns import arrow_types, numbers, to_numpy
 from tfstable.data.log import DayLog
 from tfstable.data.window import Arrays, Batches, take
 from tfstable.features import Preprocessor
@@ -46,9 +46,8 @@ class ExampleReader:
     @property
     def columns(self) -> dict[str, pa.DataType | None]:
         """The columns to read, with the types to parse CSV as."""
-        lists = {name for name, column in self._columns.items() if column.width is not None}
-        types = {name: None if name in lists else ARROW[c.dtype] for name, c in self._columns.items()}
-        return {name: pa.float32() for name in (*self._labels.values(), self._weight) if name} | types
+        labels = {name: pa.float32() for name in (*self._labels.values(), self._weight) if name}
+        return labels | arrow_types(self._columns)
 
     def batches(self, days: tuple[date, ...], batch_size: int, buffer_rows: int) -> Batches:
         """Returns the batches over `days`."""

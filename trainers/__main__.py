@@ -1,0 +1,5 @@
+"""`python -m trainers` is `tfstable`."""
+
+from trainers.cli import main
+
+main()

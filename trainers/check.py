@@ -1,0 +1,63 @@
+"""What can be found before training: the config, the log's days and columns, sizes of tables and memory."""
+
+from tfstable.data.columns import RawColumn, check_schemas, field_type, raw_columns
+from tfstable.data.log import DayLog
+from tfstable.data.simulate import simulate
+from tfstable.errors import InputError
+from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
+from tfstable.statistics import table_name
+from trainers.config import Config
+
+
+def open_log(config: Config, progress) -> DayLog:
+    """Returns the config's log; where it does not exist and the config says so, simulates it first."""
+    if not config.data.path.exists() and config.data.simulate is not None:
+        simulate(config.data.path, **config.data.simulate.model_dump(), progress=progress)
+    return DayLog(config.data.path, config.data.missing_day)
+
+
+def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None = None) -> dict[str, RawColumn]:
+    """Checks every day's files against the config, by their metadata alone.
+
+    Args:
+        config: The run's config.
+        log: The log.
+        columns: Raw columns as an earlier start of the run found them; None: as the first day has them.
+
+    Returns:
+        The raw columns of the features.
+
+    Raises:
+        InputError: Naming the file and the column, or the day, that does not fit.
+    """
+    if len(log.days) < config.trainer.window_days:
+        raise InputError(
+            f"{log.path}: {len(log.days)} days, fewer than trainer.window_days ({config.trainer.window_days}); "
+            f"add days, or --set trainer.window_days={len(log.days)}"
+        )
+    path, schema = next(iter(log.schemas(log.days[0]).items()))
+    if columns is None:
+        columns = raw_columns(config.features, schema, path)
+    numbers = [*label_columns(config.tasks).values()]
+    numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
+    numbers += [config.data.weight] if config.data.weight else []
+    for day in log.days:
+        check_schemas(log, day, columns, numbers)
+        log.units(day)
+        if config.evaluation.gauc_column:
+            for path, schema in log.schemas(day).items():
+                field_type(schema, config.evaluation.gauc_column, path)
+    return columns
+
+
+def tables(config: Config) -> dict[str, tuple[int, int]]:
+    """Returns (rows, dim) of each embedding table; of a vocabulary, the most that it can have."""
+    sizes = {}
+    for name, feature in config.features.items():
+        if isinstance(feature, HashFeature):
+            sizes[table_name(name, feature)] = (feature.buckets + 1, feature.dim)
+        elif isinstance(feature, VocabularyFeature):
+            sizes[table_name(name, feature)] = (feature.max_size + 1, feature.dim)
+        elif isinstance(feature, QuantileFeature):
+            sizes[name] = (feature.buckets + 1, feature.dim)
+    return sizes

@@ -1,0 +1,237 @@
+"""The command line: `tfstable`, the same as `python -m trainers`.
+
+TensorFlow takes seconds to import, so each command imports what it needs, after its arguments are known to be right.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tfstable.errors import InputError
+from trainers import config as configs
+
+app = typer.Typer(
+    help="Train multitask ranking models that don't blow up and don't change their mind.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+prepare = typer.Typer(help="Turn the official files of a public data set into a log.", no_args_is_help=True)
+app.add_typer(prepare, name="prepare")
+console = Console()
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="YAML file; see configs/ and `tfstable schema`.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set trainer.batch_size=2048.")
+]
+ModelDir = Annotated[Path, typer.Option("--model-dir", help="Directory of the run.")]
+Day = Annotated[datetime | None, typer.Option("--day", formats=["%Y-%m-%d"], help="Default: the log's last day.")]
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    model_dir: ModelDir,
+    overrides: Overrides = [],  # noqa: B006  (typer's way to give a list option a default)
+    fresh: Annotated[bool, typer.Option(help="Delete what an earlier run left in MODEL_DIR.")] = False,
+):
+    """Train on a log's days in time order, evaluate each day before training on it, export a SavedModel.
+
+    The same command goes on where it was stopped, and trains on the days that have come into the log since.
+
+    What it leaves in MODEL_DIR: params.yaml, checkpoints/, windows/DAY/metrics.json, metrics.json (the last evaluation
+    day), export/N (SavedModels), tensorboard/, events.jsonl.
+    """
+    settings = configs.load(config, overrides)
+    from trainers.check import check_log, open_log
+
+    with progress_bar() as progress:
+        log = open_log(settings, progress)
+    check_log(settings, log)  # Before TensorFlow is there: what is wrong is known in a second.
+    quiet_tensorflow()
+    from trainers.run import train as run
+
+    run(settings, log, model_dir, console, fresh=fresh)
+
+
+@app.command()
+def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
+    """Find what can be found before training: wrong keys, missing columns and days, sizes of tables and memory."""
+    settings = configs.load(config, overrides)
+    from trainers.check import check_log, open_log, tables
+
+    with progress_bar() as progress:
+        log = open_log(settings, progress)
+    columns = check_log(settings, log)
+    rows = [log.rows(day) for day in log.days]
+    console.print(f"log {log.path}: {len(rows)} days, {log.days[0]} to {log.days[-1]}, {sum(rows):,} rows")
+    shown = Table("embedding table", "rows", "dim", "MB with Adagrad's slot")
+    for name, (height, dim) in tables(settings).items():
+        shown.add_row(name, f"{height:,}", str(dim), f"{height * dim * 8 / 1e6:,.1f}")
+    console.print(shown)
+    window = max(sum(rows[i : i + settings.trainer.window_days]) for i in range(len(rows)))
+    width = 4 * (len(settings.features) + len(settings.tasks) + 1) + sum(4 * (c.width or 1) for c in columns.values())
+    buffers = 2 * min(window, settings.data.buffer_rows) * width
+    total = sum(height * dim * 8 for height, dim in tables(settings).values())
+    console.print(f"memory: tables {total / 1e6:,.0f} MB at most, shuffle buffers about {buffers / 1e6:,.0f} MB")
+    console.print("config, columns and days fit together")
+
+
+@app.command()
+def schema():
+    """Print the JSON schema of a config: every key with its type, default and meaning."""
+    print(json.dumps(configs.Config.model_json_schema(), indent=1))
+
+
+@app.command()
+def evaluate(
+    model_dir: ModelDir,
+    data: Annotated[Path | None, typer.Option(help="Another log than the run's own.")] = None,
+    day: Day = None,
+):
+    """Evaluate a run's newest checkpoint on a day of a log."""
+    from trainers.check import check_log, open_log
+
+    settings = run_config(model_dir, data)
+    log = open_log(settings, lambda *_: None)
+    check_log(settings, log)
+    quiet_tensorflow()
+    from trainers.run import evaluate as run
+
+    run(settings, model_dir, log, day.date() if day else log.days[-1], console)
+
+
+@app.command()
+def export(model_dir: ModelDir):
+    """Publish a run's newest checkpoint as the next version in MODEL_DIR/export."""
+    settings = run_config(model_dir)
+    quiet_tensorflow()
+    from trainers.run import export as run
+
+    run(settings, model_dir, console)
+
+
+@app.command()
+def predict(
+    version: Annotated[Path, typer.Option("--export", help="A version: MODEL_DIR/export/N.")],
+    data: Annotated[Path, typer.Option(help="The log.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Default: all days.")] = None,
+    keep: Annotated[
+        str, typer.Option(help="Columns of the log to keep beside the predictions: user_id,video_id.")
+    ] = "",
+):
+    """Run an export over a log: one row an example, in the log's order, with its day and a column a task."""
+    from tfstable.data.log import DayLog
+
+    log = DayLog(data, missing_day="skip")
+    quiet_tensorflow()
+    from trainers.predict import predict as run
+
+    days = [day.date()] if day else log.days
+    with progress_bar() as progress:
+        rows = run(version, log, days, out, [name for name in keep.split(",") if name], progress)
+    console.print(f"{out}: {rows:,} rows")
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Directory of the log to write.")],
+    days: int = 14,
+    rows_per_day: int = 50_000,
+    seed: int = 0,
+    shock_days: Annotated[str, typer.Option(help="Days on which the feed changes abruptly, counted from 0: 5,9.")] = "",
+):
+    """Write the log of a simulated short-video feed, with the true probabilities beside the labels."""
+    from tfstable.data import simulate as simulator
+
+    shocks = [int(number) for number in shock_days.split(",") if number]
+    with progress_bar() as progress, bad_input():
+        simulator.simulate(out, days=days, rows_per_day=rows_per_day, seed=seed, shock_days=shocks, progress=progress)
+    console.print(f"{out}: {days} days of {rows_per_day:,} rows")
+
+
+@prepare.command()
+def kuairand(
+    raw: Annotated[Path, typer.Option(help="Directory of the official CSV files of KuaiRand-Pure.")],
+    out: Annotated[Path, typer.Option(help="Directory of the log to write; days that are there stay as they are.")],
+):
+    """Join KuaiRand's log with its users and videos, one partition a day."""
+    from tfstable.data import kuairand as source
+
+    with progress_bar() as progress, bad_input():
+        days = source.prepare(raw, out, progress=progress)
+    console.print(f"{out}: {len(days)} new days" + (f", {days[0]} to {days[-1]}" if days else ""))
+
+
+def run_config(model_dir: Path, data: Path | None = None) -> configs.Config:
+    """Returns the config that a run was started with."""
+    if not (model_dir / "params.yaml").exists():
+        raise InputError(f"{model_dir}: not a run of tfstable; train one with `tfstable train`")
+    return configs.load(model_dir / "params.yaml", [f"data.path={data}"] if data else [])
+
+
+def quiet_tensorflow():
+    """Imports TensorFlow without its start-up notes, which it writes to the screen before any log level is set."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()  # Where there is no GPU, looking for one is an "error" to CUDA.
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """Around the library's functions whose ValueErrors speak of their arguments, which are the user's."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
+    """Yields a `progress(done, total, what)` that draws one bar from its first call on."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = None
+
+        def progress(done: int, total: int, what: str):
+            nonlocal bar
+            if bar is None:
+                bar = bars.add_task(what, total=total)
+            bars.update(bar, completed=done, total=total, description=what, visible=done < total)
+
+        yield progress
+
+
+def main():
+    """Runs the command line; bad input is one line and status 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the newest checkpoint", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,250 @@
+"""The config of a run: YAML into pydantic models. Precedence: defaults < file < --set."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from tfstable.errors import InputError
+from tfstable.specs import Categorical, Feature, HashFeature, Spec, TaskSpec, feature_columns, label_columns
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Keys that do not affect the weights: a run may change them when it goes on.
+OPERATIONAL = {"operational": True}
+
+
+class SimulateConfig(Spec):
+    """Arguments of `tfstable simulate`, for a log that is made where `data.path` does not exist yet."""
+
+    days: int = Field(14, ge=1)
+    rows_per_day: int = Field(50_000, ge=1)
+    seed: int = Field(0, ge=0)
+    first_day: date = date(2025, 1, 1)
+    shock_days: tuple[int, ...] = ()
+
+
+class DataConfig(Spec):
+    path: Path = Field(description="The log: a directory of date=YYYY-MM-DD partitions.", json_schema_extra=OPERATIONAL)
+    missing_day: Literal["error", "skip"] = Field("error", description="What a gap in the days is.")
+    weight: str | None = Field(None, description="Column of example weights.")
+    buffer_rows: int = Field(500_000, ge=1, description="Rows shuffled together, and held in memory.")
+    simulate: SimulateConfig | None = Field(
+        None, description="Simulate the log where data.path does not exist.", json_schema_extra=OPERATIONAL
+    )
+
+
+class ModelConfig(Spec):
+    model_class: str = Field(
+        "tfstable.models.RankingModel", alias="class", description="Import path of a RankingModel subclass."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="The subclass's own arguments.")
+    cross_depth: int = Field(0, ge=0, description="DCN-v2 cross layers on the input.")
+    cross_rank: int | None = Field(None, ge=1, description="Rank of their matrices; null for full ones.")
+    cross_normalisation: bool = Field(True, description="Layer normalisation after the cross layers.")
+    units: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256), description="Widths of the shared bottom.")
+    activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = "relu"
+    beta: Positive = Field(1.0, description="Half-width of SmeLU.")
+    hidden_normalisation: bool = Field(False, description="Layer normalisation before each activation.")
+    rezero: bool = Field(False, description="ReZero residuals around layers that keep their width.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after each activation.")
+    tower_units: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="Widths of each task's own layers.")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the model's constructor takes besides features, tasks and statistics."""
+        return {**self.model_dump(exclude={"model_class", "options"}), **self.options}
+
+
+class ClippyConfig(Spec):
+    """Clippy: no weight moves by more than relative * |w| + absolute in a step."""
+
+    kind: Literal["clippy"]
+    relative: float = Field(0.5, ge=0, allow_inf_nan=False)
+    absolute: float = Field(1e-2, ge=0, allow_inf_nan=False)
+
+
+class AdagradConfig(Spec):
+    """Adagrad on a group of variables."""
+
+    learning_rate: Positive = 0.05
+    initial_accumulator: Positive = 0.1
+    clipping: ClippyConfig | None = None
+
+
+class OptimizerConfig(Spec):
+    dense: AdagradConfig = Field(
+        default_factory=lambda: AdagradConfig(clipping=ClippyConfig(kind="clippy")),
+        description="For every variable that is not an embedding table.",
+    )
+    embeddings: AdagradConfig = Field(default_factory=AdagradConfig, description="For the embedding tables.")
+
+
+class TrainerConfig(Spec):
+    window_days: int = Field(7, ge=1, description="Days in a window.")
+    stride_days: int = Field(1, ge=1, description="Days from one window's end to the next one's.")
+    passes: Positive = Field(1.0, description="Passes over each window; a fraction trains on a part of it.")
+    steps: int | None = Field(None, ge=1, description="Steps a window, instead of passes.")
+    batch_size: int = Field(1024, ge=1, description="Examples of a step, over all replicas.")
+    seed: int = Field(0, ge=0, lt=2**31)
+    strategy: Literal["one_device", "mirrored"] = "one_device"
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    steps_per_call: int = Field(
+        20, ge=1, description="Steps inside one call of the graph.", json_schema_extra=OPERATIONAL
+    )
+    checkpoint_minutes: Positive = Field(
+        10.0, description="Minutes from one checkpoint to the next inside a window.", json_schema_extra=OPERATIONAL
+    )
+    keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept.", json_schema_extra=OPERATIONAL)
+    tensorboard: bool = Field(
+        True, description="Write scalars to MODEL_DIR/tensorboard.", json_schema_extra=OPERATIONAL
+    )
+
+
+class EvaluationConfig(Spec):
+    gauc_column: str | None = Field(
+        None, description="Column whose values group the examples of GAUC, a user's id.", json_schema_extra=OPERATIONAL
+    )
+    batch_size: int = Field(8192, ge=1, json_schema_extra=OPERATIONAL)
+
+
+class ExportConfig(Spec):
+    when: Literal["last", "every_window", "never"] = Field("last", json_schema_extra=OPERATIONAL)
+
+
+class Config(Spec):
+    """A training run of tfstable."""
+
+    data: DataConfig
+    features: dict[str, Feature] = Field(min_length=1, description="Model inputs by name.")
+    tasks: dict[str, TaskSpec] = Field(min_length=1, description="Labels to predict by name.")
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    export: ExportConfig = Field(default_factory=ExportConfig)
+
+    @model_validator(mode="after")
+    def _no_outcome_among_the_features(self):
+        outcomes = {column: f"tasks.{name}" for name, column in label_columns(self.tasks).items()}
+        outcomes |= {t.truth: f"tasks.{n}.truth" for n, t in self.tasks.items() if getattr(t, "truth", None)}
+        for name, column in feature_columns(self.features).items():
+            if column in outcomes:
+                raise ValueError(f"features.{name} reads {column}, the outcome of {outcomes[column]}; drop the feature")
+        return self
+
+    @model_validator(mode="after")
+    def _shared_tables_fit(self):
+        shapes: dict[str, tuple] = {}
+        for name, feature in self.features.items():
+            if not isinstance(feature, Categorical):
+                continue
+            shape = (feature.kind, feature.dim, feature.buckets if isinstance(feature, HashFeature) else None)
+            if shapes.setdefault(feature.table or name, shape) != shape:
+                raise ValueError(
+                    f"features.{name} shares table {feature.table or name} with a feature of another kind, dim or "
+                    "number of buckets; make them equal or name another table"
+                )
+        return self
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a config file and applies `a.b=c` overrides.
+
+    Raises:
+        InputError: With one line for each wrong key, naming it.
+    """
+    try:
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a config is a mapping of keys; see `tfstable schema`")
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(path, detail) for detail in error.errors())) from None
+
+
+def dump(config: Config) -> str:
+    """Returns the full config as YAML, defaults included; `load` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
+
+
+def weight_keys(config: Config) -> dict[str, Any]:
+    """Returns the dotted keys that affect the weights, with their values."""
+    return dict(_flat(config, ""))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that calls a key given twice an error, where plain PyYAML lets the last one win."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _flat(spec: Spec, prefix: str):
+    for name, field in type(spec).model_fields.items():
+        if (field.json_schema_extra or {}) == OPERATIONAL:
+            continue
+        key, value = prefix + (field.alias or name), getattr(spec, name)
+        if isinstance(value, Spec):
+            yield from _flat(value, key + ".")
+        elif isinstance(value, dict) and any(isinstance(v, Spec) for v in value.values()):
+            for inner, v in value.items():
+                yield f"{key}.{inner}", v.model_dump(mode="json")
+        else:
+            yield key, list(value) if isinstance(value, tuple) else value
+
+
+def _apply(raw: dict, override: str):
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: write --set section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: the value is not YAML; quote it") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"--set {override}: {parent} has no keys below it")
+    raw[last] = value
+
+
+def _explain(path: Path, detail: dict) -> str:
+    """One line for one of pydantic's errors: where, what, and the nearest known key."""
+    location = [str(part) for part in detail["loc"]]
+    if location[:1] in (["features"], ["tasks"]):
+        del location[2:3]  # The kind, by which pydantic chose the spec.
+    key = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _known_keys(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; see `tfstable schema`"
+        return f"{path}: {key}: unknown key{hint}"
+    if detail["type"] == "missing":
+        return f"{path}: {key}: missing; it has no default"
+    if detail["type"] == "value_error":
+        return f"{path}: {key + ': ' if key else ''}{detail['msg'].removeprefix('Value error, ')}"
+    got = detail.get("input")
+    shown = "" if isinstance(got, dict | list) else f", got {got!r}"
+    return f"{path}: {key}: {detail['msg']}{shown}"
+
+
+def _known_keys() -> list[str]:
+    specs = [value for value in vars(sys.modules[__name__]).values() if isinstance(value, type)]
+    specs = [spec for spec in (*specs, *Categorical.__subclasses__()) if issubclass(spec, Spec)]
+    return sorted({field.alias or name for spec in specs for name, field in spec.model_fields.items()})

@@ -1,0 +1,215 @@
+"""Sequential training on a moving window of days, each day evaluated before it is trained on."""
+
+import importlib
+import time
+from collections.abc import Callable
+from datetime import date
+
+import keras
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from tfstable import export
+from tfstable.data.columns import raw_batches
+from tfstable.data.dataset import ExampleReader
+from tfstable.data.log import DayLog, read
+from tfstable.data.window import Window, windows
+from tfstable.errors import InputError
+from tfstable.features import Preprocessor
+from tfstable.models import RankingModel
+from tfstable.specs import label_columns
+from tfstable.statistics import Statistics, fit
+from trainers.config import Config
+from trainers.evaluation import evaluate
+from trainers.optimizer import make_optimizer
+from trainers.report import Report
+from trainers.run_directory import RunDirectory
+from trainers.steps import Steps
+from trainers.strategy import make_strategy
+
+EXPORT_TOLERANCE = 1e-5  # Of a reloaded prediction, absolute up to 1 and relative above.
+
+
+class Position(tf.Module):
+    """Where in the data a run is: part of every checkpoint."""
+
+    def __init__(self):
+        super().__init__()
+        self.window = tf.Variable(0, dtype=tf.int64)  # Last day of the newest finished window, as an ordinal; 0: none.
+        self.step = tf.Variable(0, dtype=tf.int64)  # Steps done in the window after it.
+
+    @property
+    def last_day(self) -> date | None:
+        ordinal = int(self.window.numpy())
+        return date.fromordinal(ordinal) if ordinal else None
+
+
+class MovingWindow:
+    """A run: everything that training needs, made from a config.
+
+    Args:
+        config: The config.
+        log: The log, checked against it.
+        statistics: What was fitted on the first window.
+        run: The run's directory; its newest checkpoint is restored.
+        report: What the user sees.
+    """
+
+    def __init__(self, config: Config, log: DayLog, statistics: Statistics, run: RunDirectory, report: Report):
+        self.config, self.log, self.run, self.report = config, log, run, report
+        keras.utils.set_random_seed(config.trainer.seed)
+        keras.config.set_dtype_policy(config.trainer.precision)
+        strategy = make_strategy(config.trainer.strategy)
+        self.replicas = strategy.num_replicas_in_sync
+        if config.trainer.batch_size % self.replicas or config.evaluation.batch_size % self.replicas:
+            raise InputError(
+                f"trainer.batch_size ({config.trainer.batch_size}) and evaluation.batch_size "
+                f"({config.evaluation.batch_size}) must be multiples of the number of replicas, {self.replicas}"
+            )
+        self.statistics = statistics
+        self.preprocessor = Preprocessor(config.features, statistics)
+        self.reader = ExampleReader(log, self.preprocessor, statistics, config.tasks, config.data.weight)
+        with strategy.scope():
+            self.model = _model(config, statistics)
+            self.optimizer = make_optimizer(config.optimizer)
+            self.optimizer.build(self.model.trainable_variables)
+        self.strategy = strategy
+        self.steps = Steps(strategy, self.model, self.optimizer)
+        self.position = Position()
+        self.checkpoints = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=self.model, optimizer=self.optimizer, position=self.position),
+            str(run.checkpoints),
+            max_to_keep=config.trainer.keep_checkpoints,
+        )
+        if self.checkpoints.latest_checkpoint:
+            self.checkpoints.checkpoint.restore(self.checkpoints.latest_checkpoint).assert_existing_objects_matched()
+
+    def train(self):
+        """Trains every window that the log has and the run has not, and leaves all its files behind."""
+        stride = self.config.trainer.stride_days
+        if (last := self.position.last_day) is not None:
+            # A day that came after the last run ended, or whose evaluation was cut off.
+            self._evaluate_pending(last, tuple(day for day in self.log.days if day > last)[:stride])
+        todo = windows(self.log.days, self.config.trainer.window_days, stride, after=last)
+        for window in todo:
+            self._train_window(window)
+            self._evaluate_pending(window.last, window.next_days)
+            if self.config.export.when == "every_window":
+                self.publish()
+        if self.config.export.when == "last":
+            self.publish()
+
+    def predict(self, day: date) -> dict[str, np.ndarray]:
+        """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
+        size = self.config.evaluation.batch_size
+        batches = self.reader.batches((day,), size, self.config.data.buffer_rows)
+        return self.steps.predict(self.reader.dataset(batches.one_pass(None), size, self.replicas), batches.rows)
+
+    def _train_window(self, window: Window):
+        trainer = self.config.trainer
+        batches = self.reader.batches(window.days, trainer.batch_size, self.config.data.buffer_rows)
+        total = trainer.steps or max(1, round(trainer.passes * batches.steps))
+        done = int(self.position.step.numpy())
+        key = (trainer.seed, window.last.toordinal())
+        dataset = self.reader.dataset(batches.forever(key, done), trainer.batch_size, self.replicas)
+        iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: dataset))
+        began = checkpointed = time.monotonic()
+        trained = done
+        with self.report.window(window, total, done) as show:
+            while done < total:
+                count = min(trainer.steps_per_call, total - done)
+                losses = self.steps.train(iterator, tf.constant(count)).numpy()  # (count, 1 + tasks)
+                done += count
+                show(done, count * trainer.batch_size, int(self.optimizer.iterations.numpy()), losses)
+                if time.monotonic() - checkpointed > 60 * trainer.checkpoint_minutes and done < total:
+                    self.position.step.assign(done)
+                    self.checkpoints.save()
+                    checkpointed = time.monotonic()
+        full, rest = divmod(total, batches.steps)
+        self.run.write_window_metrics(
+            window.last,
+            {
+                "window": [window.days[0], window.last],
+                "eval_day": None,
+                "examples": full * batches.rows + min(rest * trainer.batch_size, batches.rows),
+                "steps": total,
+                "tasks": None,
+                "seconds": time.monotonic() - began,
+                "examples_per_second": (total - trained) * trainer.batch_size / (time.monotonic() - began),
+                "evaluation_seconds": None,
+            },
+        )
+        self.position.window.assign(window.last.toordinal())
+        self.position.step.assign(0)
+        self.checkpoints.save()
+
+    def _evaluate_pending(self, last: date, next_days: tuple[date, ...]):
+        """Fills in the metrics of the window that ends at `last`, unless they are there or no next day is."""
+        metrics = self.run.window_metrics(last)
+        if metrics is None or metrics["eval_day"] is not None or not next_days:
+            return
+        began = time.monotonic()
+        days = {day: evaluate(self.config, self.log, day, self.predict(day)) for day in next_days}
+        first, *others = next_days
+        metrics |= {"eval_day": first, "tasks": days[first], "evaluation_seconds": time.monotonic() - began}
+        if others:  # A stride of several days: each is evaluated before the next window trains on it.
+            metrics["later_days"] = {str(day): days[day] for day in others}
+        self.run.write_window_metrics(last, metrics)
+        self.report.evaluated(last, metrics, int(self.optimizer.iterations.numpy()))
+
+    def publish(self):
+        """Publishes the model if its window is not published yet, after the reloaded one predicted a day alike."""
+        last = self.position.last_day
+        published = export.versions(self.run.exports)
+        if last is None or (
+            published and export.metadata(self.run.exports / str(published[-1]))["window_end"] == str(last)
+        ):
+            return
+        later = [day for day in self.log.days if day > last]
+        day = later[0] if later else last
+        columns = {name: column.model_dump() for name, column in self.statistics.columns.items()}
+        partial = export.save(
+            self.run.exports, self.model, self.preprocessor, {"window_end": str(last), "columns": columns}
+        )
+        difference = self._difference(export.Serving(partial), day)
+        if not difference <= EXPORT_TOLERANCE:
+            self.run.add_event("export_refused", window_end=last, day=day, difference=difference)
+            raise InputError(
+                f"{partial}: the reloaded model predicts {day} differently by {difference:.2g}; not published"
+            )
+        self.report.exported(export.publish(partial), day, difference)
+
+    def _difference(self, serving: export.Serving, day: date) -> float:
+        """Returns the largest difference of the served predictions from the trainer's over a whole day."""
+        served = [serving(raw) for raw in raw_batches(self.log.units(day), self.statistics.columns)]
+        worst = 0.0
+        for name, expected in self.predict(day).items():
+            got = np.concatenate([part[name] for part in served])
+            worst = np.maximum(worst, np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
+        return float(worst)  # NaN where a prediction is not finite; np.maximum passes it on.
+
+
+def fit_statistics(config: Config, log: DayLog, columns: dict) -> Statistics:
+    """Reads the first window once and returns its vocabularies, moments, quantiles and base rates."""
+    units = [unit for day in log.days[: config.trainer.window_days] for unit in log.units(day)]
+    wanted = dict.fromkeys([*columns, *label_columns(config.tasks).values()])
+    batches = (pa.Table.from_batches([batch]) for batch in read(units, wanted))
+    return fit(config.features, config.tasks, columns, batches)
+
+
+def _model(config: Config, statistics: Statistics) -> RankingModel:
+    model = _imported(config.model.model_class)(config.features, config.tasks, statistics, **config.model.arguments)
+    model.build()
+    return model
+
+
+def _imported(path: str) -> Callable[..., RankingModel]:
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"model.class: {path} cannot be imported ({error}); is its package on PYTHONPATH?") from None
+    if not (isinstance(found, type) and issubclass(found, RankingModel)):
+        raise InputError(f"model.class: {path} is not a subclass of tfstable.models.RankingModel")
+    return found

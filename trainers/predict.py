@@ -1,0 +1,61 @@
+"""An export over a log, into a Parquet file."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfstable.data.columns import arrow_types, check_schemas, field_type, to_numpy
+from tfstable.data.log import DayLog, read
+from tfstable.export import Serving
+
+
+def predict(
+    version: Path,
+    log: DayLog,
+    days: list[date],
+    out: Path,
+    keep: list[str],
+    progress: Callable[[int, int, str], None],
+) -> int:
+    """Writes one row an example, in the log's order: `date`, the columns to keep, a float32 column a task.
+
+    Memory holds one record batch, whatever the size of the log. The file appears when it is complete.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: If a column is missing or of the wrong type, or a file cannot be read.
+    """
+    serving = Serving(version)
+    for day in days:
+        check_schemas(log, day, serving.columns, [])
+        for path, schema in log.schemas(day).items():
+            for name in keep:
+                field_type(schema, name, path)
+    columns = arrow_types(serving.columns)
+    columns |= {name: columns.get(name) for name in keep}
+    total, done, writer = sum(log.rows(day) for day in days), 0, None
+    partial = out.with_name(f".{out.name}.partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for day in days:
+            for batch in read(log.units(day), columns):
+                table = pa.Table.from_batches([batch])
+                raw = {name: to_numpy(table[name], name, column) for name, column in serving.columns.items()}
+                predictions = {name: pa.array(values) for name, values in serving(raw).items()}
+                dates = pa.array([day] * batch.num_rows, pa.date32())
+                kept = {name: table[name] for name in keep}
+                result = pa.table({"date": dates, **kept, **predictions})
+                writer = writer or pq.ParquetWriter(partial, result.schema)
+                writer.write_table(result)
+                done += batch.num_rows
+                progress(done, total, f"predicting {day}")
+        writer.close()
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return done

@@ -1,0 +1,122 @@
+"""The files of a run, MODEL_DIR: each is written whole under another name and renamed, so none is ever half there."""
+
+import json
+import math
+import os
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tfstable.errors import InputError
+from tfstable.statistics import Statistics
+from trainers.config import Config, dump, load, weight_keys
+
+
+class RunDirectory:
+    """Where a run keeps its files.
+
+    Args:
+        path: The directory; made if need be.
+        config: The config of this run.
+        fresh: Delete what an earlier run left there.
+
+    Raises:
+        InputError: If an earlier run with another config is there, or the path is no directory that can be written.
+    """
+
+    def __init__(self, path: Path, config: Config, fresh: bool = False):
+        self.path = Path(path)
+        params = self.path / "params.yaml"
+        if self.path.is_dir() and any(self.path.iterdir()) and not params.exists():
+            raise InputError(f"{path}: not empty and not a run of tfstable; choose another --model-dir")
+        if fresh and params.exists():
+            shutil.rmtree(self.path)
+        if params.exists():
+            self._check_same(config, load(params))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write(params, dump(config))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --model-dir") from None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def exports(self) -> Path:
+        return self.path / "export"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def statistics(self) -> Statistics | None:
+        """Returns the statistics that an earlier start of this run fitted; None if there are none yet."""
+        path = self.path / "preprocessing.json"
+        return Statistics.model_validate_json(path.read_text()) if path.exists() else None
+
+    def write_statistics(self, statistics: Statistics):
+        write(self.path / "preprocessing.json", statistics.model_dump_json(indent=1))
+
+    def window_metrics(self, last: date) -> dict[str, Any] | None:
+        """Returns the metrics of the window that ends at `last`; None if they were not written."""
+        path = self.path / "windows" / str(last) / "metrics.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def newest_metrics(self) -> dict[str, Any] | None:
+        """Returns the metrics of the last evaluation day; None before there is one."""
+        path = self.path / "metrics.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def write_window_metrics(self, last: date, metrics: dict[str, Any]):
+        """Writes a window's metrics; those with an evaluation day become the run's newest as well."""
+        text = to_json(metrics)
+        write(self.path / "windows" / str(last) / "metrics.json", text)
+        if metrics["eval_day"] is not None:
+            write(self.path / "metrics.json", text)
+
+    def add_event(self, kind: str, **details: Any):
+        """Appends a line to events.jsonl."""
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_plain({"event": kind, **details})) + "\n")
+
+    def _check_same(self, config: Config, earlier: Config):
+        now, before = weight_keys(config), weight_keys(earlier)
+        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
+        if changed:
+            shown = ", ".join(f"{key} ({before.get(key)} -> {now.get(key)})" for key in changed[:3])
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise InputError(
+                f"{self.path}: holds a run with another config: {shown}{more}; "
+                "use another --model-dir, or --fresh to delete this run"
+            )
+
+
+def write(path: Path, text: str):
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def to_json(value: Any) -> str:
+    """Returns JSON with plain numbers; what is not finite becomes null, for JSON knows no NaN."""
+    return json.dumps(_plain(value), indent=1) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, date):
+        return str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
