@@ -54,6 +54,8 @@ class ModelConfig(Spec):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after each activation.")
     tower_units: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="Widths of each task's own layers.")
 
+    wide: bool = Field(False, description="Add a linear model of the categorical features to each task's logit.")
+
     @property
     def arguments(self) -> dict[str, Any]:
         """What the model's constructor takes besides features, tasks and statistics."""

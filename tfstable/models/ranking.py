@@ -16,7 +16,8 @@ from tfstable.statistics import Statistics, is_several_valued, table_name, table
 class RankingModel(keras.Model):
     """Embeddings and numbers -> cross layers -> shared bottom -> one head a task.
 
-    Each stage is a method that a subclass can replace: `embed`, `interact`, `shared_bottom`, `heads`, `compute_loss`.
+    Each stage is a method that a subclass can replace: `embed`, `interact`, `shared_bottom`, `heads`, `wide_logits`,
+    `compute_loss`.
     A subclass takes its own arguments by keyword and passes the others on.
 
     Args:
@@ -33,6 +34,9 @@ class RankingModel(keras.Model):
         rezero: ReZero residuals around the bottom's layers that keep their width.
         dropout: Rate after each activation, in [0, 1).
         tower_units: Widths of each task's own layers above the bottom.
+        wide: Add a linear model of the categorical features to each logit: a task that is rarely positive learns a
+            few numbers of its own, past the bottom that the frequent tasks shape (Cheng et al., "Wide & Deep Learning
+            for Recommender Systems", 2016).
 
     Shapes:
         In: what `features.Preprocessor` returns. Out: a dict with `(batch,)` float32 predictions a task, in its own
@@ -55,6 +59,7 @@ class RankingModel(keras.Model):
         rezero: bool = False,
         dropout: float = 0.0,
         tower_units: Sequence[int] = (),
+        wide: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -69,18 +74,13 @@ class RankingModel(keras.Model):
             "rezero": rezero,
             "dropout": dropout,
             "tower_units": list(tower_units),
+            "wide": wide,
         }
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
-        self.embeddings = Embeddings(
-            {
-                name: EmbeddingFeature(
-                    table_name(name, f), table_rows(name, f, statistics), f.dim, getattr(f, "pooling", "mean")
-                )
-                for name, f in features.items()
-                if not isinstance(f, NumericFeature)
-            },
-            name="embeddings",
-        )
+        self.embeddings = Embeddings(self._embedding_features(), name="embeddings")
+        # One row of logits a value, all tasks beside each other: zeros, so that training starts at the base rates.
+        per_task = {name: f._replace(dim=len(tasks)) for name, f in self._embedding_features().items()}
+        self.wide = Embeddings(per_task, stddev=0.0, name="wide") if wide and per_task else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
         self.cross = CrossTower(cross_depth, cross_rank, name="cross") if cross_depth else None
         self.cross_norm = (
@@ -119,6 +119,13 @@ class RankingModel(keras.Model):
             logits[name] = tf.squeeze(self.outputs_of[name](self.towers[name](x, training=training)), axis=1)
         return logits
 
+    def wide_logits(self, features):
+        """Returns what the linear model adds to each task's logit, `(batch,)` float32; empty without one."""
+        if self.wide is None:
+            return {}
+        total = tf.cast(tf.add_n(list(self.wide(features).values())), tf.float32)  # (batch, tasks)
+        return dict(zip(self.task_specs, tf.unstack(total, axis=1), strict=True))
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Returns the scalar loss: the tasks' weighted sum, plus the losses that layers added.
 
@@ -138,7 +145,9 @@ class RankingModel(keras.Model):
     def logits(self, features, training=None):
         """Returns the logits of each task, `(batch,)` float32."""
         shared = self.shared_bottom(self.interact(self.embed(features)), training=training)
-        return self.heads(shared, training=training)
+        wide = self.wide_logits(features)
+        deep = self.heads(shared, training=training)
+        return {name: logit + wide[name] for name, logit in deep.items()} if wide else deep
 
     def call(self, features, training=None):
         logits = self.logits(features, training=training)
@@ -215,6 +224,15 @@ class RankingModel(keras.Model):
         return {
             **self.compute_metrics(x, labels, predictions, weights),
             "loss": self.loss_tracker.result(),
+        }
+
+    def _embedding_features(self):
+        return {
+            name: EmbeddingFeature(
+                table_name(name, f), table_rows(name, f, self.statistics), f.dim, getattr(f, "pooling", "mean")
+            )
+            for name, f in self.feature_specs.items()
+            if not isinstance(f, NumericFeature)
         }
 
     def _zeros(self, name, feature):
