@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-TASTES = 6  # Width of the latent tastes; no column shows them.
+TASTES = 4  # Width of the latent tastes; no column shows them.
 USER_LIFE, VIDEO_LIFE = 100, 20  # Days from joining to leaving, from upload to removal.
 COUNTRIES = ("BR", "US", "IN", "ID", "MX", "DE", "JP", "FR", "TR", "VN", "EG", "NG")
 DEVICES = ("android", "ios", "web", "tv")
@@ -128,7 +128,7 @@ def _users_joined(seed: int, joined: int, day: int, size: int, country_taste: np
         device=device,
         age_days=np.where(rng.random(size) < 0.05, np.nan, age),
         followed=np.floor(rng.lognormal(3 + 0.4 * keen, 1.2)),
-        click=0.55 * rng.normal(size=size) + 0.3 * keen + 0.4 * np.exp(-age / 10),
+        click=0.7 * rng.normal(size=size) + 0.3 * keen + 0.4 * np.exp(-age / 10),
         like=0.8 * rng.normal(size=size) + 0.5 * keen,
         share=1.0 * rng.normal(size=size),
         follow=0.7 * rng.normal(size=size) + 0.5 * keen,
@@ -153,10 +153,10 @@ def _videos_uploaded(
     tags = rng.random((size, TAGS_PER_CATEGORY)) < 0.45 * np.sqrt(rng.random((size, 1)))
     tag_sum = np.einsum("vk,vkd->vd", tags.astype(float), tag_taste[category])
     taste = (
-        0.6 * category_taste[category]
-        + 0.5 * author_taste[author]
-        + 0.5 * tag_sum / np.sqrt(np.maximum(1, tags.sum(axis=1)))[:, None]
-        + 0.4 * rng.normal(size=(size, TASTES))
+        0.9 * category_taste[category]
+        + 0.35 * author_taste[author]
+        + 0.35 * tag_sum / np.sqrt(np.maximum(1, tags.sum(axis=1)))[:, None]
+        + 0.2 * rng.normal(size=(size, TASTES))
     )
     age = day - uploaded + rng.random(size)
     duration = np.clip(rng.lognormal(3.2, 0.8, size), 3, 600)
@@ -170,7 +170,7 @@ def _videos_uploaded(
         duration_s=duration,
         age_days=age,
         author_followers=followers[author],
-        click=0.5 * attraction + 0.3 * quality[author] - 0.25 * np.log(duration / 25) - 0.03 * age,
+        click=0.6 * attraction + 0.3 * quality[author] - 0.25 * np.log(duration / 25) - 0.03 * age,
         like=0.5 * rng.normal(size=size) + 0.3 * attraction + 0.4 * quality[author],
         share=1.0 * rng.normal(size=size),
         follow=0.7 * quality[author] + 0.4 * rng.normal(size=size),

@@ -127,7 +127,7 @@ def _impressions(
     match = np.einsum("nd,nd->n", users.taste[u], videos.taste[v])  # (n,)
     side = feed.click_by_country[users.country[u], videos.category[v]] + feed.click_by_hour[users.device[u], hour]
 
-    p_click = _sigmoid(-1.1 + feed.click + users.click[u] + videos.click[v] + 0.8 * match + side)
+    p_click = _sigmoid(-1.1 + feed.click + users.click[u] + videos.click[v] + 0.6 * match + side)
     p_like = p_click * _sigmoid(-3.75 + users.like[u] + videos.like[v] + 0.5 * match)
     p_share = p_click * _sigmoid(-5.2 + users.share[u] + videos.share[v] + 0.3 * match)
     p_follow = _sigmoid(-4.6 + users.follow[u] + videos.follow[v] + 0.6 * match)  # given a click
