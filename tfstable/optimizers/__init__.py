@@ -1,19 +1,27 @@
 """Optimizers that sum duplicate rows, touch only the rows of the batch, and never apply half a step."""
 
 from tfstable.optimizers.adagrad import Adagrad
+from tfstable.optimizers.adam import Adam
 from tfstable.optimizers.adaptive_gradient import AdaptiveGradient
+from tfstable.optimizers.adax import AdaX
 from tfstable.optimizers.clippy import Clippy
 from tfstable.optimizers.clippy_adagrad import ClippyAdagrad
+from tfstable.optimizers.clippy_adam import ClippyAdam
 from tfstable.optimizers.composite import Composite, Group
 from tfstable.optimizers.gradient_norm import GradientNorm
+from tfstable.optimizers.sgd import SGD
 from tfstable.optimizers.tables import is_embedding_table
 from tfstable.optimizers.trust_ratio import TrustRatio
 
 __all__ = [
+    "SGD",
+    "AdaX",
     "Adagrad",
+    "Adam",
     "AdaptiveGradient",
     "Clippy",
     "ClippyAdagrad",
+    "ClippyAdam",
     "Composite",
     "GradientNorm",
     "Group",

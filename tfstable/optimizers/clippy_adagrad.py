@@ -68,21 +68,16 @@ class ClippyAdagrad(Adagrad):
         track_every=0,
         name="clippy_adagrad",
     ):
-        check_number("relative_threshold", relative_threshold, least=0)
-        check_number("absolute_threshold", absolute_threshold, above=0)
+        clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
         check_number("accumulator_relative_threshold", accumulator_relative_threshold, least=0)
         if clip_accumulator_update and not delayed_accumulator:
             raise ValueError("clip_accumulator_update=True must come with delayed_accumulator=True; got False.")
-        clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
         super().__init__(
             learning_rate, initial_accumulator, epsilon, clipping, weight_decay, on_nonfinite, track_every, name
         )
-        self.relative_threshold = relative_threshold
-        self.absolute_threshold = absolute_threshold
         self.accumulator_relative_threshold = accumulator_relative_threshold
         self.delayed_accumulator = delayed_accumulator
         self.clip_accumulator_update = clip_accumulator_update
-        self.scope = scope
         if not (callable(learning_rate) or delayed_accumulator) and learning_rate <= absolute_threshold:
             warnings.warn(
                 f"ClippyAdagrad clips nothing here: no update exceeds learning_rate={learning_rate:g}, and "
@@ -95,7 +90,7 @@ class ClippyAdagrad(Adagrad):
         new_accumulator = accumulator + tf.square(gradient)
         square = (accumulator if self.delayed_accumulator else new_accumulator) + self.epsilon
         update = adagrad_direction(gradient, square)  # 0 in padding, where the gradient is 0
-        bound = self.relative_threshold * tf.abs(weight) + self.absolute_threshold
+        bound = self.clipping.bound(weight)
         if self.accumulator_relative_threshold:
             bound += self.accumulator_relative_threshold * tf.math.rsqrt(square)
         factor = self.clipping.shrink(update, bound, rate, is_table)
@@ -105,12 +100,12 @@ class ClippyAdagrad(Adagrad):
 
     def get_config(self):
         config = super().get_config() | {
-            "relative_threshold": self.relative_threshold,
-            "absolute_threshold": self.absolute_threshold,
+            "relative_threshold": self.clipping.relative,
+            "absolute_threshold": self.clipping.absolute,
             "accumulator_relative_threshold": self.accumulator_relative_threshold,
             "delayed_accumulator": self.delayed_accumulator,
             "clip_accumulator_update": self.clip_accumulator_update,
-            "scope": self.scope,
+            "scope": self.clipping.scope,
         }
         del config["clipping"]
         return config

@@ -87,8 +87,9 @@ class RuleOptimizer(GuardedOptimizer):
         def slot(name, initial, shape, dtype):
             value = variable.value if isinstance(variable, keras.Variable) else variable
             with tf.distribute.get_strategy().extended.colocate_vars_with(value):
-                initializer = keras.initializers.Constant(initial)
-                return self.add_variable(shape=shape, dtype=dtype, initializer=initializer, name=f"{path}_{name}")
+                # `keras.initializers.Constant` would round the value to float32 on its way to float64.
+                fill = functools.partial(_fill, initial)
+                return self.add_variable(shape=shape, dtype=dtype, initializer=fill, name=f"{path}_{name}")
 
         made = {name: slot(name, initial, variable.shape, variable.dtype) for name, initial in self.slots().items()}
         if self.uses_step and is_table:
@@ -197,6 +198,10 @@ class RuleOptimizer(GuardedOptimizer):
             clipping = keras.saving.deserialize_keras_object(config["clipping"], custom_objects=custom_objects)
             config = config | {"clipping": clipping}
         return super().from_config(config, custom_objects=custom_objects)
+
+
+def _fill(value, shape, dtype):
+    return tf.fill(shape, tf.constant(value, dtype))
 
 
 def _read(variable, indices):

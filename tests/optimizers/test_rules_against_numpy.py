@@ -1,0 +1,100 @@
+"""Every direction with every clipping equals NumPy, step by step, on dense tensors and on tables."""
+
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+
+from tfstable.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdaptiveGradient,
+    AdaX,
+    Clippy,
+    GradientNorm,
+    TrustRatio,
+)
+
+STEPS = 50
+DIRECTIONS = {
+    "adagrad": (Adagrad, reference.adagrad),
+    "adam": (Adam, reference.adam),
+    "momentum": (partial(SGD, momentum=0.9), partial(reference.sgd, momentum=0.9)),
+    "adax": (AdaX, reference.adax),
+}
+VARIANTS = {
+    "adagrad_epsilon": (partial(Adagrad, epsilon=1e-3), partial(reference.adagrad, epsilon=1e-3)),
+    "plain": (SGD, reference.sgd),
+    "nesterov": (partial(SGD, momentum=0.9, nesterov=True), partial(reference.sgd, momentum=0.9, nesterov=True)),
+}
+CLIPPINGS = {
+    "none": (lambda **_: None, reference.no_clipping),
+    "clippy": (Clippy, reference.clippy),
+    "gradient_norm": (GradientNorm, reference.gradient_norm),
+    "adaptive_gradient": (AdaptiveGradient, reference.adaptive_gradient),
+    "trust_ratio": (TrustRatio, reference.trust_ratio),
+}
+# Keras computes rates in float32; these are exact there, so that float64 weights must agree to 1e-11 after 50 steps.
+SCHEDULE = keras.optimizers.schedules.PiecewiseConstantDecay([0, 5, 30], [0.0, 0.125, 0.5, 0.25])
+
+
+def batches(height=12, width=3, seed=0):
+    """Batches of ids with duplicates and repeats, some of them empty; values of very different sizes, some zero."""
+    rng = np.random.default_rng(seed)
+    for step in range(STEPS):
+        size = 0 if step % 10 == 7 else int(rng.integers(1, 9))
+        values = rng.normal(size=(size, width)) * 10.0 ** rng.integers(-3, 2, size=(size, 1))
+        values[rng.random(values.shape) < 0.1] = 0.0
+        yield rng.integers(0, height, size=size), values
+
+
+CASES = [(d, c) for d in DIRECTIONS for c in CLIPPINGS] + [(d, "none") for d in VARIANTS]
+
+
+@pytest.mark.parametrize(("direction", "clipping"), CASES)
+def test_dense(direction, clipping):
+    rng = np.random.default_rng(1)
+    make, rule = (DIRECTIONS | VARIANTS)[direction]
+    make_clipping, factor = CLIPPINGS[clipping]
+    starts = [rng.normal(size=(5, 4)), np.zeros(4), np.zeros(())]  # a kernel, a bias, an alpha
+    variables = [keras.Variable(w, dtype="float64", name=f"w{i}") for i, w in enumerate(starts)]
+    expected = [reference.Dense(w, rule, factor) for w in starts]
+    optimizer = make(learning_rate=SCHEDULE, clipping=make_clipping())
+    optimizer.build(variables)
+    apply = tf.function(lambda *gradients: optimizer.apply(gradients, variables), autograph=False)
+    for step in range(STEPS):
+        gradients = [rng.normal(size=w.shape) * 10.0 ** rng.integers(-3, 2) for w in starts]
+        apply(*map(tf.constant, gradients))
+        for variable, tensor, g in zip(variables, expected, gradients, strict=True):
+            tensor.step(g, eta=float(SCHEDULE(step)))
+            np.testing.assert_allclose(variable.numpy(), tensor.w, rtol=1e-11, atol=1e-13, err_msg=f"step {step}")
+
+
+@pytest.mark.parametrize(
+    ("direction", "clipping", "scope"),
+    [(d, c, scope) for d, c in CASES for scope in (["tensor"] if c == "none" else ["tensor", "row"])],
+)
+def test_table(direction, clipping, scope):
+    make, rule = (DIRECTIONS | VARIANTS)[direction]
+    make_clipping, factor = CLIPPINGS[clipping]
+    start = np.random.default_rng(2).normal(size=(12, 3))
+    start[3] = 1e-6  # a near-zero row
+    table = keras.Variable(start, dtype="float64", name="table")
+    table.is_embedding_table = True
+    expected = reference.Table(start, rule, factor, by_row=scope == "row")
+    optimizer = make(learning_rate=SCHEDULE, clipping=make_clipping(scope=scope))
+    optimizer.build([table])
+
+    @partial(tf.function, autograph=False)
+    def apply(indices, values):
+        optimizer.apply([tf.IndexedSlices(values, indices, tf.constant([12, 3]))], [table])
+
+    apply = apply.get_concrete_function(tf.TensorSpec([None], tf.int64), tf.TensorSpec([None, 3], tf.float64))
+    for step, (indices, values) in enumerate(batches()):
+        apply(tf.constant(indices), tf.constant(values))
+        expected.step(indices, values, float(SCHEDULE(step)))
+        np.testing.assert_allclose(table.numpy(), expected.w, rtol=1e-11, atol=1e-13, err_msg=f"step {step}")
