@@ -41,11 +41,7 @@ class Clippy(Clipping):
         check_number("absolute", self.absolute, above=0)
 
     def __call__(self, update, gradient, weight, rate, is_table):
-        return self.shrink(update, self.bound(weight), rate, is_table)
-
-    def bound(self, weight):
-        """The most by which each coordinate may move."""
-        return self.relative * tf.abs(weight) + self.absolute
+        return self.shrink(update, self.relative * tf.abs(weight) + self.absolute, rate, is_table)
 
     def shrink(self, update, bound, rate, is_table):
         """The largest factor, at most 1, with eta * factor * |r_i| <= bound_i wherever the scope shares it."""

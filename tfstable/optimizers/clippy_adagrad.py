@@ -90,9 +90,10 @@ class ClippyAdagrad(Adagrad):
         new_accumulator = accumulator + tf.square(gradient)
         square = (accumulator if self.delayed_accumulator else new_accumulator) + self.epsilon
         update = adagrad_direction(gradient, square)  # 0 in padding, where the gradient is 0
-        bound = self.clipping.bound(weight)
+        bound = self.clipping.relative * tf.abs(weight)
         if self.accumulator_relative_threshold:
             bound += self.accumulator_relative_threshold * tf.math.rsqrt(square)
+        bound += self.clipping.absolute  # last, where graphs would move it anyway: eager execution must do the same
         factor = self.clipping.shrink(update, bound, rate, is_table)
         if self.clip_accumulator_update:
             new_accumulator = accumulator + tf.square(factor * gradient)

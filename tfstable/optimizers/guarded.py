@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_choice
-from tfstable.optimizers.rows import sum_duplicates
+from tfstable.optimizers.rows import sum_duplicates, under_xla
 
 
 class GuardedOptimizer(keras.optimizers.Optimizer):
@@ -60,10 +60,6 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         ]
         finite_each = tf.stack([_is_finite(g) for g in gradients])
         finite = tf.reduce_all(finite_each)
-        if self.on_nonfinite == "raise":
-            paths = [getattr(v, "path", v.name) for v in variables]
-            message = f"non-finite gradient; False marks the variable among {paths}:"
-            tf.debugging.Assert(finite, [message, finite_each], summarize=len(paths))
 
         def update(strategy, finite, *gradients):
             # Every replica has computed the same flag from the same sums; one of them decides for all.
@@ -74,6 +70,10 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         merge_call = tf.__internal__.distribute.interim.maybe_merge_call
         merge_call(update, tf.distribute.get_strategy(), finite, *gradients)
         self.count(tf.cast(finite, "int64"))
+        if self.on_nonfinite == "raise" and not under_xla():  # which has neither assertions nor strings
+            paths = tf.constant([getattr(v, "path", v.name) for v in variables])
+            with tf.control_dependencies([tf.identity(self.skipped_steps.value)]):  # counted before it raises
+                tf.debugging.Assert(finite, ["non-finite gradient of", tf.boolean_mask(paths, ~finite_each)])
 
     def count(self, applied):
         """Counts a step: `applied` is 1 if it was applied, 0 if it was skipped."""

@@ -168,7 +168,8 @@ class RuleOptimizer(GuardedOptimizer):
         _write(target, indices, new_weight)
         if track:
             norms = [tf.norm(x) for x in (change, gradient, weight)]
-            diagnostics.assign(tf.cast(tf.stack([tf.reduce_min(factor), *norms]), tf.float32))
+            least = tf.reduce_min(factor if padding is None else tf.where(padding, factor.dtype.max, factor))
+            diagnostics.assign(tf.cast(tf.stack([least, *norms]), tf.float32))
 
     def diagnostics(self):
         """Figures of the last step that `track_every` divides, per variable path; NaN before the first.
@@ -194,9 +195,10 @@ class RuleOptimizer(GuardedOptimizer):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        config = dict(config)  # Keras's own from_config writes into it
         if "clipping" in config:
             clipping = keras.saving.deserialize_keras_object(config["clipping"], custom_objects=custom_objects)
-            config = config | {"clipping": clipping}
+            config["clipping"] = clipping
         return super().from_config(config, custom_objects=custom_objects)
 
 

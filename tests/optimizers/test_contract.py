@@ -1,0 +1,230 @@
+"""What every optimizer of the package promises, whatever its rule."""
+
+import copy
+import inspect
+import itertools
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from cases import OPTIMIZERS
+
+import tfstable.optimizers as package
+from tfstable.optimizers.clipping import Clipping
+
+HEIGHT, WIDTH = 9, 3
+EVERY = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+XLA_BY_DEFAULT = ("ClippyAdagrad", "AdaX", "Composite")  # compiling takes seconds; the others are marked slow
+
+
+def exported_subclasses(base):
+    return {name for name, c in vars(package).items() if isinstance(c, type) and issubclass(c, base)}
+
+
+def make_variables(dtype="float32"):
+    rng = np.random.default_rng(0)
+    table = keras.Variable(rng.normal(size=(HEIGHT, WIDTH)), dtype=dtype, name="ids")
+    table.is_embedding_table = True
+    kernel = keras.Variable(rng.normal(size=(7, 5)), dtype=dtype, name="kernel")
+    return [table, kernel, keras.Variable(np.zeros(5), dtype=dtype, name="bias")]
+
+
+def gradients(step, dtype="float32", scale=1.0):
+    """Four ids of the table, one of them twice, and two dense tensors; other values each step."""
+    rng = np.random.default_rng(step)
+    values = [rng.normal(size=shape) * scale for shape in [(4, WIDTH), (7, 5), (5,)]]
+    rows, kernel, bias = (tf.constant(v, dtype) for v in values)
+    ids = tf.constant([1, step % HEIGHT, 1, 8], tf.int64)
+    return [tf.IndexedSlices(rows, ids, tf.constant([HEIGHT, WIDTH], tf.int64)), kernel, bias]
+
+
+def train(optimizer, variables, steps, jit_compile=None, **kwargs):
+    """Applies the steps, eagerly without `jit_compile`. Returns all state."""
+    optimizer.build(variables)
+
+    def apply(g):
+        optimizer.apply(g, variables)
+
+    if jit_compile is not None:
+        apply = tf.function(apply, jit_compile=jit_compile, autograph=False)
+    for step in steps:
+        apply(gradients(step, **kwargs))
+    return [v.numpy() for v in [*variables, *optimizer.variables]]
+
+
+def test_the_cases_hold_every_optimizer():
+    exported = exported_subclasses(keras.optimizers.Optimizer)
+    assert set(OPTIMIZERS) == exported == exported & set(package.__all__)
+
+
+@EVERY
+def test_config_holds_every_argument_and_rebuilds_the_optimizer(make):
+    optimizer = make()
+    config = optimizer.get_config()
+    assert set(config) == set(inspect.signature(type(optimizer).__init__).parameters) - {"self"}
+    defaults = {name: p.default for name, p in inspect.signature(type(optimizer).__init__).parameters.items()}
+    assert [name for name, value in config.items() if value == defaults[name] and name != "weight_decay"] == []
+    serialized = keras.optimizers.serialize(optimizer)
+    again = keras.optimizers.deserialize(copy.deepcopy(serialized))  # Keras writes into what it is given
+    assert type(again) is type(optimizer)
+    assert keras.optimizers.serialize(again) == serialized
+    state, state_again = (train(o, make_variables(), range(4)) for o in (optimizer, again))
+    for one, other in zip(state, state_again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@EVERY
+def test_eager_and_graph_agree_bitwise(make):
+    eager = train(make(), make_variables(), range(6))
+    graph = train(make(), make_variables(), range(6), jit_compile=False)
+    for one, other in zip(eager, graph, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(m, id=n, marks=() if n in XLA_BY_DEFAULT else pytest.mark.slow) for n, m in OPTIMIZERS.items()],
+)
+def test_xla_agrees(make):
+    """XLA fuses multiplications with additions: one rounding less in each, some 6e-8 relative to the largest term."""
+    eager = train(make(), make_variables(), range(6))
+    xla = train(make(), make_variables(), range(6), jit_compile=True)
+    for one, other in zip(eager, xla, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)
+
+
+@EVERY
+def test_only_rows_of_the_batch_change(make):
+    variables = make_variables()
+    before = variables[0].numpy()
+    train(make(), variables, [5], jit_compile=False)
+    changed = np.any(variables[0].numpy() != before, axis=1)
+    assert np.flatnonzero(changed).tolist() == [1, 5, 8]
+
+
+@EVERY
+def test_a_dense_gradient_of_a_table_is_the_sparse_one_over_all_rows(make):
+    dense, sparse = make_variables(), make_variables()
+    one, other = make(), make()
+    one.build(dense)
+    other.build(sparse)
+    for step in range(4):
+        _, kernel, bias = gradients(step)
+        g = tf.constant(np.random.default_rng(step).normal(size=(HEIGHT, WIDTH)), tf.float32)
+        ids = tf.constant(np.random.default_rng(step).permutation(HEIGHT))
+        one.apply([g, kernel, bias], dense)
+        other.apply([tf.IndexedSlices(tf.gather(g, ids), ids), kernel, bias], sparse)
+    np.testing.assert_allclose(dense[0].numpy(), sparse[0].numpy(), rtol=1e-6, atol=1e-6)
+
+
+@EVERY
+def test_a_bad_gradient_changes_nothing_but_the_counter(make):
+    optimizer, clean = make(), make()
+    optimizer.on_nonfinite = clean.on_nonfinite = "skip"
+    variables, clean_variables = make_variables(), make_variables()
+    optimizer.build(variables)
+    for step, bads in enumerate([(math.nan, math.inf), (-math.inf,), (1e25, -1e17)]):
+        optimizer.apply(gradients(step), variables)
+        for bad, place in itertools.product(bads, range(3)):  # in the table, the kernel and the bias
+            optimizer.apply(spoil(gradients(step), place, bad), variables)
+    assert int(optimizer.skipped_steps.numpy()) == 5 * 3
+    assert int(optimizer.iterations.numpy()) == 3
+    expected = train(clean, clean_variables, range(3))
+    for variable, value in zip([*variables, *optimizer.variables], expected, strict=True):
+        if "skipped_steps" not in variable.name:
+            np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
+
+
+def spoil(gradients, place, bad):
+    """The gradients with one element of the one at `place` replaced."""
+    g = gradients[place]
+    if isinstance(g, tf.IndexedSlices):
+        gradients[place] = tf.IndexedSlices(tf.tensor_scatter_nd_update(g.values, [[2, 1]], [bad]), g.indices)
+    else:
+        gradients[place] = tf.tensor_scatter_nd_update(g, [[0] * g.shape.rank], [bad])
+    return gradients
+
+
+@EVERY
+@pytest.mark.parametrize("graph", [False, True])
+def test_raise_names_the_variable_and_changes_nothing(make, graph):
+    optimizer, variables = make(), make_variables()
+    before = train(optimizer, variables, range(2))
+    g = gradients(2)
+    g[1] = g[1] * math.nan
+
+    def apply():
+        optimizer.apply(g, variables)
+
+    apply = tf.function(apply, autograph=False) if graph else apply
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)non-finite gradient of.*kernel") as error:
+        apply()
+    assert "ids" not in str(error.value)
+    assert "bias" not in str(error.value)
+    assert int(optimizer.skipped_steps.numpy()) == 1
+    for variable, value in zip([*variables, *optimizer.variables], before, strict=True):
+        if "skipped_steps" not in variable.name:
+            np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
+
+
+@EVERY
+def test_checkpoint_resumes_bitwise(make, tmp_path):
+    straight = train(make(), make_variables(), range(6))
+    optimizer, variables = make(), make_variables()
+    train(optimizer, variables, range(3))
+    path = tf.train.Checkpoint(variables=variables, optimizer=optimizer).save(str(tmp_path / "c"))
+    optimizer, variables = make(), make_variables()
+    optimizer.build(variables)
+    tf.train.Checkpoint(variables=variables, optimizer=optimizer).restore(path).assert_consumed()
+    for one, other in zip(straight, train(optimizer, variables, range(3, 6)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@EVERY
+def test_float64_stays_float64(make):
+    state = train(make(), make_variables("float64"), range(3), dtype="float64")
+    variables = make_variables("float64")
+    for value in state[:3]:
+        assert value.dtype == np.float64
+    low = train(make(), variables, range(3), dtype="float32")  # gradients of float32 are cast up
+    np.testing.assert_allclose(low[1], state[1], rtol=1e-5, atol=1e-5)
+    assert np.any(low[1] != state[1])
+
+
+@EVERY
+def test_bfloat16_gradients_are_cast_before_the_rule(make):
+    low = train(make(), make_variables(), range(3), dtype="bfloat16")
+    optimizer, variables = make(), make_variables()
+    optimizer.build(variables)
+    for step in range(3):
+        optimizer.apply([tf.cast(g, tf.float32) for g in gradients(step, "bfloat16")], variables)
+    for one, variable in zip(low, [*variables, *optimizer.variables], strict=True):
+        np.testing.assert_array_equal(one, variable.numpy())
+
+
+@pytest.mark.parametrize("make", [OPTIMIZERS["ClippyAdagrad"], OPTIMIZERS["Composite"]], ids=["preset", "groups"])
+def test_fits_a_keras_model(make, tmp_path):
+    """`fit` compiles with XLA where it can."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Embedding(HEIGHT, 4), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.build((None, 2))
+    model.compile(make(), loss="mse")
+    x = np.arange(64).reshape(32, 2) % HEIGHT
+    y = (x.sum(axis=1, keepdims=True) % 2).astype("float32")
+    losses = model.fit(x, y, epochs=12, batch_size=8, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert int(model.optimizer.iterations.numpy()) == 48
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    for one, other in zip(model.optimizer.variables, again.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.parametrize("name", sorted(exported_subclasses(Clipping)))
+def test_clippings_survive_serialization(name):
+    clipping = getattr(package, name)(0.125, scope="row")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(clipping))
+    assert again == clipping != getattr(package, name)()
