@@ -34,7 +34,7 @@ def save(directory: Path, model: keras.Model, preprocessor: Preprocessor, metada
     partial = directory / f".{max(versions(directory), default=0) + 1}.partial"
     shutil.rmtree(partial, ignore_errors=True)
 
-    @tf.function(input_signature=[preprocessor.signature()])
+    @tf.function(input_signature=[preprocessor.signature()], autograph=False)
     def serve(raw):
         predictions = model(preprocessor(raw), training=False)
         return {name: tf.cast(value, tf.float32) for name, value in predictions.items()}

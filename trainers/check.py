@@ -1,8 +1,11 @@
 """What can be found before training: the config, the log's days and columns, sizes of tables and memory."""
 
-from tfstable.data.columns import RawColumn, check_schemas, field_type, raw_columns
+import shutil
+
+from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog
 from tfstable.data.simulate import simulate
+from tfstable.data.types import field_type
 from tfstable.errors import InputError
 from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
 from tfstable.statistics import table_name
@@ -12,7 +15,11 @@ from trainers.config import Config
 def open_log(config: Config, progress) -> DayLog:
     """Returns the config's log; where it does not exist and the config says so, simulates it first."""
     if not config.data.path.exists() and config.data.simulate is not None:
-        simulate(config.data.path, **config.data.simulate.model_dump(), progress=progress)
+        # Under another name until it is whole: a log cut short would pass for the log.
+        partial = config.data.path.with_name(f".{config.data.path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        simulate(partial, **config.data.simulate.model_dump(), progress=progress)
+        partial.rename(config.data.path)
     return DayLog(config.data.path, config.data.missing_day)
 
 
@@ -22,7 +29,7 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
     Args:
         config: The run's config.
         log: The log.
-        columns: Raw columns as an earlier start of the run found them; None: as the first day has them.
+        columns: Raw columns as an earlier start of the run found them; None: as the log has them.
 
     Returns:
         The raw columns of the features.
@@ -35,9 +42,9 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
             f"{log.path}: {len(log.days)} days, fewer than trainer.window_days ({config.trainer.window_days}); "
             f"add days, or --set trainer.window_days={len(log.days)}"
         )
-    path, schema = next(iter(log.schemas(log.days[0]).items()))
     if columns is None:
-        columns = raw_columns(config.features, schema, path)
+        schemas = [log.schemas(day) for day in log.days]
+        columns = raw_columns(config.features, {path: schema for files in schemas for path, schema in files.items()})
     numbers = [*label_columns(config.tasks).values()]
     numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
     numbers += [config.data.weight] if config.data.weight else []

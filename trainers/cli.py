@@ -227,6 +227,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
 
 def main():
     """Runs the command line; bad input is one line and status 2."""
+    sys.path.append(os.getcwd())  # Where a model.class of the user's own lies.
     try:
         app()
     except InputError as error:

@@ -1,6 +1,7 @@
 """Sequential training on a moving window of days, each day evaluated before it is trained on."""
 
 import importlib
+import inspect
 import time
 from collections.abc import Callable
 from datetime import date
@@ -199,7 +200,12 @@ def fit_statistics(config: Config, log: DayLog, columns: dict) -> Statistics:
 
 
 def _model(config: Config, statistics: Statistics) -> RankingModel:
-    model = _imported(config.model.model_class)(config.features, config.tasks, statistics, **config.model.arguments)
+    model_class = _imported(config.model.model_class)
+    constructors = [base.__init__ for base in model_class.__mro__ if issubclass(base, RankingModel)]
+    known = {name for constructor in constructors for name in inspect.signature(constructor).parameters}
+    if unknown := sorted(config.model.options.keys() - known):
+        raise InputError(f"model.options.{unknown[0]}: not an argument of {config.model.model_class}")
+    model = model_class(config.features, config.tasks, statistics, **config.model.arguments)
     model.build()
     return model
 

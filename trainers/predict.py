@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tfstable.data.columns import arrow_types, check_schemas, field_type, to_numpy
-from tfstable.data.log import DayLog, read
+from tfstable.data.columns import arrow_types, check_schemas, to_numpy
+from tfstable.data.log import DayLog, common_types, read
+from tfstable.errors import InputError
 from tfstable.export import Serving
 
 
@@ -28,16 +29,14 @@ def predict(
         The number of rows.
 
     Raises:
-        InputError: If a column is missing or of the wrong type, or a file cannot be read.
+        InputError: If a column is missing or of the wrong type, a file cannot be read, or a column to keep has the name
+            of one of the predictions.
     """
     serving = Serving(version)
     for day in days:
         check_schemas(log, day, serving.columns, [])
-        for path, schema in log.schemas(day).items():
-            for name in keep:
-                field_type(schema, name, path)
-    columns = arrow_types(serving.columns)
-    columns |= {name: columns.get(name) for name in keep}
+    columns = common_types({unit.path for day in days for unit in log.units(day)}, keep)
+    columns |= arrow_types(serving.columns)
     total, done, writer = sum(log.rows(day) for day in days), 0, None
     partial = out.with_name(f".{out.name}.partial")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +46,8 @@ def predict(
                 table = pa.Table.from_batches([batch])
                 raw = {name: to_numpy(table[name], name, column) for name, column in serving.columns.items()}
                 predictions = {name: pa.array(values) for name, values in serving(raw).items()}
+                if taken := [name for name in keep if name == "date" or name in predictions]:
+                    raise InputError(f"--keep {taken[0]}: the predictions have a column of that name; leave it out")
                 dates = pa.array([day] * batch.num_rows, pa.date32())
                 kept = {name: table[name] for name in keep}
                 result = pa.table({"date": dates, **kept, **predictions})

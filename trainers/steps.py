@@ -38,6 +38,8 @@ class Steps:
             parts.append(self._predict(features))
         return {name: np.concatenate([part[name].numpy() for part in parts])[:rows] for name in self._tasks}
 
+    # Keras does not convert its steps either: a conversion would cost seconds at every start and change nothing.
+    @tf.autograph.experimental.do_not_convert
     def _train_step(self, features, labels, weight):
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
@@ -50,7 +52,7 @@ class Steps:
         parts = self._model.task_losses(labels, logits, weight)
         return tf.stack([loss, *(parts[name] for name in self._tasks)])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _predict(self, features):
         predictions = self._strategy.run(self._model, args=(features,), kwargs={"training": False})
         return {name: self._strategy.gather(value, axis=0) for name, value in predictions.items()}

@@ -10,9 +10,10 @@ import tensorflow as tf
 from tfstable.data.columns import arrow_types, numbers, to_numpy
 from tfstable.data.log import DayLog
 from tfstable.data.window import Arrays, Batches, take
+from tfstable.errors import InputError
 from tfstable.features import Preprocessor
 from tfstable.specs import TaskSpec, label_columns
-from tfstable.statistics import Statistics
+from tfstable.statistics import Statistics, check_labels
 
 
 class ExampleReader:
@@ -37,15 +38,15 @@ class ExampleReader:
         weight: str | None = None,
     ):
         self._log, self._columns, self._weight = log, statistics.columns, weight
-        self._labels = label_columns(tasks)
+        self._tasks, self._labels = tasks, label_columns(tasks)
         signature = preprocessor.signature()
         # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
-        self._preprocess = tf.function(preprocessor, input_signature=[signature])
+        self._preprocess = tf.function(preprocessor, input_signature=[signature], autograph=False)
         self._outputs = self._preprocess.get_concrete_function().structured_outputs
 
     @property
-    def columns(self) -> dict[str, pa.DataType | None]:
-        """The columns to read, with the types to parse CSV as."""
+    def columns(self) -> dict[str, pa.DataType]:
+        """The columns to read, with the types to read them as."""
         labels = {name: pa.float32() for name in (*self._labels.values(), self._weight) if name}
         return labels | arrow_types(self._columns)
 
@@ -55,14 +56,26 @@ class ExampleReader:
         return Batches(units, self.columns, self.convert, batch_size=batch_size, buffer_rows=buffer_rows)
 
     def convert(self, table: pa.Table) -> dict[str, Arrays]:
-        """Turns rows of the log into model inputs, labels and weights, all NumPy."""
+        """Turns rows of the log into model inputs, labels and weights, all NumPy.
+
+        Raises:
+            InputError: If a number is infinite, a label is none of its task's, or a weight is negative or infinite: on
+                a later day than those that the statistics were fitted on, this is where it is found.
+        """
         with tf.device("CPU:0"):
             raw = {name: tf.constant(to_numpy(table[name], name, c), c.dtype) for name, c in self._columns.items()}
             features = {name: tensor.numpy() for name, tensor in self._preprocess(raw).items()}
+        for name, values in features.items():
+            if values.dtype == np.float32 and not np.isfinite(values).all():
+                raise InputError(f"features.{name}: the log has infinite values; set features.{name}.clip: [low, high]")
         weight = np.ones(table.num_rows, np.float32)
         if self._weight:
-            weight = np.nan_to_num(numbers(table[self._weight]), copy=True, nan=0.0)
+            weight = np.nan_to_num(numbers(table[self._weight]), copy=True, nan=0.0, posinf=np.inf)
+            if not ((weight >= 0) & (weight < np.inf)).all():
+                raise InputError(f"data.weight: column {self._weight} holds negative or infinite weights; mend the log")
         labels = {name: numbers(table[column]) for name, column in self._labels.items()}
+        for name, values in labels.items():
+            check_labels(name, self._tasks[name], values, self._labels[name])
         return {"features": features, "labels": labels, "weight": weight}
 
     def dataset(self, batches: Iterator[Arrays], batch_size: int, parts: int = 1) -> tf.data.Dataset:
