@@ -46,10 +46,19 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
                 raise ValueError("apply without variables needs a built optimizer: call `build(variables)` first.")
             self.build(list(trainable_variables))
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        self._check_known(variables)
         if len(grads) != len(variables):
             raise ValueError(f"apply needs one gradient a variable; got {len(grads)} for {len(variables)} variables.")
         with tf.name_scope(self.name):
             self._apply(*_drop_missing(grads, variables))
+
+    def _check_known(self, variables):
+        for variable in variables:
+            try:
+                self._get_variable_index(variable)
+            except KeyError:
+                path = getattr(variable, "path", variable.name)
+                raise ValueError(f"{path!r} is not among the variables this optimizer was built for.") from None
 
     def _apply(self, gradients, variables):
         gradients = [tf.cast(g, v.dtype) for g, v in zip(gradients, variables, strict=True)]
