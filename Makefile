@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
+RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test install lint format clean
+.PHONY: train test install lint format clean bench-kuairand bench-throughput
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -29,6 +30,12 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-kuairand: install  ## AUC of configs/kuairand.yaml, three seeds.
+	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
+
+bench-throughput: install  ## Examples a second of configs/kuairand.yaml.
+	$(BIN)/python -m benchmarks.throughput --raw $(RAW)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -5,6 +5,7 @@ TensorFlow takes seconds to import, so each command imports what it needs, after
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 prepare = typer.Typer(help="Turn the official files of a public data set into a log.", no_args_is_help=True)
 app.add_typer(prepare, name="prepare")
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)  # A file has no width: room for the tables.
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="YAML file; see configs/ and `tfstable schema`.")]
 Overrides = Annotated[
@@ -54,7 +55,7 @@ def train(
     settings = configs.load(config, overrides)
     from trainers.check import check_log, open_log
 
-    with progress_bar() as progress:
+    with progress_bar() as progress, bad_input():
         log = open_log(settings, progress)
     check_log(settings, log)  # Before TensorFlow is there: what is wrong is known in a second.
     quiet_tensorflow()
@@ -69,7 +70,7 @@ def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
     settings = configs.load(config, overrides)
     from trainers.check import check_log, open_log, tables
 
-    with progress_bar() as progress:
+    with progress_bar() as progress, bad_input():
         log = open_log(settings, progress)
     columns = check_log(settings, log)
     rows = [log.rows(day) for day in log.days]
@@ -154,8 +155,8 @@ def simulate(
     """Write the log of a simulated short-video feed, with the true probabilities beside the labels."""
     from tfstable.data import simulate as simulator
 
-    shocks = [int(number) for number in shock_days.split(",") if number]
     with progress_bar() as progress, bad_input():
+        shocks = [int(number) for number in shock_days.split(",") if number]
         simulator.simulate(out, days=days, rows_per_day=rows_per_day, seed=seed, shock_days=shocks, progress=progress)
     console.print(f"{out}: {days} days of {rows_per_day:,} rows")
 
@@ -213,7 +214,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = None
 
         def progress(done: int, total: int, what: str):
@@ -231,8 +232,18 @@ def main():
     try:
         app()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(error)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the newest checkpoint", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        # tf.data turns what is raised while it reads the log into an error of its own, with ours inside its text.
+        found = re.findall(rf"^{InputError.__module__}\.InputError: (.+)$", str(error), re.MULTILINE)
+        if not found:
+            raise
+        _leave(found[-1])
+
+
+def _leave(error: InputError | str):
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)

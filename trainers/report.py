@@ -39,7 +39,8 @@ class Report:
             TextColumn("{task.fields[rate]:,.0f} examples/s, loss {task.fields[loss]:.4f}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        live = self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, disable=not live) as progress:
             name = f"{window.days[0]} to {window.last}"
             bar = progress.add_task(name, total=total, completed=done, rate=0.0, loss=float("nan"))
             began, examples, running = time.monotonic(), 0, None

@@ -1,0 +1,110 @@
+"""Examples a second of the KuaiRand recipe: the window loop with reading, the input pipeline alone, the step alone.
+
+    make bench-throughput      (python -m benchmarks.throughput --raw ../shared/data/kuairand-pure-slice)
+
+Interleaves the parts in one run, several repeats, and reports medians: rates of one machine, ratios that hold on
+others. Writes benchmarks/results/throughput.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+RESULTS = Path(__file__).parent / "results" / "throughput.json"
+REPEATS = 5
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--raw", type=Path, required=True, help="directory of the official CSV files")
+    parser.add_argument("--config", type=Path, default=Path("configs/kuairand.yaml"))
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    import tensorflow as tf
+    from rich.console import Console
+
+    from tfstable.data.kuairand import prepare
+    from trainers.check import check_log, open_log
+    from trainers.config import load
+    from trainers.moving_window import MovingWindow, fit_statistics
+    from trainers.report import Report
+    from trainers.run_directory import RunDirectory
+
+    with tempfile.TemporaryDirectory() as scratch:
+        prepare(arguments.raw, Path(scratch) / "log")
+        config = load(arguments.config, [f"data.path={scratch}/log", *arguments.overrides])
+        log = open_log(config, lambda *_: None)
+        statistics_ = fit_statistics(config, log, check_log(config, log))
+        run = RunDirectory(Path(scratch) / "run", config)
+        window = MovingWindow(config, log, statistics_, run, Report(Console(quiet=True), list(config.tasks), None))
+        size, days = config.trainer.batch_size, tuple(log.days[: config.trainer.window_days])
+
+        def batches():
+            return window.reader.batches(days, size, config.data.buffer_rows)
+
+        def read_alone():
+            for _ in window.reader.dataset(batches().one_pass((0, 0)), size):
+                pass
+            return batches().rows
+
+        def iterate(dataset):
+            return iter(window.strategy.distribute_datasets_from_function(lambda _: dataset))
+
+        def train(iterator, steps):
+            while steps > 0:
+                count = min(steps, config.trainer.steps_per_call)
+                window.steps.train(iterator, tf.constant(count)).numpy()
+                steps -= count
+
+        one_batch = next(iter(window.reader.dataset(batches().one_pass((0, 0)), size)))
+        again = iterate(tf.data.Dataset.from_tensors(one_batch).repeat())
+
+        def step_alone():
+            train(again, batches().steps)
+            return batches().steps * size
+
+        def window_loop():
+            whole = batches()
+            train(iterate(window.reader.dataset(whole.one_pass((0, 0)), size)), whole.steps)
+            return whole.rows
+
+        def evaluate():
+            window.predict(days[0])
+            return log.rows(days[0])
+
+        parts = {"window_loop": window_loop, "input_alone": read_alone, "step_alone": step_alone, "predict": evaluate}
+        for part in parts.values():
+            part()  # Traced, and caches warm.
+        start_up = time.monotonic() - started
+        rates: dict[str, list[float]] = {name: [] for name in parts}
+        for _ in range(REPEATS):
+            for name, part in parts.items():
+                began = time.monotonic()
+                rows = part()
+                rates[name].append(rows / (time.monotonic() - began))
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    result = {
+        "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
+        "config": str(arguments.config),
+        "overrides": arguments.overrides,
+        "examples_per_second": {name: round(value) for name, value in median.items()},
+        "spread": {name: [round(min(values)), round(max(values))] for name, values in rates.items()},
+        "input_alone_over_step_alone": round(median["input_alone"] / median["step_alone"], 2),
+        "start_up_seconds": round(start_up, 1),
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
