@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from tfstable.data.columns import RawColumn, numbers
+from tfstable.data.columns import ARROW, RawColumn, numbers
+from tfstable.data.types import cast, is_list
 from tfstable.errors import InputError
 from tfstable.specs import (
     MISSING_INT,
@@ -82,10 +83,11 @@ def fit(
         batches: The window's rows with the features' and labels' columns, in pieces.
 
     Raises:
-        InputError: If a numeric column is infinite somewhere and not clipped, a vocabulary comes out empty, a task has
-            no label at all, or a binary label is not 0 or 1.
+        InputError: If a numeric column is infinite somewhere and not clipped, a vocabulary comes out empty, features
+            that share one differ in type, a task has no label at all, or a label is none (see `check_labels`).
     """
     column_of, label_of = feature_columns(features), label_columns(tasks)
+    _check_shared_types(features, columns)
     counts: dict[str, dict] = {
         table_name(name, f): {} for name, f in features.items() if isinstance(f, VocabularyFeature)
     }
@@ -96,7 +98,7 @@ def fit(
         for name, feature in features.items():
             array = batch[column_of[name]]
             if isinstance(feature, VocabularyFeature):
-                _count(array, feature, columns[column_of[name]].dtype, counts[table_name(name, feature)])
+                _count(array, feature, column_of[name], columns[column_of[name]], counts[table_name(name, feature)])
             elif name in sums:
                 x = transform(numbers(array).astype(np.float64), feature)
                 if not np.isfinite(x).all():
@@ -115,13 +117,31 @@ def fit(
     return Statistics(
         columns=columns,
         vocabularies={
-            table: _most_frequent(table, table_counts, _vocabulary_of(table, features))
-            for table, table_counts in counts.items()
+            table: _most_frequent(table_counts, *_first_of(table, features)) for table, table_counts in counts.items()
         },
         moments={name: _moments(*total) for name, total in sums.items()},
         boundaries={name: samples[name].boundaries(features[name].buckets) for name in samples},
         base_rates={name: float(total / known) for name, (known, total) in label_sums.items()},
     )
+
+
+def check_labels(name: str, task: TaskSpec, labels: np.ndarray, column: str) -> None:
+    """Raises an InputError if a label of a binary task is not 0, 1 or NaN, or one of a regression has no finite target.
+
+    Args:
+        name: The task's name.
+        task: Its spec.
+        labels: `(rows,)` floats, NaN where masked.
+        column: The label column, for the message.
+    """
+    if isinstance(task, BinaryTask):
+        wrong, rule = labels[(labels != 0) & (labels != 1) & ~np.isnan(labels)], "a binary label is 0, 1 or null"
+    elif task.transform == "log1p":
+        wrong, rule = labels[(labels <= -1) | np.isinf(labels)], "log1p needs finite labels above -1, or null"
+    else:
+        wrong, rule = labels[np.isinf(labels)], "a label is finite or null"
+    if len(wrong):
+        raise InputError(f"tasks.{name}: column {column} holds {wrong[0]:g}; {rule}")
 
 
 def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
@@ -144,35 +164,59 @@ class _Sample:
         self.skip = (self.skip - len(x)) % self.every
         while len(self.values) > SAMPLE:
             last = len(self.values) - 1
-            self.skip += self.every if last % 2 else 0
+            self.skip += 0 if last % 2 else self.every  # The next sample has number last + 1: kept if that is even.
             self.values, self.every = self.values[::2], 2 * self.every
 
     def boundaries(self, buckets: int) -> list[float]:
         if not len(self.values):
             return []
         inner = np.quantile(self.values, np.arange(1, buckets) / buckets, method="higher")
-        return np.unique(inner[inner > self.values.min()]).tolist()
+        return np.unique(inner[(inner > self.values.min()) & np.isfinite(inner)]).tolist()
 
 
-def _count(array: pa.ChunkedArray, feature: VocabularyFeature, dtype: str, counts: dict):
-    if feature.delimiter:
-        array = pc.split_pattern(array.cast(pa.string()), feature.delimiter)
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        array = pc.list_flatten(array)
-    values = pc.value_counts(array.cast(pa.string() if dtype == "string" else pa.int64()))
+def _check_shared_types(features: dict[str, Feature], columns: dict[str, RawColumn]):
+    first: dict[str, tuple[str, str]] = {}
+    for name, feature in features.items():
+        if isinstance(feature, VocabularyFeature):
+            dtype = columns[feature.column or name].dtype
+            other, expected = first.setdefault(table_name(name, feature), (name, dtype))
+            if dtype != expected:
+                raise InputError(
+                    f"features.{name}: shares the vocabulary of features.{other}, but one column is {dtype} and the "
+                    f"other {expected}; give features.{name} a table of its own"
+                )
+
+
+def _count(array: pa.ChunkedArray, feature: VocabularyFeature, name: str, column: RawColumn, counts: dict):
+    dtype = ARROW[column.dtype]
+    try:
+        if feature.delimiter:
+            array = pc.split_pattern(cast(array, dtype), feature.delimiter)
+        if is_list(array.type):
+            array = pc.list_flatten(array)
+        values = pc.value_counts(cast(array, dtype))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"column {name}: {str(error)[:160]}; expected {column.dtype}") from error
     for value, count in zip(values.field(0).to_pylist(), values.field(1).to_pylist(), strict=True):
         if value is not None and value != "" and value != MISSING_INT:
             counts[value] = counts.get(value, 0) + count
 
 
-def _vocabulary_of(table: str, features: dict[str, Feature]) -> VocabularyFeature:
-    return next(f for name, f in features.items() if isinstance(f, VocabularyFeature) and table_name(name, f) == table)
+def _first_of(table: str, features: dict[str, Feature]) -> tuple[str, VocabularyFeature]:
+    return next((n, f) for n, f in features.items() if isinstance(f, VocabularyFeature) and table_name(n, f) == table)
 
 
-def _most_frequent(table: str, counts: dict, feature: VocabularyFeature) -> list:
+def _most_frequent(counts: dict, name: str, feature: VocabularyFeature) -> list:
+    if not counts:
+        raise InputError(
+            f"features.{name}: column {feature.column or name} is null in the whole first window; drop the feature"
+        )
     kept = [value for value, count in counts.items() if count >= feature.min_count]
     if not kept:
-        raise InputError(f"features.{table}: no value {feature.min_count} times in the first window; lower min_count")
+        raise InputError(
+            f"features.{name}: no value of column {feature.column or name} occurs {feature.min_count} times in the "
+            f"first window; lower features.{name}.min_count"
+        )
     return sorted(kept, key=lambda value: (-counts[value], value))[: feature.max_size]
 
 
@@ -183,13 +227,8 @@ def _moments(rows: float, total: float, squares: float) -> tuple[float, float]:
 
 
 def _labels(name: str, task: TaskSpec, y: np.ndarray, column: str) -> tuple[int, float]:
+    check_labels(name, task, y, column)
     y = y[~np.isnan(y)].astype(np.float64)
-    if isinstance(task, BinaryTask):
-        wrong = y[(y != 0) & (y != 1)]
-        if len(wrong):
-            raise InputError(f"tasks.{name}: column {column} holds {wrong[0]:g}; a binary label is 0, 1 or null")
-    elif isinstance(task, RegressionTask) and task.transform == "log1p":
-        if len(y) and y.min() <= -1:
-            raise InputError(f"tasks.{name}: column {column} holds {y.min():g}; log1p needs labels above -1")
+    if isinstance(task, RegressionTask) and task.transform == "log1p":
         y = np.log1p(y)
     return len(y), y.sum()

@@ -6,13 +6,15 @@ becomes the missing value of its type (`specs.MISSING_INT`, NaN, "").
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfstable.data.log import DayLog, Unit, read
+from tfstable.data.log import DayLog, Unit, is_csv, read
+from tfstable.data.types import cast, field_type, is_list, widest
 from tfstable.errors import InputError
 from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, feature_columns
 
@@ -27,36 +29,44 @@ class RawColumn(Spec):
     width: int | None = None
 
 
-def raw_columns(features: dict[str, Feature], schema: pa.Schema, where: object) -> dict[str, RawColumn]:
-    """Returns the raw column behind each feature's column, as the first day's `schema` has it.
+def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) -> dict[str, RawColumn]:
+    """Returns the raw column behind each feature's column, such that every file of the log fits into it.
 
     Args:
         features: Feature specs by name.
-        schema: Schema of a file of the log.
-        where: What error messages name as the place, a file's path.
+        schemas: Schemas of the log's files, by path. One cannot speak for all, above all of CSV, whose types are those
+            of its rows: ids without a gap are integers and numbers with one, a lone tag is a number and two are text.
 
     Raises:
         InputError: If a column is missing or of a type that its feature cannot take.
     """
+    column_of = feature_columns(features)
+    delimited = {column_of[name] for name, f in features.items() if isinstance(f, Categorical) and f.delimiter}
     columns: dict[str, RawColumn] = {}
-    for name, column in feature_columns(features).items():
-        categorical = isinstance(features[name], Categorical)
-        arrow_type = field_type(schema, column, where)
-        is_list = _is_list(arrow_type)
-        kind = _kind(arrow_type.value_type if is_list else arrow_type)
+    for name, feature in features.items():
+        column, categorical = column_of[name], isinstance(feature, Categorical)
+        types = {path: field_type(schema, column, path) for path, schema in schemas.items()}
+        arrow_type = widest(types.values())
+        if column in delimited and all(is_csv(path) for path in types):
+            arrow_type = pa.string()
+        where = next((path for path, dtype in types.items() if widest([dtype]) == arrow_type), next(iter(types)))
+        if pa.types.is_null(arrow_type):
+            raise InputError(f"{where}: column {column} is null in every row of the log; drop features.{name}")
+        several = is_list(arrow_type)
+        kind = _kind(arrow_type.value_type if several else arrow_type)
         wanted = ("int64", "float32", "string") if categorical else ("int64", "float32")
-        if kind not in wanted or (is_list and not categorical):
+        if kind not in wanted or (several and (not categorical or column in delimited)):
             raise InputError(
-                f"{where}: column {column} has type {arrow_type}, which features.{name} ({features[name].kind}) "
+                f"{where}: column {column} has type {arrow_type}, which features.{name} ({feature.kind}) "
                 "cannot take; change its kind or the column"
             )
         if categorical and kind == "float32":
             kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
-        if (features[name].delimiter if categorical else None) and kind != "string":
+        if column in delimited and kind != "string":
             raise InputError(f"{where}: column {column} has type {arrow_type}; features.{name}.delimiter needs text")
-        width = features[name].max_values if is_list else None
+        width = feature.max_values if several else None
         if (known := columns.get(column)) is not None:
-            width = max(width, known.width) if is_list else None
+            width = max(width, known.width) if several else None
             kind = known.dtype if known.dtype == "int64" else kind
         columns[column] = RawColumn(dtype=kind, width=width)
     return columns
@@ -74,23 +84,15 @@ def check_schemas(log: DayLog, day: date, columns: dict[str, RawColumn], numbers
     for path, schema in log.schemas(day).items():
         for name, column in columns.items():
             arrow_type = field_type(schema, name, path)
-            is_list = _is_list(arrow_type)
-            kind = _kind(arrow_type.value_type if is_list else arrow_type)
-            same = kind is None or (kind == "string") == (column.dtype == "string")
-            if not pa.types.is_null(arrow_type) and (not same or is_list != (column.width is not None)):
+            if not _fits(arrow_type, column, is_csv(path)):
                 expected = f"list of {column.dtype}" if column.width else column.dtype
                 raise InputError(f"{path}: column {name} has type {arrow_type}, expected {expected}; write it so")
         for name in numbers:
             arrow_type = field_type(schema, name, path)
             if _kind(arrow_type) not in ("int64", "float32") and not pa.types.is_null(arrow_type):
-                raise InputError(f"{path}: column {name} has type {arrow_type}, expected a number (label or weight)")
-
-
-def field_type(schema: pa.Schema, column: str, where: object) -> pa.DataType:
-    """Returns the type of `column`; raises an InputError that names it and `where` if it is not in `schema`."""
-    if column not in schema.names:
-        raise InputError(f"{where}: no column {column}; the file has {', '.join(sorted(schema.names))[:300]}")
-    return schema.field(column).type
+                raise InputError(
+                    f"{path}: column {name} has type {arrow_type}, expected numbers (a label or weight); write it so"
+                )
 
 
 def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
@@ -104,8 +106,8 @@ def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
     missing = MISSING[column.dtype]
     try:
         if column.width is None:
-            return _values(array.cast(ARROW[column.dtype]), missing)
-        lists = array.cast(pa.list_(ARROW[column.dtype])).combine_chunks()
+            return _values(cast(array, ARROW[column.dtype]), missing)
+        lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
     except pa.ArrowInvalid as error:
         raise InputError(f"column {name}: {str(error)[:160]}; expected {column.dtype}") from error
     rows = np.full((len(lists), column.width), missing, dtype=object if column.dtype == "string" else column.dtype)
@@ -123,14 +125,15 @@ def raw_batches(units: Sequence[Unit], columns: dict[str, RawColumn]) -> Iterato
         yield {name: to_numpy(table[name], name, column) for name, column in columns.items()}
 
 
-def arrow_types(columns: dict[str, RawColumn]) -> dict[str, pa.DataType | None]:
-    """Returns the type to parse each column of a CSV file as; CSV knows no lists."""
-    return {name: ARROW[column.dtype] if column.width is None else None for name, column in columns.items()}
+def arrow_types(columns: dict[str, RawColumn]) -> dict[str, pa.DataType]:
+    """Returns the type to read each column as."""
+    types = {name: ARROW[column.dtype] for name, column in columns.items()}
+    return {name: dtype if columns[name].width is None else pa.list_(dtype) for name, dtype in types.items()}
 
 
 def numbers(array: pa.ChunkedArray) -> np.ndarray:
     """Converts labels or weights to `(rows,)` float32, nulls as NaN."""
-    return _values(array.cast(pa.float32()), float("nan"))
+    return _values(cast(array, pa.float32()), float("nan"))
 
 
 def _values(array: pa.Array | pa.ChunkedArray, missing: object) -> np.ndarray:
@@ -139,8 +142,17 @@ def _values(array: pa.Array | pa.ChunkedArray, missing: object) -> np.ndarray:
     return array.to_numpy(zero_copy_only=False) if isinstance(array, pa.Array) else array.to_numpy()
 
 
-def _is_list(dtype: pa.DataType) -> bool:
-    return pa.types.is_list(dtype) or pa.types.is_large_list(dtype)
+def _fits(dtype: pa.DataType, column: RawColumn, csv: bool) -> bool:
+    if pa.types.is_null(dtype):
+        return True
+    if column.width is not None:
+        # pandas writes a file in which every list is empty as lists of nulls.
+        return is_list(dtype) and (pa.types.is_null(dtype.value_type) or _is_kind(dtype.value_type, column.dtype))
+    return (csv and column.dtype == "string") or _is_kind(dtype, column.dtype)  # Any CSV can be read as text.
+
+
+def _is_kind(dtype: pa.DataType, wanted: str) -> bool:
+    return _kind(dtype) in (("string",) if wanted == "string" else ("int64", "float32"))
 
 
 def _kind(dtype: pa.DataType) -> str | None:

@@ -1,6 +1,6 @@
 """A log: a directory of day partitions, `LOG/date=2022-04-25/part-0.parquet`, one row an example."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 import pyarrow.fs
 
+from tfstable.data.types import cast, field_type, widest
 from tfstable.errors import InputError
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".feather": "feather", ".arrow": "feather"}
@@ -90,29 +91,61 @@ def read(units: Sequence[Unit], columns: dict[str, pa.DataType | None], start: i
 
     Args:
         units: Pieces of a log, in the order in which they are wanted.
-        columns: Columns to read, each with the type that a CSV file shall be parsed as (None: inferred).
+        columns: Columns to read, each with the type that it is wanted in (None: one that all its files fit into).
         start: Rows to leave out. Whole units before it are not read.
 
     Yields:
-        Record batches of at most `READ_ROWS` rows; memory holds a few of them, whatever the size of the units.
+        Record batches of at most `READ_ROWS` rows, all of one schema; memory holds a few of them, whatever the size of
+        the units.
 
     Raises:
-        InputError: If a file cannot be read.
+        InputError: If a file cannot be read, or a value does not fit the type that is wanted.
     """
+    types = {**columns, **common_types({unit.path for unit in units}, [c for c, t in columns.items() if t is None])}
+    schema = pa.schema(list(types.items()))
     for unit in units:
         if start >= unit.rows:
             start -= unit.rows
             continue
-        fragment = _fragment(unit.path, columns)
+        fragment = _fragment(unit.path, types)
         if unit.row_group is not None:
             fragment = fragment.subset(row_group_ids=[unit.row_group])
         try:
-            for batch in fragment.scanner(columns=list(columns), batch_size=READ_ROWS).to_batches():
+            for batch in fragment.scanner(columns=list(types), batch_size=READ_ROWS).to_batches():
                 if start < batch.num_rows:
-                    yield batch.slice(start)
+                    rows = batch.slice(start)
+                    yield pa.record_batch([_cast(rows[c], types[c], unit.path, c) for c in types], schema=schema)
                 start = max(0, start - batch.num_rows)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             raise _unreadable(unit.path, error) from error
+
+
+def common_types(paths: Iterable[Path], columns: Sequence[str]) -> dict[str, pa.DataType]:
+    """Returns for each column one type that the files at `paths` can all be read as.
+
+    See `types.widest` for files that disagree.
+
+    Raises:
+        InputError: If a file cannot be read or lacks a column.
+    """
+    found: dict[str, list[pa.DataType]] = {column: [] for column in columns}
+    for path in sorted(paths) if columns else ():
+        schema = _physical_schema(_fragment(path), path)
+        for column in columns:
+            found[column].append(field_type(schema, column, path))
+    return {column: widest(types) for column, types in found.items()}
+
+
+def is_csv(path: Path) -> bool:
+    """Whether the types of a file's columns are no more than what its first rows look like."""
+    return FORMATS[path.suffix] == "csv"
+
+
+def _cast(array: pa.Array, dtype: pa.DataType, path: Path, column: str) -> pa.Array:
+    try:
+        return cast(array, dtype)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"{path}: column {column}: {str(error)[:160]}; write it as {dtype}") from error
 
 
 def _split(path: Path) -> list[Unit]:
@@ -126,12 +159,25 @@ def _split(path: Path) -> list[Unit]:
 
 
 def _fragment(path: Path, columns: dict[str, pa.DataType | None] | None = None) -> ds.Fragment:
-    name = FORMATS[path.suffix]
-    if name == "csv":
-        types = {column: dtype for column, dtype in (columns or {}).items() if dtype is not None}
+    if is_csv(path):
+        types = _csv_types(path, columns) if columns else {}
         options = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True)
         return ds.CsvFileFormat(convert_options=options).make_fragment(str(path), LOCAL)
-    return {"parquet": ds.ParquetFileFormat, "feather": ds.IpcFileFormat}[name]().make_fragment(str(path), LOCAL)
+    return {"parquet": ds.ParquetFileFormat, "feather": ds.IpcFileFormat}[FORMATS[path.suffix]]().make_fragment(
+        str(path), LOCAL
+    )
+
+
+def _csv_types(path: Path, columns: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """What to parse the columns of a CSV file as: the types wanted, but for what arrow then takes for malformed."""
+    schema, types = _physical_schema(_fragment(path), path), dict(columns)
+    for column, wanted in columns.items():
+        written = field_type(schema, column, path)
+        if pa.types.is_boolean(written) and not pa.types.is_string(wanted):
+            types[column] = written  # "True" is not 1 to its parser of numbers,
+        elif pa.types.is_floating(written) and pa.types.is_integer(wanted):
+            types[column] = pa.float64()  # nor "3.0" an integer: pandas writes ids so, once one is missing.
+    return types
 
 
 def _physical_schema(fragment: ds.Fragment, path: Path) -> pa.Schema:
@@ -142,11 +188,15 @@ def _physical_schema(fragment: ds.Fragment, path: Path) -> pa.Schema:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]}); write the file again")
+    reason = " ".join(str(error).replace(str(path), path.name).split())
+    return InputError(f"{path}: cannot be read ({reason[:240]}); write the file again")
 
 
 def _day(directory: Path) -> date:
     try:
-        return date.fromisoformat(directory.name.removeprefix("date="))
+        day = date.fromisoformat(directory.name.removeprefix("date="))
     except ValueError:
-        raise InputError(f"{directory}: not a day; name day directories date=YYYY-MM-DD") from None
+        day = None
+    if directory.name != f"date={day}":  # Python also takes 20220425 for a day, which no path would lead back to.
+        raise InputError(f"{directory}: not a day; name day directories date=YYYY-MM-DD")
+    return day

@@ -59,7 +59,7 @@ class Batches:
 
     Args:
         units: Pieces of the log.
-        columns: Columns to read, each with the type to parse CSV as, or None.
+        columns: Columns to read, each with its type, or None; see `log.read`.
         convert: Turns a table of those columns into a nest of dicts of arrays, one row an example, which holds its
             example weights under "weight".
         batch_size: Rows of a batch.
