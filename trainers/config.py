@@ -1,7 +1,7 @@
 """The config of a run: YAML into pydantic models. Precedence: defaults < file < --set."""
 
 import difflib
-import sys
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -11,11 +11,13 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from tfstable.errors import InputError
-from tfstable.specs import Categorical, Feature, HashFeature, Spec, TaskSpec, feature_columns, label_columns
+from tfstable.specs import Feature, NumericFeature, QuantileFeature, Spec, TaskSpec, feature_columns, label_columns
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Keys that do not affect the weights: a run may change them when it goes on.
 OPERATIONAL = {"operational": True}
+# What TensorFlow takes for the names of a signature's inputs, and of the layers and outputs of a task.
+COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.][\w.\\/>-]*", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)
 
 
 class SimulateConfig(Spec):
@@ -140,16 +142,34 @@ class Config(Spec):
         return self
 
     @model_validator(mode="after")
+    def _names_fit_a_signature(self):
+        for name, column in feature_columns(self.features).items():
+            if not COLUMN_NAME.fullmatch(column):
+                raise ValueError(
+                    f"features.{name} reads column {column!r}, which cannot name an input of an export; rename it "
+                    "in the log, with letters a to z, digits and _.-/ and no _ at the start"
+                )
+        for name in self.tasks:
+            if not TASK_NAME.fullmatch(name):
+                raise ValueError(
+                    f"tasks.{name}: name it with letters a to z, digits and _.-; its label may have any name"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _shared_tables_fit(self):
         shapes: dict[str, tuple] = {}
         for name, feature in self.features.items():
-            if not isinstance(feature, Categorical):
+            if isinstance(feature, NumericFeature):
                 continue
-            shape = (feature.kind, feature.dim, feature.buckets if isinstance(feature, HashFeature) else None)
-            if shapes.setdefault(feature.table or name, shape) != shape:
+            table, keys = getattr(feature, "table", None) or name, ("kind", "dim", "buckets", "max_size", "min_count")
+            shape = tuple(getattr(feature, key, None) for key in keys)
+            if isinstance(feature, QuantileFeature):
+                shape = (*shape, name)  # Its boundaries are its own, and so is its table.
+            if shapes.setdefault(table, shape) != shape:
                 raise ValueError(
-                    f"features.{name} shares table {feature.table or name} with a feature of another kind, dim or "
-                    "number of buckets; make them equal or name another table"
+                    f"features.{name} shares table {table} with a feature of another {', '.join(keys[:-1])} or "
+                    f"{keys[-1]}; make them equal or name another table"
                 )
         return self
 
@@ -164,7 +184,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         raw = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2025-02-30 looks like a date and is none.
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: a config is a mapping of keys; see `tfstable schema`")
@@ -190,7 +210,8 @@ class _Loader(yaml.SafeLoader):
     """YAML that calls a key given twice an error, where plain PyYAML lets the last one win."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        merge = "tag:yaml.org,2002:merge"  # `<<: *base`, whose keys may well be given anew.
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
         for number, key in enumerate(keys):
             if key in keys[:number]:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key} is given twice", node.start_mark)
@@ -217,7 +238,7 @@ def _apply(raw: dict, override: str):
         raise InputError(f"--set {override}: write --set section.key=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise InputError(f"--set {override}: the value is not YAML; quote it") from None
     *parents, last = key.split(".")
     for parent in parents:
@@ -228,25 +249,31 @@ def _apply(raw: dict, override: str):
 
 
 def _explain(path: Path, detail: dict) -> str:
-    """One line for one of pydantic's errors: where, what, and the nearest known key."""
-    location = [str(part) for part in detail["loc"]]
+    """One line for one of pydantic's errors: where, what, and the remedy that it leaves out."""
+    location, kind, got = [str(part) for part in detail["loc"]], detail["type"], detail.get("input")
+    if location[-1:] == ["[key]"]:
+        return f"{path}: {'.'.join(location[:-2])}: the key {got!r} is not text to YAML; quote it"
     if location[:1] in (["features"], ["tasks"]):
         del location[2:3]  # The kind, by which pydantic chose the spec.
     key = ".".join(location)
-    if detail["type"] == "extra_forbidden":
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        spec = Config.model_json_schema()["properties"][location[0]]["additionalProperties"]
+        state = "missing" if kind == "union_tag_not_found" else f"unknown, got {detail['ctx']['tag']!r}"
+        return f"{path}: {key}.kind: {state}; one of {', '.join(spec['discriminator']['mapping'])}"
+    if kind == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _known_keys(), n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see `tfstable schema`"
         return f"{path}: {key}: unknown key{hint}"
-    if detail["type"] == "missing":
+    if kind == "missing":
         return f"{path}: {key}: missing; it has no default"
-    if detail["type"] == "value_error":
+    if kind == "value_error":
         return f"{path}: {key + ': ' if key else ''}{detail['msg'].removeprefix('Value error, ')}"
-    got = detail.get("input")
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{path}: {key}: a mapping of keys is wanted, got {got!r}; see `tfstable schema`"
     shown = "" if isinstance(got, dict | list) else f", got {got!r}"
     return f"{path}: {key}: {detail['msg']}{shown}"
 
 
 def _known_keys() -> list[str]:
-    specs = [value for value in vars(sys.modules[__name__]).values() if isinstance(value, type)]
-    specs = [spec for spec in (*specs, *Categorical.__subclasses__()) if issubclass(spec, Spec)]
-    return sorted({field.alias or name for spec in specs for name, field in spec.model_fields.items()})
+    schema = Config.model_json_schema()
+    return sorted({key for spec in (schema, *schema["$defs"].values()) for key in spec["properties"]})
