@@ -47,7 +47,7 @@ class ModelConfig(Spec):
     options: dict[str, Any] = Field(default_factory=dict, description="The subclass's own arguments.")
     cross_depth: int = Field(0, ge=0, description="DCN-v2 cross layers on the input.")
     cross_rank: int | None = Field(None, ge=1, description="Rank of their matrices; null for full ones.")
-    cross_normalisation: bool = Field(True, description="Layer normalisation after the cross layers.")
+    input_normalisation: bool = Field(True, description="Layer normalisation of the bottom's input.")
     units: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256), description="Widths of the shared bottom.")
     activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = "relu"
     beta: Positive = Field(1.0, description="Half-width of SmeLU.")
@@ -56,7 +56,7 @@ class ModelConfig(Spec):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after each activation.")
     tower_units: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="Widths of each task's own layers.")
 
-    wide: bool = Field(False, description="Add a linear model of the categorical features to each task's logit.")
+    wide: bool = Field(False, description="Add a linear model of the categorical features to each binary task's logit.")
 
     @property
     def arguments(self) -> dict[str, Any]:

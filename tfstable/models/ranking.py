@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from tfstable.layers import CrossTower, EmbeddingFeature, Embeddings, ReZero, SmeLU
 from tfstable.models import tasks as task_math
-from tfstable.specs import Feature, NumericFeature, TaskSpec
+from tfstable.specs import BinaryTask, Feature, NumericFeature, TaskSpec
 from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
 
 
@@ -26,7 +26,7 @@ class RankingModel(keras.Model):
         statistics: What `statistics.fit` learned: sizes of the tables, base rates for the heads' biases.
         cross_depth: DCN-v2 cross layers on the input; 0 for none.
         cross_rank: Rank of their matrices; None for full ones.
-        cross_normalisation: Layer normalisation after the cross layers.
+        input_normalisation: Layer normalisation of the bottom's input, after the cross layers.
         units: Widths of the shared bottom's layers.
         activation: Keras activation by name, or "smelu".
         beta: Half-width of SmeLU, in the units of its input.
@@ -34,9 +34,9 @@ class RankingModel(keras.Model):
         rezero: ReZero residuals around the bottom's layers that keep their width.
         dropout: Rate after each activation, in [0, 1).
         tower_units: Widths of each task's own layers above the bottom.
-        wide: Add a linear model of the categorical features to each logit: a task that is rarely positive learns a
-            few numbers of its own, past the bottom that the frequent tasks shape (Cheng et al., "Wide & Deep Learning
-            for Recommender Systems", 2016).
+        wide: Add a linear model of the categorical features to the logit of each binary task: one that is rarely
+            positive learns a few numbers of its own, past the bottom that the frequent tasks shape (Cheng et al.,
+            "Wide & Deep Learning for Recommender Systems", 2016).
 
     Shapes:
         In: what `features.Preprocessor` returns. Out: a dict with `(batch,)` float32 predictions a task, in its own
@@ -51,7 +51,7 @@ class RankingModel(keras.Model):
         *,
         cross_depth: int = 0,
         cross_rank: int | None = None,
-        cross_normalisation: bool = True,
+        input_normalisation: bool = True,
         units: Sequence[int] = (256, 256),
         activation: str = "relu",
         beta: float = 1.0,
@@ -66,7 +66,7 @@ class RankingModel(keras.Model):
         self._config = {
             "cross_depth": cross_depth,
             "cross_rank": cross_rank,
-            "cross_normalisation": cross_normalisation,
+            "input_normalisation": input_normalisation,
             "units": list(units),
             "activation": activation,
             "beta": beta,
@@ -78,14 +78,13 @@ class RankingModel(keras.Model):
         }
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings")
-        # One row of logits a value, all tasks beside each other: zeros, so that training starts at the base rates.
-        per_task = {name: f._replace(dim=len(tasks)) for name, f in self._embedding_features().items()}
-        self.wide = Embeddings(per_task, stddev=0.0, name="wide") if wide and per_task else None
+        self.wide_tasks = [name for name, task in tasks.items() if wide and isinstance(task, BinaryTask)]
+        # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
+        per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in self._embedding_features().items()}
+        self.wide = Embeddings(per_task, stddev=0.0, name="wide") if self.wide_tasks and per_task else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
         self.cross = CrossTower(cross_depth, cross_rank, name="cross") if cross_depth else None
-        self.cross_norm = (
-            keras.layers.LayerNormalization(name="cross_norm") if cross_depth and cross_normalisation else None
-        )
+        self.input_norm = keras.layers.LayerNormalization(name="input_norm") if input_normalisation else None
         self.bottom = self.dense_stack(units, "bottom", rezero=rezero)
         self.towers = {name: self.dense_stack(tower_units, f"tower_{name}") for name in tasks}
         self.outputs_of = {name: self.output_layer(name) for name in tasks}
@@ -105,7 +104,7 @@ class RankingModel(keras.Model):
         """Crosses the input's elements with each other: `(batch, width)` to the same."""
         if self.cross is not None:
             x = self.cross(x)
-        return x if self.cross_norm is None else self.cross_norm(x)
+        return x if self.input_norm is None else self.input_norm(x)
 
     def shared_bottom(self, x, training=None):
         """Returns what all tasks share, `(batch, units)`, or a dict of one such tensor a task."""
@@ -120,11 +119,11 @@ class RankingModel(keras.Model):
         return logits
 
     def wide_logits(self, features):
-        """Returns what the linear model adds to each task's logit, `(batch,)` float32; empty without one."""
+        """Returns what the linear model adds to the logits of binary tasks, `(batch,)` float32; empty without one."""
         if self.wide is None:
             return {}
-        total = tf.cast(tf.add_n(list(self.wide(features).values())), tf.float32)  # (batch, tasks)
-        return dict(zip(self.task_specs, tf.unstack(total, axis=1), strict=True))
+        total = tf.cast(tf.add_n(list(self.wide(features).values())), tf.float32)  # (batch, wide tasks)
+        return dict(zip(self.wide_tasks, tf.unstack(total, axis=1), strict=True))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Returns the scalar loss: the tasks' weighted sum, plus the losses that layers added.
@@ -147,7 +146,7 @@ class RankingModel(keras.Model):
         shared = self.shared_bottom(self.interact(self.embed(features)), training=training)
         wide = self.wide_logits(features)
         deep = self.heads(shared, training=training)
-        return {name: logit + wide[name] for name, logit in deep.items()} if wide else deep
+        return {name: logit + wide.get(name, 0.0) for name, logit in deep.items()}
 
     def call(self, features, training=None):
         logits = self.logits(features, training=training)
