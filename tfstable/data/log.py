@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 import pyarrow.fs
+import pyarrow.parquet as pq
 
 from tfstable.data.types import cast, field_type, widest
 from tfstable.errors import InputError
@@ -16,6 +17,7 @@ from tfstable.errors import InputError
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".feather": "feather", ".arrow": "feather"}
 LOCAL = pyarrow.fs.LocalFileSystem()
 READ_ROWS = 65_536  # Rows of one record batch: what is held beyond the buffer while reading.
+READ_BYTES = 1 << 20  # Of a column's pages in a Parquet file, at a time.
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,13 @@ def read(units: Sequence[Unit], columns: dict[str, pa.DataType | None], start: i
         if start >= unit.rows:
             start -= unit.rows
             continue
-        fragment = _fragment(unit.path, types)
-        if unit.row_group is not None:
-            fragment = fragment.subset(row_group_ids=[unit.row_group])
         try:
-            for batch in fragment.scanner(columns=list(types), batch_size=READ_ROWS).to_batches():
+            for batch in _batches(unit, types):
                 if start < batch.num_rows:
                     rows = batch.slice(start)
-                    yield pa.record_batch([_cast(rows[c], types[c], unit.path, c) for c in types], schema=schema)
+                    yield pa.record_batch(
+                        [_cast(rows, c, dtype, unit.path) for c, dtype in types.items()], schema=schema
+                    )
                 start = max(0, start - batch.num_rows)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             raise _unreadable(unit.path, error) from error
@@ -141,9 +142,19 @@ def is_csv(path: Path) -> bool:
     return FORMATS[path.suffix] == "csv"
 
 
-def _cast(array: pa.Array, dtype: pa.DataType, path: Path, column: str) -> pa.Array:
+def _batches(unit: Unit, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    if unit.row_group is None:
+        scanner = _fragment(unit.path, types).scanner(columns=list(types), batch_size=READ_ROWS, batch_readahead=1)
+        return scanner.to_batches()
+    # A scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
+    file = pq.ParquetFile(unit.path, buffer_size=READ_BYTES, pre_buffer=False)
+    return file.iter_batches(READ_ROWS, row_groups=[unit.row_group], columns=list(types))
+
+
+def _cast(rows: pa.RecordBatch, column: str, dtype: pa.DataType, path: Path) -> pa.Array:
+    field_type(rows.schema, column, path)
     try:
-        return cast(array, dtype)
+        return cast(rows[column], dtype)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: column {column}: {str(error)[:160]}; write it as {dtype}") from error
 

@@ -1,0 +1,32 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+
+
+@pytest.fixture(scope="session")
+def write() -> Callable[..., Path]:
+    """`write(path, table)` writes a file of a log, in the format of its name, and returns its path.
+
+    `table` is a pyarrow table, a dict of columns, or the text of a CSV file.
+    """
+
+    def write(path: Path, table: pa.Table | dict | str, row_group: int | None = None) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(table, str):
+            path.write_text(table, encoding="utf-8")
+            return path
+        table = pa.table(table)
+        if path.suffix == ".parquet":
+            pq.write_table(table, path, row_group_size=row_group)
+        elif path.suffix == ".csv":
+            pyarrow.csv.write_csv(table, path)
+        else:
+            pyarrow.feather.write_feather(table, path)
+        return path
+
+    return write
