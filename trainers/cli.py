@@ -5,7 +5,6 @@ TensorFlow takes seconds to import, so each command imports what it needs, after
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -232,18 +231,8 @@ def main():
     try:
         app()
     except InputError as error:
-        _leave(error)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the newest checkpoint", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:
-        # tf.data turns what is raised while it reads the log into an error of its own, with ours inside its text.
-        found = re.findall(rf"^{InputError.__module__}\.InputError: (.+)$", str(error), re.MULTILINE)
-        if not found:
-            raise
-        _leave(found[-1])
-
-
-def _leave(error: InputError | str):
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
