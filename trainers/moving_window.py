@@ -3,8 +3,9 @@
 import importlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
+from itertools import islice
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from tfstable import export
 from tfstable.data.columns import raw_batches
 from tfstable.data.dataset import ExampleReader
 from tfstable.data.log import DayLog, read
-from tfstable.data.window import Window, windows
+from tfstable.data.window import Arrays, Batches, Window, windows
 from tfstable.errors import InputError
 from tfstable.features import Preprocessor
 from tfstable.models import RankingModel
@@ -93,8 +94,12 @@ class MovingWindow:
             # A day that came after the last run ended, or whose evaluation was cut off.
             self._evaluate_pending(last, tuple(day for day in self.log.days if day > last)[:stride])
         todo = windows(self.log.days, self.config.trainer.window_days, stride, after=last)
+        # One stream over all windows: the next one is read while this one is trained and evaluated.
+        dataset = self.reader.dataset(self._stream(todo), self.config.trainer.batch_size, self.replicas)
+        iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: dataset))
         for window in todo:
-            self._train_window(window)
+            with self.reader.input_errors():
+                self._train_window(window, iterator)
             self._evaluate_pending(window.last, window.next_days)
             if self.config.export.when == "every_window":
                 self.publish()
@@ -105,18 +110,29 @@ class MovingWindow:
         """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
         size = self.config.evaluation.batch_size
         batches = self.reader.batches((day,), size, self.config.data.buffer_rows)
-        return self.steps.predict(self.reader.dataset(batches.one_pass(None), size, self.replicas), batches.rows)
+        with self.reader.input_errors():
+            return self.steps.predict(self.reader.dataset(batches.one_pass(None), size, self.replicas), batches.rows)
 
-    def _train_window(self, window: Window):
+    def _stream(self, todo: list[Window]) -> Iterator[Arrays]:
+        """Yields the batches of all windows to train, from the position on."""
+        start = int(self.position.step.numpy())
+        for window in todo:
+            batches, total = self._plan(window)
+            key = (self.config.trainer.seed, window.last.toordinal())
+            yield from islice(batches.forever(key, start), total - start)
+            start = 0
+
+    def _plan(self, window: Window) -> tuple[Batches, int]:
+        """Returns the batches of a window and the number of steps to train on them."""
         trainer = self.config.trainer
         batches = self.reader.batches(window.days, trainer.batch_size, self.config.data.buffer_rows)
-        total = trainer.steps or max(1, round(trainer.passes * batches.steps))
-        done = int(self.position.step.numpy())
-        key = (trainer.seed, window.last.toordinal())
-        dataset = self.reader.dataset(batches.forever(key, done), trainer.batch_size, self.replicas)
-        iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: dataset))
+        return batches, trainer.steps or max(1, round(trainer.passes * batches.steps))
+
+    def _train_window(self, window: Window, iterator):
+        trainer = self.config.trainer
+        batches, total = self._plan(window)
+        trained = done = int(self.position.step.numpy())
         began = checkpointed = time.monotonic()
-        trained = done
         with self.report.window(window, total, done) as show:
             while done < total:
                 count = min(trainer.steps_per_call, total - done)

@@ -281,6 +281,19 @@ def test_a_bad_day_leaves_finished_windows_intact(log, tmp_path):
     assert metrics(tmp_path / "run", DAYS[2])["eval_day"] == str(DAYS[3])
 
 
+def test_a_bad_value_found_while_training_is_the_error_of_the_run(run, log, tmp_path):
+    # Only reading the rows shows it: the stream ends with the reader's own error, after the windows before it.
+    bad = copy_days(log, DAYS[:4], tmp_path / "log")
+    path = bad / f"date={DAYS[3]}" / "part-0.parquet"
+    table = pq.read_table(path)
+    infinite = pa.array(np.full(ROWS, np.inf, np.float32))
+    pq.write_table(table.set_column(table.schema.get_field_index("duration_s"), "duration_s", infinite), path)
+    with pytest.raises(InputError, match=r"features\.duration_s: the log has infinite values"):
+        start(bad, tmp_path / "run")
+    assert metrics(tmp_path / "run", DAYS[1]) == metrics(run, DAYS[1])
+    assert not list((tmp_path / "run").rglob("*partial*"))
+
+
 def test_another_config_is_refused_unless_fresh(run, log, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     with pytest.raises(InputError, match=r"model\.beta \(1\.0 -> 2\.0\).*--fresh"):

@@ -1,6 +1,7 @@
 """From a log to batches of model inputs: what the trainer feeds from, and `fit` can too."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 
 import numpy as np
@@ -39,6 +40,7 @@ class ExampleReader:
     ):
         self._log, self._columns, self._weight = log, statistics.columns, weight
         self._tasks, self._labels = tasks, label_columns(tasks)
+        self._failure: InputError | None = None
         signature = preprocessor.signature()
         # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
         self._preprocess = tf.function(preprocessor, input_signature=[signature], autograph=False)
@@ -78,6 +80,16 @@ class ExampleReader:
             check_labels(name, self._tasks[name], values, self._labels[name])
         return {"features": features, "labels": labels, "weight": weight}
 
+    @contextmanager
+    def input_errors(self) -> Iterator[None]:
+        """Around the use of a dataset: raises the InputError that ended it, not TensorFlow's account of it."""
+        try:
+            yield
+        except tf.errors.OpError:
+            if self._failure is None:
+                raise
+            raise self._failure from None
+
     def dataset(self, batches: Iterator[Arrays], batch_size: int, parts: int = 1) -> tf.data.Dataset:
         """Wraps batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
 
@@ -89,10 +101,14 @@ class ExampleReader:
         rows = batch_size // parts
 
         def generate():
-            for batch in batches:
-                for part in range(parts):
-                    piece = take(batch, slice(part * rows, (part + 1) * rows)) if parts > 1 else batch
-                    yield piece["features"], piece["labels"], piece["weight"]
+            try:
+                for batch in batches:
+                    for part in range(parts):
+                        piece = take(batch, slice(part * rows, (part + 1) * rows)) if parts > 1 else batch
+                        yield piece["features"], piece["labels"], piece["weight"]
+            except InputError as error:
+                self._failure = error
+                raise
 
         features = {name: tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype) for name, spec in self._outputs.items()}
         labels = {name: tf.TensorSpec([rows], tf.float32) for name in self._labels}
