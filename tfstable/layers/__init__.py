@@ -1,8 +1,25 @@
-"""Keras layers: SmeLU, ReZero, embedding tables, cross tower."""
+"""Keras layers: smooth activations, ReZero and its deep stacks, feature crosses, embedding tables."""
 
 from tfstable.layers.cross import CrossTower
+from tfstable.layers.cross_mixture import CrossMixture
 from tfstable.layers.embedding import EmbeddingFeature, Embeddings
+from tfstable.layers.generalised_smelu import GeneralisedSmeLU
+from tfstable.layers.insert import insert
 from tfstable.layers.rezero import ReZero
+from tfstable.layers.rezero_stack import ReZeroStack
 from tfstable.layers.smelu import SmeLU, smelu
+from tfstable.layers.transformer import ReZeroEncoder
 
-__all__ = ["CrossTower", "EmbeddingFeature", "Embeddings", "ReZero", "SmeLU", "smelu"]
+__all__ = [
+    "CrossMixture",
+    "CrossTower",
+    "EmbeddingFeature",
+    "Embeddings",
+    "GeneralisedSmeLU",
+    "ReZero",
+    "ReZeroEncoder",
+    "ReZeroStack",
+    "SmeLU",
+    "insert",
+    "smelu",
+]

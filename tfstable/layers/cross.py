@@ -3,41 +3,48 @@
 import keras
 import keras_rs
 
+from tfstable.layers.cross_mixture import CrossMixture
+
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class CrossTower(keras.layers.Layer):
     """A stack of DCN-v2 cross layers, each multiplying its transformed input with the first one.
 
-        x_{l+1} = x_0 * (W_l x_l + b_l) + x_l      (* element-wise; W = U V^T where `rank` is given)
+        x_{l+1} = x_0 * (W_l x_l + b_l) + x_l      (* element-wise)
+
+    W is a full matrix, or of low rank, W = U V^T; a rank of a quarter of the width keeps the full matrix's accuracy in
+    the paper. With several experts, a mixture of low-rank maps that the input itself chooses from (see `CrossMixture`).
 
     Args:
         depth: Number of cross layers. At least 1.
-        rank: Rank of W; None for a full matrix.
+        rank: Rank of W, at least 1; None for a full matrix.
+        experts: Low-rank experts of each layer. At least 1; more than 1 needs a `rank`.
 
     Shapes:
         `(batch, width)` in, same shape out.
 
     Raises:
-        ValueError: If `depth` or `rank` is below 1.
+        ValueError: If an argument is outside its domain.
 
     Reference:
         Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank
-        Systems", 2020. The layers are `keras_rs.layers.FeatureCross`.
+        Systems", 2020. The full and low-rank layers are `keras_rs.layers.FeatureCross`.
     """
 
-    def __init__(self, depth: int = 1, rank: int | None = None, **kwargs):
+    def __init__(self, depth: int = 1, rank: int | None = None, experts: int = 1, **kwargs):
         super().__init__(**kwargs)
-        if depth < 1 or (rank is not None and rank < 1):
-            raise ValueError(f"depth and rank must be at least 1, got depth={depth}, rank={rank}")
-        self.depth, self.rank = depth, rank
-        self.layers = [
-            keras_rs.layers.FeatureCross(projection_dim=rank, dtype=self.dtype_policy, name=f"cross_{i}")
-            for i in range(depth)
-        ]
+        if depth < 1 or (rank is not None and rank < 1) or experts < 1:
+            raise ValueError(f"depth, rank and experts must be at least 1, got {depth=}, {rank=}, {experts=}")
+        if experts > 1 and rank is None:
+            raise ValueError(f"experts are of low rank: experts={experts} needs a rank, got None")
+        self.depth, self.rank, self.experts = depth, rank, experts
+        self.layers = [self._layer(f"cross_{i}") for i in range(depth)]
 
     def build(self, input_shape):
         for layer in self.layers:
             layer.build(input_shape)
+            if self.experts > 1:
+                continue
             # FeatureCross leaves its Dense layers unbuilt; a model that is loaded needs their variables at once.
             if self.rank is not None:
                 layer.down_proj_dense.build(input_shape)
@@ -50,8 +57,13 @@ class CrossTower(keras.layers.Layer):
             x = layer(x0, x)
         return x
 
+    def _layer(self, name):
+        if self.experts > 1:
+            return CrossMixture(self.experts, self.rank, dtype=self.dtype_policy, name=name)
+        return keras_rs.layers.FeatureCross(projection_dim=self.rank, dtype=self.dtype_policy, name=name)
+
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "depth": self.depth, "rank": self.rank}
+        return {**super().get_config(), "depth": self.depth, "rank": self.rank, "experts": self.experts}

@@ -5,12 +5,19 @@ import keras
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class ReZero(keras.layers.Layer):
-    """Residual connection around a layer, gated by a trainable scalar that starts at zero.
+    """Residual connection around any layer, gated by a trainable scalar that starts at zero.
 
         y = x + alpha * F(x),  alpha = 0 at the start
 
+    At the start the layer is the identity, whatever F is and however deep the stack: signals and gradients pass
+    unchanged, and alpha opens each branch as far as the loss asks. That F(x) is finite is all it takes.
+
     Args:
-        layer: The layer F; its output has the shape of its input.
+        layer: The layer F; its output has the shape of its input. Of an attention layer, x is query, key and value.
+
+    Call arguments:
+        x: Input.
+        **kwargs: Passed on to F: `training`, `attention_mask`, ...
 
     Shapes:
         `(batch, ..., width)` in, same shape out.
@@ -22,15 +29,18 @@ class ReZero(keras.layers.Layer):
     def __init__(self, layer: keras.layers.Layer, **kwargs):
         super().__init__(**kwargs)
         self.layer = layer
+        self.supports_masking = True
+        attention = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+        self._inputs = 2 if isinstance(layer, attention) else 1
 
     def build(self, input_shape):
         if not self.layer.built:
-            self.layer.build(input_shape)
+            self.layer.build(*[input_shape] * self._inputs)
         self.alpha = self.add_weight(shape=(), initializer="zeros", name="alpha")
         self.built = True
 
-    def call(self, x, training=None):
-        return x + self.alpha * self.layer(x, training=training)
+    def call(self, x, **kwargs):
+        return x + self.alpha * self.layer(*[x] * self._inputs, **kwargs)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -40,4 +50,4 @@ class ReZero(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        return cls(keras.saving.deserialize_keras_object(config.pop("layer")), **config)
+        return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})

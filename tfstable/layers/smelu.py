@@ -1,50 +1,73 @@
 """SmeLU, the smooth ReLU."""
 
-import math
-
 import keras
-from keras import ops
+import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable(package="tfstable")
 def smelu(x, beta: float = 1.0):
-    """The SmeLU function; see `SmeLU`."""
-    # Clipping first keeps the parabola finite where `where` discards it: else its gradient is 0 * inf = NaN.
-    joint = ops.clip(x, -beta, beta)
-    return ops.where(x >= beta, x, ops.square(joint + beta) / (4.0 * beta))
+    """The function of the layer `SmeLU`, for `activation=smelu`; `activation=SmeLU(0.5)` sets the half-width there."""
+    if isinstance(x, keras.KerasTensor):
+        return SmeLU(beta)(x)
+    x = tf.convert_to_tensor(x)
+    # Two digits of bfloat16 are too few for a difference that is squared, and (2 beta)^2 may overflow float16.
+    wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+    return tf.cast(_smelu(wide, float(beta)), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class SmeLU(keras.layers.Layer):
     """Smooth rectified linear unit, applied element-wise.
 
-        f(x) = 0                        if x <= -beta
-        f(x) = (x + beta)^2 / (4 beta)  if |x| <= beta
-        f(x) = x                        if x >= beta
+        f(x) = 0                        if x <= -beta         f'(x) = 0
+        f(x) = (x + beta)^2 / (4 beta)  if |x| <= beta        f'(x) = (x + beta) / (2 beta)
+        f(x) = x                        if x >= beta          f'(x) = 1
+
+    The tails are exact: 0 and x, with slopes 0 and 1. Infinities and NaN come out as ReLU's do.
+
+    The half-width is a number, each layer's own, and is not trained: df/dbeta = (beta^2 - x^2) / (4 beta^2) on the
+    parabola follows the loss, and the loss knows nothing of reproducibility, which is what beta buys. A trained beta
+    may shrink to ReLU's kink without a sign. Behind a dense layer it would add nothing the weights cannot do, which
+    scale x against beta.
 
     Args:
-        beta: Half-width of the parabola, in the units of the input. Positive and finite.
+        beta: Half-width of the parabola, in the units of the input. In [1e-30, 1e30], where float32 holds 1 / beta.
 
     Shapes:
         `(...)` float in, same shape and dtype out.
 
     Raises:
-        ValueError: If `beta` is not positive and finite.
+        ValueError: If `beta` is outside its domain.
 
     Reference:
         Shamir, Lin, Coviello, "Smooth Activations and Reproducibility in Deep Networks", 2020.
     """
 
     def __init__(self, beta: float = 1.0, **kwargs):
-        super().__init__(**kwargs)
-        if not (math.isfinite(beta) and beta > 0):
-            raise ValueError(f"beta must be positive and finite, got {beta}")
+        # The dtype is the input's, so that `activation=SmeLU(0.5)` fits a layer of any dtype policy.
+        super().__init__(autocast=False, **kwargs)
+        if not 1e-30 <= beta <= 1e30:
+            raise ValueError(f"beta must be in [1e-30, 1e30], got {beta}")
         self.beta = float(beta)
+        self.supports_masking = True
 
     def call(self, x):
         return smelu(x, self.beta)
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
 
     def get_config(self):
         return {**super().get_config(), "beta": self.beta}
+
+
+def _smelu(x, beta):
+    @tf.custom_gradient
+    def apply(x):
+        # ClipByValue is one pass over memory where tf.clip_by_value is two; passes are all that SmeLU costs.
+        zero, one = tf.constant(0, x.dtype), tf.constant(1, x.dtype)
+        slope = tf.raw_ops.ClipByValue(t=x * (0.5 / beta) + 0.5, clip_value_min=zero, clip_value_max=one)
+        # beta slope^2 is 0, the parabola, beta. It exceeds x by (x - beta)^2 / (4 beta) on the parabola: max selects.
+        return tf.maximum(x, beta * tf.square(slope)), lambda upstream: upstream * slope
+
+    return apply(x)

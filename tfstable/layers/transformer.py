@@ -1,0 +1,81 @@
+"""A transformer encoder without layer normalisation."""
+
+import keras
+
+from tfstable.layers.rezero import ReZero
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class ReZeroEncoder(keras.layers.Layer):
+    """One layer of a transformer encoder, for sequences such as a user's history.
+
+        x <- x + alpha_1 * SelfAttention(x)
+        x <- x + alpha_2 * FeedForward(x),     FeedForward(x) = f(x W_1 + b_1) W_2 + b_2,     alphas 0 at the start
+
+    The ReZero gates stand where layer normalisation does in the usual encoder. A deep stack is the identity at the
+    start and trains at its full learning rate from the first step.
+
+    Args:
+        heads: Attention heads; they share the width of the input, so it must be a multiple. At least 1.
+        units: Inner width of the feed-forward part. At least 1.
+        activation: The function f: a Keras activation by name, or a callable.
+        dropout: Rate on attention weights and on the inner feed-forward layer, in [0, 1).
+
+    Call arguments:
+        x: Sequences.
+        mask: `(batch, length)` bool, False where an example's sequence is padded; also taken from Keras's own mask,
+            as `Embedding(mask_zero=True)` sets it.
+
+    Shapes:
+        `(batch, length, width)` in, same shape out.
+
+    Raises:
+        ValueError: If an argument is outside its domain, or the width is no multiple of `heads`.
+
+    References:
+        Vaswani et al., "Attention Is All You Need", 2017.
+        Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
+    """
+
+    def __init__(self, heads: int, units: int, activation="relu", dropout: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        if heads < 1 or units < 1:
+            raise ValueError(f"heads and units must be at least 1, got {heads=}, {units=}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        self.heads, self.units, self.dropout = heads, units, dropout
+        self.activation = keras.activations.get(activation)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        if width % self.heads:
+            raise ValueError(f"the input's width must be a multiple of heads, got width {width}, heads {self.heads}")
+        policy = self.dtype_policy
+        attention = keras.layers.MultiHeadAttention(
+            self.heads, width // self.heads, dropout=self.dropout, dtype=policy, name="attention"
+        )
+        feed_forward = [
+            keras.layers.Dense(self.units, activation=self.activation, dtype=policy, name="inner"),
+            keras.layers.Dropout(self.dropout, dtype=policy),
+            keras.layers.Dense(width, dtype=policy, name="outer"),
+        ]
+        self.attention = ReZero(attention, dtype=policy, name="rezero_attention")
+        self.feed_forward = ReZero(
+            keras.Sequential(feed_forward, name="feed_forward"), dtype=policy, name="rezero_feed_forward"
+        )
+        self.attention.build(input_shape)
+        self.feed_forward.build(input_shape)
+        self.built = True
+
+    def call(self, x, mask=None):
+        among = None if mask is None else mask[:, None, :]  # (batch, 1, length): whom every element may attend to
+        return self.feed_forward(self.attention(x, attention_mask=among))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.activation)
+        own = {"heads": self.heads, "units": self.units, "activation": activation, "dropout": self.dropout}
+        return {**super().get_config(), **own}
