@@ -59,7 +59,7 @@ def ends(found: list[Window]) -> list[int]:
         "length",
         "stride",
         "expected",
-    ),  # Of days 1 to 7: the first window ends at `length`, each next one a stride later.
+    ),  # Of days 1 to 7; the first window ends at day `length`.
     [
         (1, 1, [1, 2, 3, 4, 5, 6, 7]),
         (3, 1, [3, 4, 5, 6, 7]),

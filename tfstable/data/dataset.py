@@ -1,7 +1,7 @@
 """From a log to batches of model inputs: what the trainer feeds from, and `fit` can too."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from datetime import date
 
 import numpy as np
@@ -90,11 +90,11 @@ class ExampleReader:
                 raise
             raise self._failure from None
 
-    def dataset(self, batches: Iterator[Arrays], batch_size: int, parts: int = 1) -> tf.data.Dataset:
+    def dataset(self, batches: Generator[Arrays, None, None], batch_size: int, parts: int = 1) -> tf.data.Dataset:
         """Wraps batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
 
         Args:
-            batches: Iterator over batches of `batch_size` rows.
+            batches: Generator of batches of `batch_size` rows.
             batch_size: Rows of a batch.
             parts: Equal parts that each batch is cut into, in order: one a replica.
         """
@@ -102,10 +102,11 @@ class ExampleReader:
 
         def generate():
             try:
-                for batch in batches:
-                    for part in range(parts):
-                        piece = take(batch, slice(part * rows, (part + 1) * rows)) if parts > 1 else batch
-                        yield piece["features"], piece["labels"], piece["weight"]
+                with closing(batches):  # It reads ahead on a thread of its own, which ends with the dataset's iterator.
+                    for batch in batches:
+                        for part in range(parts):
+                            piece = take(batch, slice(part * rows, (part + 1) * rows)) if parts > 1 else batch
+                            yield piece["features"], piece["labels"], piece["weight"]
             except InputError as error:
                 self._failure = error
                 raise
