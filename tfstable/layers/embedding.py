@@ -37,7 +37,8 @@ class Embeddings(keras.layers.Layer):
         stddev: Standard deviation of the initial rows, normal. Non-negative.
 
     Shapes:
-        In: a dict with the rows of each feature, `(batch,)` int, or `(batch, values)` padded with -1.
+        In: a dict with the rows of each feature, `(batch,)` int, or `(batch, values)` padded with -1. All must be below
+            the feature's `rows`: tables lie side by side, and no step checks.
         Out: a dict with `(batch, dim)` for each feature; zeros where every value is padding.
 
     Raises:
@@ -45,8 +46,7 @@ class Embeddings(keras.layers.Layer):
     """
 
     def __init__(self, features: Mapping[str, EmbeddingFeature], stddev: float = 0.01, **kwargs):
-        # Variables stay in float32 under mixed precision: autocast would cast the whole table in every step.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         if not stddev >= 0:
             raise ValueError(f"stddev must be non-negative, got {stddev}")
         self.features = {name: EmbeddingFeature(*feature) for name, feature in features.items()}
@@ -72,6 +72,7 @@ class Embeddings(keras.layers.Layer):
                 shape=(rows, dim),
                 initializer=keras.initializers.RandomNormal(stddev=self.stddev),
                 name=f"tables_{dim}",
+                autocast=False,  # Else mixed precision would cast the whole table in every step.
             )
             table.is_embedding_table = True  # Read by tfstable.optimizers: sparse rules, never dense work.
             self._tables[dim] = table
