@@ -33,6 +33,7 @@ def main():
     from rich.console import Console
 
     from tfstable.data.kuairand import prepare
+    from tfstable.data.window import windows
     from trainers.check import check_log, open_log
     from trainers.config import load
     from trainers.moving_window import MovingWindow, fit_statistics
@@ -46,15 +47,15 @@ def main():
         statistics_ = fit_statistics(config, log, check_log(config, log))
         run = RunDirectory(Path(scratch) / "run", config)
         window = MovingWindow(config, log, statistics_, run, Report(Console(quiet=True), list(config.tasks), None))
-        size, days = config.trainer.batch_size, tuple(log.days[: config.trainer.window_days])
-
-        def batches():
-            return window.reader.batches(days, size, config.data.buffer_rows)
+        size = config.trainer.batch_size
+        every_day = window.reader.batches(tuple(log.days), size, config.data.buffer_rows)
 
         def read_alone():
-            for _ in window.reader.dataset(batches().one_pass((0, 0)), size):
-                pass
-            return batches().rows
+            # Every row of the log once, from Parquet to ready batches: nothing is read for a second pass from memory.
+            every_day = window.reader.batches(tuple(log.days), size, config.data.buffer_rows)
+            # Counted inside the graph, where training takes its batches: Python would wrap each of 40 tensors.
+            window.reader.dataset(every_day.one_pass((0, 0)), size).reduce(0, lambda count, *_: count + 1).numpy()
+            return every_day.rows
 
         def iterate(dataset):
             return iter(window.strategy.distribute_datasets_from_function(lambda _: dataset))
@@ -65,21 +66,26 @@ def main():
                 window.steps.train(iterator, tf.constant(count)).numpy()
                 steps -= count
 
-        one_batch = next(iter(window.reader.dataset(batches().one_pass((0, 0)), size)))
+        one_batch = next(iter(window.reader.dataset(every_day.one_pass((0, 0)), size)))
         again = iterate(tf.data.Dataset.from_tensors(one_batch).repeat())
 
         def step_alone():
-            train(again, batches().steps)
-            return batches().steps * size
+            train(again, every_day.steps)
+            return every_day.steps * size
+
+        todo = windows(log.days, config.trainer.window_days, config.trainer.stride_days)
+        plans = [window.plan(one) for one in todo]
 
         def window_loop():
-            whole = batches()
-            train(iterate(window.reader.dataset(whole.one_pass((0, 0)), size)), whole.steps)
-            return whole.rows
+            # Every window as the trainer trains it: one stream, each window read while the one before it is trained.
+            iterator = iterate(window.reader.dataset(window.stream(todo), size))
+            for _, steps in plans:
+                train(iterator, steps)
+            return sum(steps / one_pass.steps * one_pass.rows for one_pass, steps in plans)
 
         def evaluate():
-            window.predict(days[0])
-            return log.rows(days[0])
+            window.predict(log.days[0])
+            return log.rows(log.days[0])
 
         parts = {"window_loop": window_loop, "input_alone": read_alone, "step_alone": step_alone, "predict": evaluate}
         for part in parts.values():

@@ -95,7 +95,7 @@ class MovingWindow:
             self._evaluate_pending(last, tuple(day for day in self.log.days if day > last)[:stride])
         todo = windows(self.log.days, self.config.trainer.window_days, stride, after=last)
         # One stream over all windows: the next one is read while this one is trained and evaluated.
-        dataset = self.reader.dataset(self._stream(todo), self.config.trainer.batch_size, self.replicas)
+        dataset = self.reader.dataset(self.stream(todo), self.config.trainer.batch_size, self.replicas)
         iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: dataset))
         for window in todo:
             with self.reader.input_errors():
@@ -113,16 +113,16 @@ class MovingWindow:
         with self.reader.input_errors():
             return self.steps.predict(self.reader.dataset(batches.one_pass(None), size, self.replicas), batches.rows)
 
-    def _stream(self, todo: list[Window]) -> Iterator[Arrays]:
+    def stream(self, todo: list[Window]) -> Iterator[Arrays]:
         """Yields the batches of all windows to train, from the position on."""
         start = int(self.position.step.numpy())
         for window in todo:
-            batches, total = self._plan(window)
+            batches, total = self.plan(window)
             key = (self.config.trainer.seed, window.last.toordinal())
             yield from islice(batches.forever(key, start), total - start)
             start = 0
 
-    def _plan(self, window: Window) -> tuple[Batches, int]:
+    def plan(self, window: Window) -> tuple[Batches, int]:
         """Returns the batches of a window and the number of steps to train on them."""
         trainer = self.config.trainer
         batches = self.reader.batches(window.days, trainer.batch_size, self.config.data.buffer_rows)
@@ -130,7 +130,7 @@ class MovingWindow:
 
     def _train_window(self, window: Window, iterator):
         trainer = self.config.trainer
-        batches, total = self._plan(window)
+        batches, total = self.plan(window)
         trained = done = int(self.position.step.numpy())
         began = checkpointed = time.monotonic()
         with self.report.window(window, total, done) as show:
