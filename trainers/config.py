@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from tfstable.errors import InputError
 from tfstable.specs import Feature, NumericFeature, QuantileFeature, Spec, TaskSpec, feature_columns, label_columns
+from trainers.optimizer_config import OptimizerConfig, Positive
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Keys that do not affect the weights: a run may change them when it goes on.
 OPERATIONAL = {"operational": True}
 # What TensorFlow takes for the names of a signature's inputs, and of the layers and outputs of a task.
@@ -47,6 +47,10 @@ class ModelConfig(Spec):
     options: dict[str, Any] = Field(default_factory=dict, description="The subclass's own arguments.")
     cross_depth: int = Field(0, ge=0, description="DCN-v2 cross layers on the input.")
     cross_rank: int | None = Field(None, ge=1, description="Rank of their matrices; null for full ones.")
+    cross_experts: int = Field(1, ge=1, description="Low-rank experts of each cross layer; above 1 needs cross_rank.")
+    cross_arrangement: Literal["stacked", "parallel"] = Field(
+        "stacked", description="Where the bottom stands: on the cross layers, or beside them; the heads then read both."
+    )
     input_normalisation: bool = Field(True, description="Layer normalisation of the bottom's input.")
     units: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256), description="Widths of the shared bottom.")
     activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = "relu"
@@ -58,34 +62,18 @@ class ModelConfig(Spec):
 
     wide: bool = Field(False, description="Add a linear model of the categorical features to each binary task's logit.")
 
+    @model_validator(mode="after")
+    def _cross_keys_fit(self):
+        if self.cross_experts > 1 and self.cross_rank is None:
+            raise ValueError(f"cross_experts={self.cross_experts} needs a cross_rank: experts are of low rank")
+        if self.cross_arrangement == "parallel" and not self.cross_depth:
+            raise ValueError("cross_arrangement=parallel needs a cross_depth of at least 1")
+        return self
+
     @property
     def arguments(self) -> dict[str, Any]:
         """What the model's constructor takes besides features, tasks and statistics."""
         return {**self.model_dump(exclude={"model_class", "options"}), **self.options}
-
-
-class ClippyConfig(Spec):
-    """Clippy: no weight moves by more than relative * |w| + absolute in a step."""
-
-    kind: Literal["clippy"]
-    relative: float = Field(0.5, ge=0, allow_inf_nan=False)
-    absolute: float = Field(1e-2, ge=0, allow_inf_nan=False)
-
-
-class AdagradConfig(Spec):
-    """Adagrad on a group of variables."""
-
-    learning_rate: Positive = 0.05
-    initial_accumulator: Positive = 0.1
-    clipping: ClippyConfig | None = None
-
-
-class OptimizerConfig(Spec):
-    dense: AdagradConfig = Field(
-        default_factory=lambda: AdagradConfig(clipping=ClippyConfig(kind="clippy")),
-        description="For every variable that is not an embedding table.",
-    )
-    embeddings: AdagradConfig = Field(default_factory=AdagradConfig, description="For the embedding tables.")
 
 
 class TrainerConfig(Spec):

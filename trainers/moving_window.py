@@ -74,8 +74,7 @@ class MovingWindow:
         self.reader = ExampleReader(log, self.preprocessor, statistics, config.tasks, config.data.weight)
         with strategy.scope():
             self.model = _model(config, statistics)
-            self.optimizer = make_optimizer(config.optimizer)
-            self.optimizer.build(self.model.trainable_variables)
+            self.optimizer = _optimizer(config, self.model)
         self.strategy = strategy
         self.steps = Steps(strategy, self.model, self.optimizer)
         self.position = Position()
@@ -224,6 +223,15 @@ def _model(config: Config, statistics: Statistics) -> RankingModel:
     model = model_class(config.features, config.tasks, statistics, **config.model.arguments)
     model.build()
     return model
+
+
+def _optimizer(config: Config, model: RankingModel) -> keras.optimizers.Optimizer:
+    optimizer = make_optimizer(config.optimizer)
+    try:
+        optimizer.build(model.trainable_variables)
+    except ValueError as error:  # A variable in no group, in several, or a group of none.
+        raise InputError(f"optimizer.groups: {error}") from None
+    return optimizer
 
 
 def _imported(path: str) -> Callable[..., RankingModel]:

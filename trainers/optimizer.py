@@ -2,19 +2,44 @@
 
 import keras
 
-from tfstable.optimizers import Adagrad, ClippyAdagrad, Composite, Group
-from trainers.config import AdagradConfig, OptimizerConfig
+from tfstable.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdaptiveGradient,
+    AdaX,
+    Clippy,
+    Composite,
+    GradientNorm,
+    Group,
+    TrustRatio,
+    WarmupDecay,
+)
+from trainers.optimizer_config import OptimizerConfig, RuleConfig
+
+RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
+CLIPPINGS = {
+    "clippy": Clippy,
+    "gradient_norm": GradientNorm,
+    "adaptive_gradient": AdaptiveGradient,
+    "trust_ratio": TrustRatio,
+}
 
 
 def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """Returns one optimizer for the embedding tables and one for all other variables, as one."""
-    return Composite([Group("embeddings", _adagrad(config.embeddings)), Group("dense", _adagrad(config.dense))])
+    """Returns the groups' optimizers as one, under one finite flag."""
+    groups = config.groups or {"embeddings": config.embeddings, "dense": config.dense}
+    return Composite([Group(name, _rule(rule)) for name, rule in groups.items()], on_nonfinite=config.on_nonfinite)
 
 
-def _adagrad(config: AdagradConfig) -> keras.optimizers.Optimizer:
-    common = {"learning_rate": config.learning_rate, "initial_accumulator": config.initial_accumulator}
-    if config.clipping is None:
-        return Adagrad(**common)
-    return ClippyAdagrad(
-        **common, relative_threshold=config.clipping.relative, absolute_threshold=config.clipping.absolute
-    )
+def _rule(config: RuleConfig) -> keras.optimizers.Optimizer:
+    own = config.model_dump(exclude={"rule", "learning_rate", "schedule", "clipping"}, exclude_none=True)
+    clipping = config.clipping and CLIPPINGS[config.clipping.kind](**config.clipping.model_dump(exclude={"kind"}))
+    return RULES[config.rule](_rate(config), clipping=clipping, **own)
+
+
+def _rate(config: RuleConfig) -> float | WarmupDecay:
+    schedule = config.schedule
+    if not schedule.warmup_steps and schedule.decay == "none":
+        return config.learning_rate
+    return WarmupDecay(config.learning_rate, schedule.warmup_steps, schedule.decay, schedule.decay_steps or 1)

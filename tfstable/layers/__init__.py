@@ -4,7 +4,7 @@ from tfstable.layers.cross import CrossTower
 from tfstable.layers.cross_mixture import CrossMixture
 from tfstable.layers.embedding import EmbeddingFeature, Embeddings
 from tfstable.layers.generalised_smelu import GeneralisedSmeLU
-from tfstable.layers.insert import insert
+from tfstable.layers.insert import carry_over, insert
 from tfstable.layers.rezero import ReZero
 from tfstable.layers.rezero_stack import ReZeroStack
 from tfstable.layers.smelu import SmeLU, smelu
@@ -20,6 +20,7 @@ __all__ = [
     "ReZeroEncoder",
     "ReZeroStack",
     "SmeLU",
+    "carry_over",
     "insert",
     "smelu",
 ]

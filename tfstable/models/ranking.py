@@ -26,7 +26,10 @@ class RankingModel(keras.Model):
         statistics: What `statistics.fit` learned: sizes of the tables, base rates for the heads' biases.
         cross_depth: DCN-v2 cross layers on the input; 0 for none.
         cross_rank: Rank of their matrices; None for full ones.
-        input_normalisation: Layer normalisation of the bottom's input, after the cross layers.
+        cross_experts: Low-rank experts of each, mixed by gates; more than 1 needs a `cross_rank`.
+        cross_arrangement: "stacked": the bottom reads what the cross layers put out. "parallel": it reads the input
+            as they do, and the heads read both outputs side by side; needs cross layers.
+        input_normalisation: Layer normalisation of the bottom's input, and of what the cross layers put out.
         units: Widths of the shared bottom's layers.
         activation: Keras activation by name, or "smelu".
         beta: Half-width of SmeLU, in the units of its input.
@@ -51,6 +54,8 @@ class RankingModel(keras.Model):
         *,
         cross_depth: int = 0,
         cross_rank: int | None = None,
+        cross_experts: int = 1,
+        cross_arrangement: str = "stacked",
         input_normalisation: bool = True,
         units: Sequence[int] = (256, 256),
         activation: str = "relu",
@@ -63,9 +68,16 @@ class RankingModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if cross_arrangement not in ("stacked", "parallel") or (cross_arrangement == "parallel" and not cross_depth):
+            raise ValueError(
+                "cross_arrangement must be stacked, or parallel with a cross_depth of at least 1, "
+                f"got {cross_arrangement} with cross_depth={cross_depth}"
+            )
         self._config = {
             "cross_depth": cross_depth,
             "cross_rank": cross_rank,
+            "cross_experts": cross_experts,
+            "cross_arrangement": cross_arrangement,
             "input_normalisation": input_normalisation,
             "units": list(units),
             "activation": activation,
@@ -83,8 +95,10 @@ class RankingModel(keras.Model):
         per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in self._embedding_features().items()}
         self.wide = Embeddings(per_task, stddev=0.0, name="wide") if self.wide_tasks and per_task else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
-        self.cross = CrossTower(cross_depth, cross_rank, name="cross") if cross_depth else None
+        self.cross = CrossTower(cross_depth, cross_rank, cross_experts, name="cross") if cross_depth else None
         self.input_norm = keras.layers.LayerNormalization(name="input_norm") if input_normalisation else None
+        parallel = cross_arrangement == "parallel"
+        self.deep_norm = keras.layers.LayerNormalization(name="deep_norm") if parallel and input_normalisation else None
         self.bottom = self.dense_stack(units, "bottom", rezero=rezero)
         self.towers = {name: self.dense_stack(tower_units, f"tower_{name}") for name in tasks}
         self.outputs_of = {name: self.output_layer(name) for name in tasks}
@@ -143,7 +157,13 @@ class RankingModel(keras.Model):
 
     def logits(self, features, training=None):
         """Returns the logits of each task, `(batch,)` float32."""
-        shared = self.shared_bottom(self.interact(self.embed(features)), training=training)
+        x = self.embed(features)
+        crossed = self.interact(x)
+        if self._config["cross_arrangement"] == "parallel":
+            deep = x if self.deep_norm is None else self.deep_norm(x)
+            shared = _beside(self.shared_bottom(deep, training=training), crossed)
+        else:
+            shared = self.shared_bottom(crossed, training=training)
         wide = self.wide_logits(features)
         deep = self.heads(shared, training=training)
         return {name: logit + wide.get(name, 0.0) for name, logit in deep.items()}
@@ -261,3 +281,10 @@ class RankingModel(keras.Model):
                 "statistics": Statistics.model_validate(config["statistics"]),
             }
         )
+
+
+def _beside(shared, crossed):
+    """What the bottom put out, `(batch, units)` or a dict of such, widened by what the cross layers put out."""
+    if isinstance(shared, Mapping):
+        return {name: tf.concat([x, crossed], axis=1) for name, x in shared.items()}
+    return tf.concat([shared, crossed], axis=1)

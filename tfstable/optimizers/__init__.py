@@ -9,6 +9,7 @@ from tfstable.optimizers.clippy_adagrad import ClippyAdagrad
 from tfstable.optimizers.clippy_adam import ClippyAdam
 from tfstable.optimizers.composite import Composite, Group
 from tfstable.optimizers.gradient_norm import GradientNorm
+from tfstable.optimizers.schedule import WarmupDecay
 from tfstable.optimizers.sgd import SGD
 from tfstable.optimizers.tables import is_embedding_table
 from tfstable.optimizers.trust_ratio import TrustRatio
@@ -26,5 +27,6 @@ __all__ = [
     "GradientNorm",
     "Group",
     "TrustRatio",
+    "WarmupDecay",
     "is_embedding_table",
 ]

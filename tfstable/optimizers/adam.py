@@ -1,0 +1,73 @@
+import math
+
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.domains import check_number
+from tfstable.optimizers.rule import RuleOptimizer
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class Adam(RuleOptimizer):
+    """Adam: a running mean of the gradients over the root of a running mean of their squares.
+
+        m_t = beta_1 m_{t-1} + (1 - beta_1) g_t
+        v_t = beta_2 v_{t-1} + (1 - beta_2) g_t^2
+        r_t = m_t / (1 - beta_1^t) / (sqrt(v_t / (1 - beta_2^t)) + epsilon)
+
+    For the rows of a table t counts the steps that touched the row: a row seen for the first time late in training then
+    takes a step of the same size as one seen early, where a common t would make it up to sqrt((1 - beta_2) / (1 -
+    beta_1)^2), about 3 times, as long.
+
+    Args:
+        learning_rate, clipping, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        beta_1: At least 0, below 1.
+        beta_2: At least 0, below 1.
+        epsilon: Above 0.
+
+    Raises:
+        ValueError: If an argument is outside its domain.
+
+    Reference:
+        Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015.
+    """
+
+    uses_step = True
+
+    def __init__(
+        self,
+        learning_rate=0.001,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        clipping=None,
+        weight_decay=None,
+        on_nonfinite="skip",
+        track_every=0,
+        name="adam",
+    ):
+        check_number("beta_1", beta_1, least=0, below=1)
+        check_number("beta_2", beta_2, least=0, below=1)
+        check_number("epsilon", epsilon, above=0)
+        super().__init__(learning_rate, clipping, weight_decay, on_nonfinite, track_every, name)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    def slots(self):
+        return {"mean": 0.0, "square": 0.0}
+
+    def direction(self, gradient, state, step):
+        mean, square = state
+        mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
+        square = self.beta_2 * square + (1.0 - self.beta_2) * tf.square(gradient)
+        root = tf.sqrt(square / one_minus_power(self.beta_2, step)) + self.epsilon
+        return mean / one_minus_power(self.beta_1, step) / root, (mean, square)
+
+    def get_config(self):
+        return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+
+
+def one_minus_power(beta, step):
+    """1 - beta^step, without the cancellation that costs float32 half its digits when beta is near 1."""
+    return -tf.math.expm1(step * math.log(beta)) if beta else tf.ones_like(step)

@@ -1,0 +1,50 @@
+"""The learning rate over the steps."""
+
+import keras
+import tensorflow as tf
+
+from tfstable.optimizers.domains import check_choice, check_number
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warm-up, then a constant rate or a decay.
+
+        eta_t = eta * min(1, (t + 1) / warmup) * d(max(0, t - warmup) / decay_steps)
+        d(s)  = 1                              "none"
+        d(s)  = (1 + cos(pi * min(s, 1))) / 2  "cosine", 0 from decay_steps on
+        d(s)  = 1 / sqrt(1 + s)                "inverse_sqrt"
+
+    Args:
+        learning_rate: eta, at least 0.
+        warmup_steps: Steps of the warm-up, at least 0. The first step already has eta / warmup_steps.
+        decay: "none", "cosine" or "inverse_sqrt".
+        decay_steps: The decay's unit, in steps, at least 1. Unused with "none".
+
+    Raises:
+        ValueError: If an argument is outside its domain.
+    """
+
+    def __init__(self, learning_rate, warmup_steps=0, decay="none", decay_steps=1):
+        check_number("learning_rate", learning_rate, least=0)
+        check_number("warmup_steps", warmup_steps, least=0, whole=True)
+        check_choice("decay", decay, ("none", "cosine", "inverse_sqrt"))
+        check_number("decay_steps", decay_steps, least=1, whole=True)
+        self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
+        self.decay, self.decay_steps = decay, decay_steps
+
+    def __call__(self, step):
+        t = tf.cast(step, tf.float32)
+        rate = self.learning_rate * tf.minimum(1.0, (t + 1) / max(self.warmup_steps, 1))
+        s = tf.maximum(0.0, t - self.warmup_steps) / self.decay_steps
+        if self.decay == "cosine":
+            return rate * (1 + tf.cos(3.141592653589793 * tf.minimum(s, 1.0))) / 2
+        return rate / tf.sqrt(1 + s) if self.decay == "inverse_sqrt" else rate
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "decay": self.decay,
+            "decay_steps": self.decay_steps,
+        }

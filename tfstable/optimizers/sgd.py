@@ -1,0 +1,57 @@
+import keras
+
+from tfstable.optimizers.domains import check_number
+from tfstable.optimizers.rule import RuleOptimizer
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class SGD(RuleOptimizer):
+    """Gradient descent, with momentum if asked.
+
+        v_t = momentum v_{t-1} + g_t
+        r_t = v_t, or g_t + momentum v_t with nesterov
+
+    The velocity holds gradients, not steps, so that a change of the learning rate acts at once.
+
+    Args:
+        learning_rate, clipping, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        momentum: At least 0, below 1. At 0 there is no velocity.
+        nesterov: Look ahead by one step of the velocity. Needs a momentum.
+
+    Raises:
+        ValueError: If an argument is outside its domain, or `nesterov` comes without a momentum.
+
+    Reference:
+        Sutskever, Martens, Dahl, Hinton, "On the Importance of Initialization and Momentum in Deep Learning", 2013.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.01,
+        momentum=0.0,
+        nesterov=False,
+        clipping=None,
+        weight_decay=None,
+        on_nonfinite="skip",
+        track_every=0,
+        name="sgd",
+    ):
+        check_number("momentum", momentum, least=0, below=1)
+        if nesterov and not momentum:
+            raise ValueError(f"momentum must be above 0 with nesterov=True; got {momentum!r}.")
+        super().__init__(learning_rate, clipping, weight_decay, on_nonfinite, track_every, name)
+        self.momentum = momentum
+        self.nesterov = nesterov
+
+    def slots(self):
+        return {"velocity": 0.0} if self.momentum else {}
+
+    def direction(self, gradient, state, step):
+        if not self.momentum:
+            return gradient, ()
+        (velocity,) = state
+        velocity = self.momentum * velocity + gradient
+        return gradient + self.momentum * velocity if self.nesterov else velocity, (velocity,)
+
+    def get_config(self):
+        return super().get_config() | {"momentum": self.momentum, "nesterov": self.nesterov}
