@@ -61,7 +61,6 @@ class MovingWindow:
     def __init__(self, config: Config, log: DayLog, statistics: Statistics, run: RunDirectory, report: Report):
         self.config, self.log, self.run, self.report = config, log, run, report
         keras.utils.set_random_seed(config.trainer.seed)
-        keras.config.set_dtype_policy(config.trainer.precision)
         strategy = make_strategy(config.trainer.strategy)
         self.replicas = strategy.num_replicas_in_sync
         if config.trainer.batch_size % self.replicas or config.evaluation.batch_size % self.replicas:
@@ -220,8 +219,13 @@ def _model(config: Config, statistics: Statistics) -> RankingModel:
     known = {name for constructor in constructors for name in inspect.signature(constructor).parameters}
     if unknown := sorted(config.model.options.keys() - known):
         raise InputError(f"model.options.{unknown[0]}: not an argument of {config.model.model_class}")
-    model = model_class(config.features, config.tasks, statistics, **config.model.arguments)
-    model.build()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.trainer.precision)  # Layers take it when they are made.
+    try:
+        model = model_class(config.features, config.tasks, statistics, **config.model.arguments)
+        model.build()
+    finally:
+        keras.config.set_dtype_policy(before)
     return model
 
 
