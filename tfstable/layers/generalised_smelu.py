@@ -49,15 +49,23 @@ class GeneralisedSmeLU(keras.layers.Layer):
     def call(self, x):
         x = tf.convert_to_tensor(x)
         wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
-        width = self.a + self.b
-        u = tf.clip_by_value(wide + self.a, 0.0, width)
-        y = self.shift + u * (self.slope_below + (self.slope_above - self.slope_below) * (u / (2 * width)))
-        # A slope of 0 is left out: times an infinite x it would be NaN.
-        if self.slope_below:
-            y += self.slope_below * tf.minimum(wide + self.a, 0.0)
-        if self.slope_above:
-            y += self.slope_above * tf.maximum(wide - self.b, 0.0)
-        return tf.cast(y, x.dtype)
+        return tf.cast(self._apply(wide), x.dtype)
+
+    def _apply(self, x):
+        width, rise = self.a + self.b, self.slope_above - self.slope_below
+
+        @tf.custom_gradient  # At the joints of its pieces, TensorFlow's own gradient would count two of them.
+        def apply(x):
+            s = tf.clip_by_value((x + self.a) / width, 0.0, 1.0)  # u / (a + b)
+            y = self.shift + width * s * (self.slope_below + (rise / 2) * s)
+            # A slope of 0 is left out: times an infinite x it would be NaN.
+            if self.slope_below:
+                y += self.slope_below * tf.minimum(x + self.a, 0.0)
+            if self.slope_above:
+                y += self.slope_above * tf.maximum(x - self.b, 0.0)
+            return y, lambda upstream: upstream * (self.slope_below + rise * s)
+
+        return apply(x)
 
     def compute_output_spec(self, x):
         return keras.KerasTensor(x.shape, x.dtype)
