@@ -1,9 +1,4 @@
-import sys
-from pathlib import Path
-
 import tensorflow as tf
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for `reference`
 
 # Replicas need two devices, and devices can only be divided before TensorFlow has touched them.
 CPU = tf.config.list_physical_devices("CPU")[0]

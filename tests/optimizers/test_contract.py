@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import OPTIMIZERS
 
 import tfstable.optimizers as package
+from tests.optimizers.cases import OPTIMIZERS
 from tfstable.optimizers.clipping import Clipping
 
 HEIGHT, WIDTH = 9, 3

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import OPTIMIZERS
 
+from tests.optimizers.cases import OPTIMIZERS
 from tfstable.optimizers import Adagrad, Clippy, ClippyAdagrad, Composite, Group
 
 HEIGHT, WIDTH = 9, 3

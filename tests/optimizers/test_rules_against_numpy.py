@@ -5,9 +5,9 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
+from tests import reference
 from tfstable.optimizers import (
     SGD,
     Adagrad,
