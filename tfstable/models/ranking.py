@@ -41,6 +41,9 @@ class RankingModel(keras.Model):
             positive learns a few numbers of its own, past the bottom that the frequent tasks shape (Cheng et al.,
             "Wide & Deep Learning for Recommender Systems", 2016).
 
+    Under plain `compile` the tasks bring their losses, and metrics belong into `weighted_metrics`: there masked labels
+    have no weight, where in `metrics` they would count as zeros.
+
     Shapes:
         In: what `features.Preprocessor` returns. Out: a dict with `(batch,)` float32 predictions a task, in its own
         units (probabilities; values of the regression target).
@@ -89,16 +92,24 @@ class RankingModel(keras.Model):
             "wide": wide,
         }
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
-        self.embeddings = Embeddings(self._embedding_features(), name="embeddings")
+        policy = (
+            self.dtype_policy
+        )  # The model's own, which need not be the global one: a loaded model brings its policy.
+        self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if wide and isinstance(task, BinaryTask)]
         # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
         per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in self._embedding_features().items()}
-        self.wide = Embeddings(per_task, stddev=0.0, name="wide") if self.wide_tasks and per_task else None
+        has_wide = self.wide_tasks and per_task
+        self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
-        self.cross = CrossTower(cross_depth, cross_rank, cross_experts, name="cross") if cross_depth else None
-        self.input_norm = keras.layers.LayerNormalization(name="input_norm") if input_normalisation else None
-        parallel = cross_arrangement == "parallel"
-        self.deep_norm = keras.layers.LayerNormalization(name="deep_norm") if parallel and input_normalisation else None
+        self.cross = None
+        if cross_depth:
+            self.cross = CrossTower(cross_depth, cross_rank, cross_experts, name="cross", dtype=policy)
+        self.input_norm = self.deep_norm = None
+        if input_normalisation:
+            self.input_norm = keras.layers.LayerNormalization(name="input_norm", dtype=policy)
+            if cross_arrangement == "parallel":
+                self.deep_norm = keras.layers.LayerNormalization(name="deep_norm", dtype=policy)
         self.bottom = self.dense_stack(units, "bottom", rezero=rezero)
         self.towers = {name: self.dense_stack(tower_units, f"tower_{name}") for name in tasks}
         self.outputs_of = {name: self.output_layer(name) for name in tasks}
@@ -194,19 +205,22 @@ class RankingModel(keras.Model):
 
     def dense_stack(self, units: Sequence[int], name: str, rezero: bool = False) -> keras.Sequential:
         """Returns a stack of dense layers with the model's activation, normalisation and dropout."""
-        config, layers, width = self._config, [], None
+        config, policy, layers, width = self._config, self.dtype_policy, [], None
         for i, size in enumerate(units):
-            block = [keras.layers.Dense(size, kernel_initializer="he_normal", name=f"dense_{i}")]
+            block = [keras.layers.Dense(size, kernel_initializer="he_normal", name=f"dense_{i}", dtype=policy)]
             if config["hidden_normalisation"]:
-                block.append(keras.layers.LayerNormalization(name=f"norm_{i}"))
-            smelu = config["activation"] == "smelu"
-            block.append(SmeLU(config["beta"]) if smelu else keras.layers.Activation(config["activation"]))
+                block.append(keras.layers.LayerNormalization(name=f"norm_{i}", dtype=policy))
+            if config["activation"] == "smelu":
+                block.append(SmeLU(config["beta"], dtype=policy))
+            else:
+                block.append(keras.layers.Activation(config["activation"], dtype=policy))
             if config["dropout"]:
-                block.append(keras.layers.Dropout(config["dropout"]))
-            keeps_width = rezero and size == width
-            layers += [ReZero(keras.Sequential(block), name=f"rezero_{i}")] if keeps_width else block
+                block.append(keras.layers.Dropout(config["dropout"], dtype=policy))
+            if rezero and size == width:
+                block = [ReZero(keras.Sequential(block), name=f"rezero_{i}", dtype=policy)]
+            layers += block
             width = size
-        return keras.Sequential(layers or [keras.layers.Identity()], name=name)
+        return keras.Sequential(layers or [keras.layers.Identity(dtype=policy)], name=name)
 
     def output_layer(self, task: str, name: str | None = None) -> keras.layers.Dense:
         """Returns a layer that turns a task's representation into its logit, starting at the base rate."""
@@ -234,12 +248,14 @@ class RankingModel(keras.Model):
         return self._step_metrics(x, y, logits, sample_weight, self.compute_loss(x, y, logits, sample_weight, False))
 
     def _step_metrics(self, x, y, logits, sample_weight, loss):
-        """Updates the loss and the metrics given to `compile`, which see predictions and no masked example."""
+        """Updates the loss and the metrics given to `compile`: they see predictions, and masked labels of weight 0."""
         self.loss_tracker.update_state(loss)
         predictions = {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
         known = {name: tf.cast(tf.math.is_finite(label), tf.float32) for name, label in y.items()}
         labels = {name: tf.where(known[name] > 0, label, 0.0) for name, label in y.items()}
         weights = {name: mask if sample_weight is None else mask * sample_weight for name, mask in known.items()}
+        # (batch, 1): what stands on the last axis, Keras's means average before they weigh.
+        labels, predictions = ({name: value[:, None] for name, value in y.items()} for y in (labels, predictions))
         return {
             **self.compute_metrics(x, labels, predictions, weights),
             "loss": self.loss_tracker.result(),

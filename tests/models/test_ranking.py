@@ -1,0 +1,457 @@
+"""RankingModel against NumPy, and as a Keras model among others."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfstable.data.columns import RawColumn
+from tfstable.models import RankingModel
+from tfstable.optimizers import Adagrad
+from tfstable.specs import (
+    BinaryTask,
+    HashFeature,
+    NumericFeature,
+    QuantileFeature,
+    RegressionTask,
+    VocabularyFeature,
+)
+from tfstable.statistics import Statistics
+
+FEATURES = {
+    "user": HashFeature(kind="hash", buckets=10, dim=4),
+    "tags": VocabularyFeature(kind="vocabulary", max_values=2, dim=4),
+    "age": NumericFeature(kind="numeric"),
+    "age_q": QuantileFeature(kind="quantile", dim=3),
+    "hour": NumericFeature(kind="numeric"),
+}
+TASKS = {
+    "click": BinaryTask(kind="binary"),
+    "like": BinaryTask(kind="binary", weight=10.0),
+    "time": RegressionTask(kind="regression", label="seconds", transform="log1p"),
+}
+STATISTICS = Statistics(
+    columns={
+        "user": RawColumn(dtype="int64"),
+        "tags": RawColumn(dtype="string", width=2),
+        "age": RawColumn(dtype="float32"),
+        "age_q": RawColumn(dtype="float32"),
+        "hour": RawColumn(dtype="float32"),
+    },
+    vocabularies={"tags": ["a", "b", "c"]},
+    boundaries={"age_q": [30.0, 50.0]},
+    moments={"age": (40.0, 10.0), "hour": (12.0, 6.0)},
+    base_rates={"click": 0.3, "like": 0.01, "time": 2.0},
+)
+ROWS = 6
+INPUTS = {
+    "user": np.int32([0, 10, 3, 3, 5, 1]),
+    "tags": np.int32([[1, 3], [2, -1], [-1, -1], [0, 0], [3, 2], [1, -1]]),
+    "age": np.float32([0, 1, -1, 2, 0.5, 0]),
+    "age_q": np.int32([1, 2, 0, 3, 2, 1]),
+    "hour": np.float32([1, -1, 0, 0.5, 0, 2]),
+}
+NAN = np.float32("nan")
+LABELS = {
+    "click": np.float32([1, 0, NAN, 1, 0, 0]),
+    "like": np.float32([NAN, NAN, NAN, 1, 0, NAN]),
+    "time": np.float32([3, NAN, 10, 0, NAN, 1]),
+}
+WEIGHTS = np.float32([1, 2, 1, 0.5, 0, 1])
+
+
+def build(model_class=RankingModel, randomise: bool = False, **keys) -> RankingModel:
+    """A built model; with random weights everywhere, so that no part of it is the identity or zero."""
+    keras.utils.set_random_seed(0)
+    model = model_class(FEATURES, TASKS, STATISTICS, **{"units": (8, 8), **keys})
+    model.build()
+    if randomise:
+        rng = np.random.default_rng(1)
+        for variable in model.variables:
+            variable.assign(rng.normal(0, 0.5, variable.shape))
+    return model
+
+
+def inputs() -> dict[str, tf.Tensor]:
+    return {name: tf.constant(value) for name, value in INPUTS.items()}
+
+
+# --- The forward pass.
+
+
+def forward(model: RankingModel, activation, *, norm_input, norm_hidden, rezero, towers, wide) -> dict[str, np.ndarray]:
+    """The logits in NumPy, from the model's weights by name."""
+    w = {variable.path.split("/", 1)[1]: variable.numpy().astype(np.float64) for variable in model.variables}
+
+    def rows(table, part, several):
+        vectors = table[part + np.maximum(several, 0)] * (several >= 0)[..., None]
+        return vectors.sum(axis=1) / np.maximum((several >= 0).sum(axis=1), 1)[:, None]
+
+    def norm(x, name):
+        deviation = np.sqrt(x.var(axis=1, keepdims=True) + 1e-3)  # Keras's epsilon.
+        return (x - x.mean(axis=1, keepdims=True)) / deviation * w[f"{name}/gamma"] + w[f"{name}/beta"]
+
+    def dense(x, name, number, inner=""):
+        x = x @ w[f"{name}/{inner}dense_{number}/kernel"] + w[f"{name}/{inner}dense_{number}/bias"]
+        return activation(norm(x, f"{name}/{inner}norm_{number}") if norm_hidden else x)
+
+    # Tables of width 4: user, 11 rows, then tags, 4 rows.
+    several = {name: INPUTS[name].reshape(ROWS, -1) for name in ("user", "tags", "age_q")}
+    four, three = w["embeddings/tables_4"], w["embeddings/tables_3"]
+    parts = [rows(four, 0, several["user"]), rows(four, 11, several["tags"]), rows(three, 0, several["age_q"])]
+    x = np.concatenate([*parts, INPUTS["age"][:, None], INPUTS["hour"][:, None]], axis=1)
+    x = norm(x, "input_norm") if norm_input else x
+    x = dense(x, "bottom", 0)
+    inner = next((path.split("/")[2] for path in w if path.startswith("bottom/rezero_1/sequential")), None)
+    x = (
+        x + w["bottom/rezero_1/alpha"] * dense(x, "bottom/rezero_1", 1, f"{inner}/")
+        if rezero
+        else dense(x, "bottom", 1)
+    )
+    logits = {}
+    for task in TASKS:
+        h = dense(x, f"tower_{task}", 0) if towers else x
+        logits[task] = (h @ w[f"output_{task}/kernel"] + w[f"output_{task}/bias"])[:, 0]
+    if wide:  # Binary tasks alone: two logits a row.
+        table = w["wide/tables_2"]
+        sums = sum(rows(table, part, several[name]) for name, part in (("user", 0), ("tags", 11), ("age_q", 15)))
+        logits["click"] = logits["click"] + sums[:, 0]
+        logits["like"] = logits["like"] + sums[:, 1]
+    return logits
+
+
+def smelu(x):
+    return np.where(x >= 0.5, x, np.where(x <= -0.5, 0, (x + 0.5) ** 2 / 2))  # beta = 0.5: (x + b)^2 / (4 b)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"input_normalisation": False},
+        {"activation": "tanh"},
+        {"activation": "smelu", "beta": 0.5, "hidden_normalisation": True},
+        {"rezero": True, "tower_units": (5,)},
+        {"wide": True, "rezero": True, "hidden_normalisation": True, "tower_units": (5,)},
+    ],
+)
+def test_the_forward_pass_against_numpy(keys):
+    model = build(randomise=True, **keys)
+    activations = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "smelu": smelu}
+    expected = forward(
+        model,
+        activations[keys.get("activation", "relu")],
+        norm_input=keys.get("input_normalisation", True),
+        norm_hidden=keys.get("hidden_normalisation", False),
+        rezero=keys.get("rezero", False),
+        towers="tower_units" in keys,
+        wide=keys.get("wide", False),
+    )
+    logits, predictions = model.logits(inputs()), model(inputs())
+    for task in TASKS:
+        np.testing.assert_allclose(logits[task], expected[task], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(predictions["click"], 1 / (1 + np.exp(-expected["click"])), rtol=1e-4)
+    np.testing.assert_allclose(predictions["time"], np.expm1(expected["time"]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_crosses_multiply_with_the_first_input(rank):
+    model = build(randomise=True, cross_depth=2, cross_rank=rank, input_normalisation=False)
+    x = x0 = model.embed(inputs()).numpy().astype(np.float64)
+    for layer in model.cross.layers:
+        kernels = [variable.numpy() for variable in layer.variables if len(variable.shape) == 2]
+        (bias,) = (variable.numpy() for variable in layer.variables if len(variable.shape) == 1)
+        assert len(kernels) == (1 if rank is None else 2)
+        x = x0 * (np.linalg.multi_dot([x, *kernels]) + bias) + x  # x_{l+1} = x_0 * (W x_l + b) + x_l
+    np.testing.assert_allclose(model.interact(model.embed(inputs())), x, rtol=1e-4, atol=1e-5)
+
+
+def test_rezero_starts_as_the_identity_on_layers_that_keep_their_width():
+    deep, shallow = build(units=(8, 8, 8), rezero=True), build(units=(8,))
+    shallow.bottom.layers[0].set_weights(deep.bottom.layers[0].get_weights())
+    x = tf.random.normal([5, 13])
+    np.testing.assert_array_equal(deep.bottom(x), shallow.bottom(x))
+
+
+def test_dropout_is_for_training_alone():
+    model = build(dropout=0.5)
+    x = inputs()
+    np.testing.assert_array_equal(model.logits(x)["click"], model.logits(x, training=False)["click"])
+    assert np.any(model.logits(x, training=True)["click"] != model.logits(x)["click"])
+
+
+def test_a_model_without_units_is_linear_and_one_without_numbers_works():
+    assert not [layer for layer in build(units=()).bottom.layers if layer.weights]
+    features = {"user": FEATURES["user"]}
+    model = RankingModel(features, TASKS, STATISTICS, units=(4,))
+    assert model({"user": inputs()["user"]})["click"].shape == (ROWS,)
+    numbers = RankingModel({"age": FEATURES["age"]}, TASKS, STATISTICS, units=(4,), wide=True)
+    assert numbers({"age": inputs()["age"]})["click"].shape == (ROWS,)
+
+
+@pytest.mark.parametrize("keys", [{}, {"wide": True, "rezero": True, "tower_units": (5,)}])
+def test_the_first_predictions_are_the_base_rates(keys):
+    model = build(**keys)
+    for layer in model.outputs_of.values():
+        layer.kernel.assign(tf.zeros_like(layer.kernel))
+    predictions = model(inputs())
+    np.testing.assert_allclose(predictions["click"], 0.3, rtol=1e-5)
+    np.testing.assert_allclose(predictions["like"], 0.01, rtol=1e-5)
+    np.testing.assert_allclose(predictions["time"], math.e**2 - 1, rtol=1e-5)  # The mean of log(1 + y) is 2.
+
+
+# --- The loss.
+
+
+def plain_losses(logits: dict) -> dict[str, float]:
+    """Each task's loss in NumPy: the weighted sum over labelled examples, over all examples."""
+    losses = {}
+    for task, y in LABELS.items():
+        z, known = logits[task].numpy().astype(np.float64), ~np.isnan(y)
+        each = (z - np.log1p(y)) ** 2 if task == "time" else np.log1p(np.exp(z)) - y * z
+        losses[task] = float(np.sum(each[known] * WEIGHTS[known]) / ROWS)
+    return losses
+
+
+def test_masks_example_weights_and_task_weights():
+    model = build(randomise=True)
+    logits = model.logits(inputs())
+    labels = {name: tf.constant(value) for name, value in LABELS.items()}
+    expected = plain_losses(logits)
+    got = model.task_losses(labels, logits, tf.constant(WEIGHTS))
+    assert {name: float(value) for name, value in got.items()} == pytest.approx(expected, rel=1e-5)
+    total = model.compute_loss(y=labels, y_pred=logits, sample_weight=tf.constant(WEIGHTS))
+    assert float(total) == pytest.approx(expected["click"] + 10 * expected["like"] + expected["time"], rel=1e-5)
+
+
+def gradients(model, labels, weights=None) -> list[np.ndarray]:
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(y=labels, y_pred=model.logits(inputs(), training=True), sample_weight=weights)
+    found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    return [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+
+
+def test_gradients_match_finite_differences_despite_masks():
+    model = build(randomise=True, activation="tanh")
+    labels = {name: tf.constant(value) for name, value in LABELS.items()}
+    found = gradients(model, labels, tf.constant(WEIGHTS))
+    rng, step = np.random.default_rng(0), 1e-2
+    for variable, gradient in zip(model.trainable_variables, found, strict=True):
+        direction = rng.normal(size=variable.shape)
+        direction /= np.linalg.norm(direction)
+        start, losses = variable.numpy(), []
+        for sign in (1, -1):
+            variable.assign(start + sign * step * direction)
+            logits = model.logits(inputs())
+            losses.append(float(model.compute_loss(y=labels, y_pred=logits, sample_weight=tf.constant(WEIGHTS))))
+        variable.assign(start)
+        slope = (losses[0] - losses[1]) / (2 * step)
+        assert slope == pytest.approx(np.sum(gradient * direction), rel=0.02, abs=2e-3), variable.path
+
+
+def test_a_batch_without_any_label_trains_nothing():
+    model = build(randomise=True)
+    for gradient in gradients(model, {name: tf.fill([ROWS], NAN) for name in TASKS}):
+        assert not gradient.any()
+    known = {name: tf.ones([ROWS]) for name in TASKS}
+    for gradient in gradients(model, known, tf.zeros([ROWS])):
+        assert not gradient.any()
+
+
+def test_a_step_works_on_rows_and_never_on_tables():
+    height = 54_321
+    features = {
+        "user": HashFeature(kind="hash", buckets=height - 1, dim=4),
+        "item": HashFeature(kind="hash", buckets=height - 1, dim=4, table="user"),
+    }
+    tasks = {"click": TASKS["click"]}
+    statistics = Statistics(columns=dict.fromkeys(features, RawColumn(dtype="int64")), base_rates={"click": 0.3})
+    for policy in ("float32", "mixed_bfloat16"):
+        model = RankingModel(features, tasks, statistics, units=(8,), wide=True, dtype=policy)
+        model.build()
+        optimizer = Adagrad()
+        optimizer.build(model.trainable_variables)
+
+        @tf.function
+        def step(x, y, model=model, optimizer=optimizer):
+            with tf.GradientTape() as tape:
+                loss = model.compute_loss(y=y, y_pred=model.logits(x, training=True))
+            variables = model.trainable_variables
+            found = tape.gradient(loss, [variable.value for variable in variables])
+            optimizer.apply_gradients(zip(found, variables, strict=True))
+            return loss
+
+        graph = step.get_concrete_function(
+            {name: tf.TensorSpec([8], tf.int32) for name in features}, {"click": tf.TensorSpec([8])}
+        ).graph
+        graphs = [graph, *(f.graph for f in graph._functions.values() if hasattr(f, "graph"))]
+        shapes = [out.shape for g in graphs for op in g.get_operations() for out in op.outputs]
+        assert not [shape for shape in shapes if shape.rank and height in shape.as_list()]
+
+
+# --- Precision and files.
+
+
+def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32():
+    exact = build(wide=True, cross_depth=1)
+    mixed = build(wide=True, cross_depth=1, dtype="mixed_bfloat16")
+    assert {variable.dtype for variable in mixed.variables} == {"float32"}
+    assert mixed.embed(inputs()).dtype == tf.bfloat16
+    assert mixed.bottom(mixed.interact(mixed.embed(inputs()))).dtype == tf.bfloat16
+    mixed.set_weights(exact.get_weights())
+    for name, value in mixed(inputs()).items():
+        assert value.dtype == tf.float32
+        np.testing.assert_allclose(value, exact(inputs())[name], rtol=0.1)
+        assert np.any(value != exact(inputs())[name])
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"wide": True, "cross_depth": 1, "cross_rank": 3, "hidden_normalisation": True},
+        {"rezero": True, "dropout": 0.1, "tower_units": (3,), "activation": "smelu", "beta": 0.3},
+        {"dtype": "mixed_bfloat16", "name": "mine"},
+    ],
+)
+def test_a_file_brings_the_model_back(keys, tmp_path):
+    model = build(randomise=True, **keys)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    assert loaded.feature_specs == FEATURES
+    assert loaded.task_specs == TASKS
+    assert loaded.statistics == STATISTICS
+    for name, value in model(inputs()).items():
+        np.testing.assert_array_equal(loaded(inputs())[name], value)
+
+
+# --- Plain compile, fit, evaluate, predict.
+
+
+def dataset(batch: int = ROWS) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices((INPUTS, LABELS, WEIGHTS)).batch(batch)
+
+
+def test_evaluate_reports_the_loss_and_weighted_metrics_without_masked_labels():
+    model = build(randomise=True)
+    model.compile(
+        optimizer=Adagrad(),
+        weighted_metrics={"click": [keras.metrics.AUC(name="auc")], "time": [keras.metrics.MeanAbsoluteError("mae")]},
+    )
+    results = model.evaluate(dataset(), return_dict=True, verbose=0)
+    losses = plain_losses(model.logits(inputs()))
+    assert results["loss"] == pytest.approx(losses["click"] + 10 * losses["like"] + losses["time"], rel=1e-5)
+    known = ~np.isnan(LABELS["time"])
+    errors = np.abs(LABELS["time"] - model(inputs())["time"].numpy())[known]
+    name = next(key for key in results if key.endswith("mae"))
+    assert results[name] == pytest.approx(np.average(errors, weights=WEIGHTS[known]), rel=1e-5)
+    expected = keras.metrics.AUC()
+    known = ~np.isnan(LABELS["click"])
+    expected.update_state(LABELS["click"][known], model(inputs())["click"].numpy()[known], WEIGHTS[known])
+    name = next(key for key in results if key.endswith("auc"))
+    assert results[name] == pytest.approx(float(expected.result()), rel=1e-6)
+
+
+def test_fit_learns_and_predict_gives_a_dict():
+    model = build()
+    model.compile(optimizer=Adagrad(learning_rate=0.1), weighted_metrics={"click": ["accuracy"]})
+    history = model.fit(dataset(batch=3), epochs=15, verbose=0).history["loss"]
+    assert history[-1] < 0.7 * history[0]
+    predictions = model.predict(dataset(batch=4), verbose=0)
+    assert {name: value.shape for name, value in predictions.items()} == dict.fromkeys(TASKS, (ROWS,))
+    for name, value in model(inputs()).items():
+        np.testing.assert_allclose(predictions[name], value, rtol=1e-5)
+
+
+def test_fit_without_weights_and_with_keras_own_optimizer():
+    model = build(wide=True)
+    model.compile(optimizer="sgd")
+    before = model.get_weights()
+    model.fit(dataset().map(lambda x, y, w: (x, y)), verbose=0)
+    assert all(np.isfinite(variable.numpy()).all() for variable in model.variables)
+    assert np.any(model.get_weights()[0] != before[0])
+
+
+def test_a_compiled_model_goes_on_after_a_file(tmp_path):
+    one = build()
+    one.compile(optimizer=Adagrad(learning_rate=0.1))
+    one.fit(dataset(), epochs=3, verbose=0)
+    one.save(tmp_path / "model.keras")
+    other = keras.models.load_model(tmp_path / "model.keras")
+    one.fit(dataset(), epochs=2, verbose=0)
+    other.fit(dataset(), epochs=2, verbose=0)
+    for ours, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+# --- Subclasses.
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Mine(RankingModel):
+    """Replaces every stage and takes an argument of its own."""
+
+    def __init__(self, *args, scale: float = 1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.scale = scale
+
+    def embed(self, features):
+        return self.scale * super().embed(features)
+
+    def interact(self, x):
+        return tf.concat([x, tf.square(x)], axis=1)
+
+    def shared_bottom(self, x, training=None):
+        x = self.bottom(x, training=training)
+        return {task: x * (number + 1) for number, task in enumerate(self.task_specs)}
+
+    def heads(self, shared, training=None):
+        return {task: logit + 1.0 for task, logit in super().heads(shared, training).items()}
+
+    def wide_logits(self, features):
+        return {"click": features["hour"]}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return 2.0 * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+def test_a_subclass_replaces_every_stage(tmp_path):
+    model = build(Mine, scale=3.0, randomise=True)
+    embedded = 3.0 * RankingModel.embed(model, inputs()).numpy()
+    x = model.bottom(np.concatenate([embedded, embedded**2], axis=1)).numpy()
+    for number, task in enumerate(TASKS):
+        kernel, bias = model.outputs_of[task].get_weights()
+        expected = (x * (number + 1)) @ kernel + bias + 1.0
+        expected = expected[:, 0] + (INPUTS["hour"] if task == "click" else 0)
+        np.testing.assert_allclose(model.logits(inputs())[task], expected, rtol=1e-4, atol=1e-4)
+    labels = {name: tf.constant(value) for name, value in LABELS.items()}
+    logits = model.logits(inputs())
+    expected = 2 * float(RankingModel.compute_loss(model, y=labels, y_pred=logits))
+    assert float(model.compute_loss(y=labels, y_pred=logits)) == pytest.approx(expected)
+    model.compile(optimizer=Adagrad())
+    results = model.evaluate(dataset().map(lambda x, y, w: (x, y)), return_dict=True, verbose=0)
+    assert results["loss"] == pytest.approx(expected, rel=1e-5)
+    model.save(tmp_path / "mine.keras")
+    loaded = keras.models.load_model(tmp_path / "mine.keras")
+    assert (type(loaded), loaded.scale) == (Mine, 3.0)
+    np.testing.assert_array_equal(loaded(inputs())["like"], model(inputs())["like"])
+
+
+def test_losses_that_layers_add_count():
+    class Penalised(RankingModel):
+        def shared_bottom(self, x, training=None):
+            return self.penalty(self.bottom(x, training=training))
+
+        def build(self, input_shape=None):
+            self.penalty = keras.layers.ActivityRegularization(l2=1.0)
+            super().build(input_shape)
+
+    model = build(Penalised, randomise=True)
+    labels = {name: tf.fill([ROWS], NAN) for name in TASKS}
+    x = model.bottom(model.interact(model.embed(inputs()))).numpy()
+    logits = model.logits(inputs())
+    assert float(model.compute_loss(y=labels, y_pred=logits)) == pytest.approx(np.sum(x**2) / ROWS, rel=1e-4)
