@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from itertools import islice
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -101,7 +102,7 @@ class MovingWindow:
             self._evaluate_pending(window.last, window.next_days)
             if self.config.export.when == "every_window":
                 self.publish()
-        if self.config.export.when == "last":
+        if self.config.export.when == "last" and self.position.last_day is not None:
             self.publish()
 
     def predict(self, day: date) -> dict[str, np.ndarray]:
@@ -173,14 +174,13 @@ class MovingWindow:
         self.run.write_window_metrics(last, metrics)
         self.report.evaluated(last, metrics, int(self.optimizer.iterations.numpy()))
 
-    def publish(self):
-        """Publishes the model if its window is not published yet, after the reloaded one predicted a day alike."""
+    def publish(self) -> Path:
+        """Publishes the model after the reloaded one predicted a day alike, once a window; returns its version."""
         last = self.position.last_day
-        published = export.versions(self.run.exports)
-        if last is None or (
-            published and export.metadata(self.run.exports / str(published[-1]))["window_end"] == str(last)
-        ):
-            return
+        if published := export.versions(self.run.exports):
+            newest = self.run.exports / str(published[-1])
+            if export.metadata(newest)["window_end"] == str(last):
+                return newest
         later = [day for day in self.log.days if day > last]
         day = later[0] if later else last
         columns = {name: column.model_dump() for name, column in self.statistics.columns.items()}
@@ -193,7 +193,9 @@ class MovingWindow:
             raise InputError(
                 f"{partial}: the reloaded model predicts {day} differently by {difference:.2g}; not published"
             )
-        self.report.exported(export.publish(partial), day, difference)
+        version = export.publish(partial)
+        self.report.exported(version, day, difference)
+        return version
 
     def _difference(self, serving: export.Serving, day: date) -> float:
         """Returns the largest difference of the served predictions from the trainer's over a whole day."""

@@ -56,7 +56,8 @@ def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: C
 
 def export(config: Config, model_dir: Path, console: Console):
     """Publishes a run's newest checkpoint."""
-    _restored(config, model_dir, DayLog(config.data.path, config.data.missing_day), console).publish()
+    log = DayLog(config.data.path, config.data.missing_day)
+    console.print(f"{_restored(config, model_dir, log, console).publish()}: the newest checkpoint", soft_wrap=True)
 
 
 def _restored(config: Config, model_dir: Path, log: DayLog, console: Console) -> MovingWindow:

@@ -404,3 +404,35 @@ def test_an_interrupted_simulation_is_not_taken_for_the_log(tmp_path):
         open_log(config, interrupt)
     assert not (tmp_path / "log").exists()
     assert open_log(config, lambda *_: None).days == [date(2025, 1, 1), date(2025, 1, 2)]
+
+
+def test_evaluate_export_and_predict_from_the_command_line(run, log, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "export")
+
+    def tfstable(*arguments) -> str:
+        command = [sys.executable, "-m", "trainers", *map(str, arguments)]
+        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    # The newest checkpoint has seen all five days; what it says of the last one is not what was measured before.
+    printed = json.loads(tfstable("evaluate", "--model-dir", tmp_path / "run", "--day", DAYS[4]))
+    assert printed["trained_to"] == printed["day"] == str(DAYS[4])
+    assert printed["tasks"]["click"]["auc"] > metrics(run)["tasks"]["click"]["auc"]
+
+    assert "export/1" in tfstable("export", "--model-dir", tmp_path / "run")
+    assert "export/1" in tfstable("export", "--model-dir", tmp_path / "run")  # Once a window.
+    assert export.versions(tmp_path / "run" / "export") == [1]
+
+    arguments = ["--export", tmp_path / "run" / "export" / "1", "--data", log, "--out", tmp_path / "out.parquet"]
+    tfstable("predict", *arguments, "--keep", "user_id,tags")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.schema.names == ["date", "user_id", "tags", "click", "follow", "watch_time"]
+    assert table.num_rows == 5 * ROWS
+    last = table.slice(4 * ROWS)
+    assert set(last["date"].to_pylist()) == {DAYS[4]}
+    day = pq.read_table(log / f"date={DAYS[4]}")
+    assert last["user_id"].to_pylist() == day["user_id"].to_pylist()
+    got = auc(day["click"].to_numpy(), last["click"].to_numpy(), day["weight"].to_numpy())
+    assert got == pytest.approx(printed["tasks"]["click"]["auc"], abs=1e-6)
