@@ -181,7 +181,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(path, detail) for detail in error.errors())) from None
+        raise InputError("\n".join(_explain(path, raw, detail) for detail in error.errors())) from None
 
 
 def dump(config: Config) -> str:
@@ -236,18 +236,16 @@ def _apply(raw: dict, override: str):
     raw[last] = value
 
 
-def _explain(path: Path, detail: dict) -> str:
+def _explain(path: Path, raw: dict, detail: dict) -> str:
     """One line for one of pydantic's errors: where, what, and the remedy that it leaves out."""
-    location, kind, got = [str(part) for part in detail["loc"]], detail["type"], detail.get("input")
+    location, kind, got = _location(raw, detail["loc"]), detail["type"], detail.get("input")
     if location[-1:] == ["[key]"]:
         return f"{path}: {'.'.join(location[:-2])}: the key {got!r} is not text to YAML; quote it"
-    if location[:1] in (["features"], ["tasks"]):
-        del location[2:3]  # The kind, by which pydantic chose the spec.
     key = ".".join(location)
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        spec = Config.model_json_schema()["properties"][location[0]]["additionalProperties"]
-        state = "missing" if kind == "union_tag_not_found" else f"unknown, got {detail['ctx']['tag']!r}"
-        return f"{path}: {key}.kind: {state}; one of {', '.join(spec['discriminator']['mapping'])}"
+    if kind == "union_tag_not_found":
+        return f"{path}: {key}.kind: missing; `tfstable schema` has the kinds"
+    if kind == "union_tag_invalid":
+        return f"{path}: {key}.kind: one of {detail['ctx']['expected_tags']}, got {detail['ctx']['tag']!r}"
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _known_keys(), n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see `tfstable schema`"
@@ -260,6 +258,18 @@ def _explain(path: Path, detail: dict) -> str:
         return f"{path}: {key}: a mapping of keys is wanted, got {got!r}; see `tfstable schema`"
     shown = "" if isinstance(got, dict | list) else f", got {got!r}"
     return f"{path}: {key}: {detail['msg']}{shown}"
+
+
+def _location(raw: Any, location: tuple) -> list[str]:
+    """The keys of the file that lead to pydantic's `location`, which also names the kinds by which it chose a spec."""
+    keys = []
+    for part in location:
+        known = raw.keys() if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ()
+        if isinstance(raw, dict) and part not in known and part == raw.get("kind"):
+            continue
+        keys.append(str(part))
+        raw = raw[part] if part in known else None
+    return keys
 
 
 def _known_keys() -> list[str]:

@@ -108,6 +108,17 @@ def test_lists_of_which_one_file_has_only_empty_ones():
     assert raw({"x": hashed()}, *types) == {"x": RawColumn(dtype="int64", width=8)}
 
 
+def test_where_parquet_files_contradict_each_other_the_first_one_counts():
+    # The others are named by check_schemas.
+    unlike = [pa.string(), pa.int64(), pa.list_(pa.int64()), pa.timestamp("s")]
+    for other in unlike:
+        assert raw({"x": hashed()}, {"x": pa.int32()}, {"x": other}, {"x": pa.float32()})["x"] == RawColumn(
+            dtype="int64"
+        )
+        assert raw({"x": hashed()}, {"x": pa.string()}, {"x": other})["x"] == RawColumn(dtype="string")
+    assert raw({"x": hashed()}, {"x": pa.int64()}, {"x": pa.string()}, suffix="csv")["x"] == RawColumn(dtype="string")
+
+
 def test_a_column_of_nulls_alone_is_an_error():
     with pytest.raises(InputError, match=r"column x is null in every row of the log; drop features\.x"):
         raw({"x": NUMERIC}, {"x": pa.null()}, {"x": pa.null()})

@@ -46,7 +46,7 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
     for name, feature in features.items():
         column, categorical = column_of[name], isinstance(feature, Categorical)
         types = {path: field_type(schema, column, path) for path, schema in schemas.items()}
-        arrow_type = widest(types.values())
+        arrow_type = _common_type(types)
         if column in delimited and all(is_csv(path) for path in types):
             arrow_type = pa.string()
         where = next((path for path, dtype in types.items() if widest([dtype]) == arrow_type), next(iter(types)))
@@ -140,6 +140,24 @@ def _values(array: pa.Array | pa.ChunkedArray, missing: object) -> np.ndarray:
     if array.null_count:
         array = pc.fill_null(array, missing)
     return array.to_numpy(zero_copy_only=False) if isinstance(array, pa.Array) else array.to_numpy()
+
+
+def _common_type(types: dict[Path, pa.DataType]) -> pa.DataType:
+    """The type of a column over all files. Numbers and text mix in CSV alone, as text."""
+    known = [dtype for dtype in types.values() if not _is_null(dtype)]
+    if known and not all(is_csv(path) for path in types):
+        # Parquet means what it says: the first file's word counts, and `check_schemas` finds those that are unlike it.
+        known = [dtype for dtype in known if _form(dtype) == _form(known[0])]
+    return widest(known or types.values())
+
+
+def _form(dtype: pa.DataType) -> tuple[bool, str | None]:
+    kind = _kind(dtype.value_type if is_list(dtype) else dtype)
+    return is_list(dtype), "number" if kind in ("int64", "float32") else kind
+
+
+def _is_null(dtype: pa.DataType) -> bool:
+    return pa.types.is_null(dtype.value_type if is_list(dtype) else dtype)
 
 
 def _fits(dtype: pa.DataType, column: RawColumn, csv: bool) -> bool:
