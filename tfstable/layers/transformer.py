@@ -55,15 +55,15 @@ class ReZeroEncoder(keras.layers.Layer):
         attention = keras.layers.MultiHeadAttention(
             self.heads, width // self.heads, dropout=self.dropout, dtype=policy, name="attention"
         )
-        feed_forward = [
+        branch = [
             keras.layers.Dense(self.units, activation=self.activation, dtype=policy, name="inner"),
             keras.layers.Dropout(self.dropout, dtype=policy),
             keras.layers.Dense(width, dtype=policy, name="outer"),
         ]
         self.attention = ReZero(attention, dtype=policy, name="rezero_attention")
-        self.feed_forward = ReZero(
-            keras.Sequential(feed_forward, name="feed_forward"), dtype=policy, name="rezero_feed_forward"
-        )
+        feed_forward = keras.Sequential(branch, name="feed_forward")
+        feed_forward.supports_masking = True  # Element by element: masks pass.
+        self.feed_forward = ReZero(feed_forward, dtype=policy, name="rezero_feed_forward")
         self.attention.build(input_shape)
         self.feed_forward.build(input_shape)
         self.built = True
