@@ -3,7 +3,6 @@
 Both need Keras 2, so they run in a process of their own, on gradients that are saved for them.
 """
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -86,8 +85,6 @@ def train_ours(optimizer, data):
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory):
     """Dense tensor and table of TFRS and of Keras 2 after training, by case."""
-    if not importlib.util.find_spec("tensorflow_recommenders"):
-        pytest.skip("needs the extra `peers`")
     folder = tmp_path_factory.mktemp("peers")
     np.savez(folder / "in.npz", **make_data())
     options = json.dumps({case: theirs for case, (theirs, _) in CLIPPY.items()} | {"keras_2": {}})
