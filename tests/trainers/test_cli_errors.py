@@ -1,5 +1,6 @@
 """The command line on bad input: one line that names it, status 2, no traceback, nothing half-written."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from trainers import cli
@@ -186,6 +188,68 @@ def test_commands_that_need_a_run(place, run):
     assert complaint(run(*arguments)).startswith(f"{place}: not an export of tfstable")
     assert complaint(run(*arguments[:4], place / "none", *arguments[5:])).startswith(f"{place / 'none'}: no such log")
     assert not (place / "out.parquet").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, write) -> Path:
+    """A run over three days, in `run` beside its log and config; its third day has ids as pandas writes them."""
+    place = tmp_path_factory.mktemp("trained")
+    for number in range(3):
+        write(day(place / "log", number), rows())
+    write(day(place / "log", 2), rows(user_id=pa.array([1.0, None] * (ROWS // 2)), note=["a", None] * (ROWS // 2)))
+    (place / "config.yaml").write_text(CONFIG.replace("LOG", str(place / "log")))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["tfstable", "train", "--config", str(place / "config.yaml")])
+        sys.argv += ["--model-dir", str(place / "run")]
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        with contextlib.suppress(SystemExit):
+            cli.main()
+    assert (place / "run" / "export" / "1").is_dir()
+    return place
+
+
+def test_predict_names_what_is_wrong(trained, run, tmp_path, write):
+    def predict(log: Path, *more: str):
+        out = tmp_path / "out.parquet"
+        arguments = ("--export", trained / "run" / "export" / "1", "--data", log, "--out", out, *more)
+        said = complaint(run("predict", *arguments))
+        assert list(tmp_path.glob("*out*")) == []  # Nothing, and nothing half-written.
+        return said
+
+    assert predict(trained / "log", "--keep", "click").startswith("--keep click: the predictions have a column of that")
+    assert "no column note; the file has" in predict(trained / "log", "--keep", "note")
+    assert "no day 2024-01-01; the log has 2025-01-01 to 2025-01-03" in predict(trained / "log", "--day", "2024-01-01")
+    write(day(tmp_path / "log", 0), rows(user_id=["a"] * ROWS))
+    assert "part-0.parquet: column user_id has type string, expected int64" in predict(tmp_path / "log")
+    write(day(tmp_path / "log", 0), rows(user_id=[0.5] * ROWS))
+    assert "part-0.parquet: column user_id: Float value 0.5" in predict(tmp_path / "log")
+
+
+def test_predict_reads_files_that_differ_in_type(trained, run, tmp_path):
+    out = tmp_path / "new" / "out.parquet"
+    status, printed, _ = run(
+        *("predict", "--export", trained / "run" / "export" / "1", "--data", trained / "log"),
+        *("--out", out, "--keep", "user_id,age"),
+    )
+    assert status == 0
+    assert f"{3 * ROWS} rows" in printed
+    table = pq.read_table(out)
+    assert table.column_names == ["date", "user_id", "age", "click"]
+    assert table["user_id"].to_pylist()[2 * ROWS :] == [1, None] * (ROWS // 2)
+    np.testing.assert_array_equal(table["age"].to_numpy()[:ROWS], np.float32(rows()["age"]))  # As the model takes it.
+    assert all(0 < p < 1 for p in table["click"].to_pylist())
+
+
+def test_a_wrong_value_of_a_later_day_is_one_line_and_leaves_finished_windows(trained, run, tmp_path, write):
+    shutil.copytree(trained, tmp_path / "place")
+    place = tmp_path / "place"
+    before = {path: path.read_bytes() for path in (place / "run").rglob("*") if path.is_file()}
+    write(day(place / "log", 3), rows(age=[np.inf] * ROWS))
+    arguments = ("train", "--config", place / "config.yaml", "--model-dir", place / "run")
+    said = complaint(run(*arguments, "--set", f"data.path={place / 'log'}"))
+    assert said == "features.age: the log has infinite values; set features.age.clip: [low, high]"
+    kept = {path: path.read_bytes() for path in before if path.name != "params.yaml"}
+    assert kept == {path: data for path, data in before.items() if path.name != "params.yaml"}
 
 
 @pytest.mark.parametrize(
