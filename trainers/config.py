@@ -55,6 +55,7 @@ class ModelConfig(Spec):
     units: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256), description="Widths of the shared bottom.")
     activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = "relu"
     beta: Positive = Field(1.0, description="Half-width of SmeLU.")
+    activation_clip: Positive | None = Field(None, description="Largest absolute activation; null for no clipping.")
     hidden_normalisation: bool = Field(False, description="Layer normalisation before each activation.")
     rezero: bool = Field(False, description="ReZero residuals around layers that keep their width.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout after each activation.")

@@ -20,6 +20,7 @@ def _dtype(kwargs):
 
 # Name: (layer, the shapes of its inputs). Every exported class is here, with no argument at its default.
 CASES = {
+    "ClipActivation": (lambda **k: layers.ClipActivation(0.5, **k), (X,)),
     "SmeLU": (lambda **k: layers.SmeLU(0.3, **k), (X,)),
     "GeneralisedSmeLU": (lambda **k: layers.GeneralisedSmeLU(0.3, 0.7, 0.1, 1.2, -0.2, **k), (X,)),
     "ReZero": (lambda **k: layers.ReZero(keras.layers.Dense(8, layers.SmeLU(0.5), dtype=_dtype(k)), **k), (X,)),

@@ -455,3 +455,12 @@ def test_losses_that_layers_add_count():
     x = model.bottom(model.interact(model.embed(inputs()))).numpy()
     logits = model.logits(inputs())
     assert float(model.compute_loss(y=labels, y_pred=logits)) == pytest.approx(np.sum(x**2) / ROWS, rel=1e-4)
+
+
+def test_activations_are_clipped_where_the_config_says_so():
+    free = build(randomise=True, activation="relu", units=(8,))
+    clipped = build(randomise=True, activation="relu", units=(8,), activation_clip=0.01)
+    x = np.random.default_rng(0).normal(size=(6, free.bottom.input_shape[1])).astype(np.float32)
+    clipped.set_weights(free.get_weights())
+    assert free.bottom(x).numpy().max() > 0.01
+    np.testing.assert_array_equal(clipped.bottom(x), np.minimum(free.bottom(x), np.float32(0.01)))

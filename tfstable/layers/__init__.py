@@ -1,5 +1,6 @@
 """Keras layers: smooth activations, ReZero and its deep stacks, feature crosses, embedding tables."""
 
+from tfstable.layers.clip_activation import ClipActivation
 from tfstable.layers.cross import CrossTower
 from tfstable.layers.cross_mixture import CrossMixture
 from tfstable.layers.embedding import EmbeddingFeature, Embeddings
@@ -11,6 +12,7 @@ from tfstable.layers.smelu import SmeLU, smelu
 from tfstable.layers.transformer import ReZeroEncoder
 
 __all__ = [
+    "ClipActivation",
     "CrossMixture",
     "CrossTower",
     "EmbeddingFeature",

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from tfstable.layers import CrossTower, EmbeddingFeature, Embeddings, ReZero, SmeLU
+from tfstable.layers import ClipActivation, CrossTower, EmbeddingFeature, Embeddings, ReZero, SmeLU
 from tfstable.models import tasks as task_math
 from tfstable.specs import BinaryTask, Feature, NumericFeature, TaskSpec
 from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
@@ -33,6 +33,7 @@ class RankingModel(keras.Model):
         units: Widths of the shared bottom's layers.
         activation: Keras activation by name, or "smelu".
         beta: Half-width of SmeLU, in the units of its input.
+        activation_clip: Largest absolute activation of the dense layers; None for no clipping.
         hidden_normalisation: Layer normalisation before each activation of the bottom.
         rezero: ReZero residuals around the bottom's layers that keep their width.
         dropout: Rate after each activation, in [0, 1).
@@ -63,6 +64,7 @@ class RankingModel(keras.Model):
         units: Sequence[int] = (256, 256),
         activation: str = "relu",
         beta: float = 1.0,
+        activation_clip: float | None = None,
         hidden_normalisation: bool = False,
         rezero: bool = False,
         dropout: float = 0.0,
@@ -85,6 +87,7 @@ class RankingModel(keras.Model):
             "units": list(units),
             "activation": activation,
             "beta": beta,
+            "activation_clip": activation_clip,
             "hidden_normalisation": hidden_normalisation,
             "rezero": rezero,
             "dropout": dropout,
@@ -92,9 +95,7 @@ class RankingModel(keras.Model):
             "wide": wide,
         }
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
-        policy = (
-            self.dtype_policy
-        )  # The model's own, which need not be the global one: a loaded model brings its policy.
+        policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if wide and isinstance(task, BinaryTask)]
         # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
@@ -214,6 +215,8 @@ class RankingModel(keras.Model):
                 block.append(SmeLU(config["beta"], dtype=policy))
             else:
                 block.append(keras.layers.Activation(config["activation"], dtype=policy))
+            if config["activation_clip"] is not None:
+                block.append(ClipActivation(config["activation_clip"], dtype=policy))
             if config["dropout"]:
                 block.append(keras.layers.Dropout(config["dropout"], dtype=policy))
             if rezero and size == width:
