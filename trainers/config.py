@@ -93,6 +93,12 @@ class TrainerConfig(Spec):
         10.0, description="Minutes from one checkpoint to the next inside a window.", json_schema_extra=OPERATIONAL
     )
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept.", json_schema_extra=OPERATIONAL)
+    track_every: int = Field(
+        0,
+        ge=0,
+        description="Steps after which clipping factor and norms of each variable go to TensorBoard; 0 for never.",
+        json_schema_extra=OPERATIONAL,
+    )
     tensorboard: bool = Field(
         True, description="Write scalars to MODEL_DIR/tensorboard.", json_schema_extra=OPERATIONAL
     )

@@ -21,6 +21,7 @@ from tfstable.data.window import Arrays, Batches, Window, windows
 from tfstable.errors import InputError
 from tfstable.features import Preprocessor
 from tfstable.models import RankingModel
+from tfstable.optimizers import Composite
 from tfstable.specs import label_columns
 from tfstable.statistics import Statistics, fit
 from trainers.config import Config
@@ -85,6 +86,7 @@ class MovingWindow:
         )
         if self.checkpoints.latest_checkpoint:
             self.checkpoints.checkpoint.restore(self.checkpoints.latest_checkpoint).assert_existing_objects_matched()
+        self.skipped = int(self.optimizer.skipped_steps.numpy())  # Those already told of.
 
     def train(self):
         """Trains every window that the log has and the run has not, and leaves all its files behind."""
@@ -137,7 +139,9 @@ class MovingWindow:
                 count = min(trainer.steps_per_call, total - done)
                 losses = self.steps.train(iterator, tf.constant(count)).numpy()  # (count, 1 + tasks)
                 done += count
-                show(done, count * trainer.batch_size, int(self.optimizer.iterations.numpy()), losses)
+                iteration = int(self.optimizer.iterations.numpy())
+                show(done, count * trainer.batch_size, iteration, losses)
+                self._look_at_optimizer(window, done, iteration, count)
                 if time.monotonic() - checkpointed > 60 * trainer.checkpoint_minutes and done < total:
                     self.position.step.assign(done)
                     self.checkpoints.save()
@@ -159,6 +163,17 @@ class MovingWindow:
         self.position.window.assign(window.last.toordinal())
         self.position.step.assign(0)
         self.checkpoints.save()
+
+    def _look_at_optimizer(self, window: Window, done: int, iteration: int, count: int):
+        """Passes on what the optimizer noted in the last `count` steps: steps that it skipped, and its diagnostics."""
+        if (skipped := int(self.optimizer.skipped_steps.numpy())) > self.skipped:
+            first, new = done - count, skipped - self.skipped
+            self.run.add_event("skipped_steps", window_end=window.last, steps=[first, done - 1], count=new)
+            self.report.skipped(window, first, done - 1, new)
+            self.skipped = skipped
+        every = self.config.trainer.track_every
+        if every and iteration // every > (iteration - count) // every:
+            self.report.diagnostics(self.optimizer.diagnostics(), iteration // every * every)
 
     def _evaluate_pending(self, last: date, next_days: tuple[date, ...]):
         """Fills in the metrics of the window that ends at `last`, unless they are there or no next day is."""
@@ -231,8 +246,8 @@ def _model(config: Config, statistics: Statistics) -> RankingModel:
     return model
 
 
-def _optimizer(config: Config, model: RankingModel) -> keras.optimizers.Optimizer:
-    optimizer = make_optimizer(config.optimizer)
+def _optimizer(config: Config, model: RankingModel) -> Composite:
+    optimizer = make_optimizer(config.optimizer, config.trainer.track_every)
     try:
         optimizer.build(model.trainable_variables)
     except ValueError as error:  # A variable in no group, in several, or a group of none.

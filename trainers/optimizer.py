@@ -26,16 +26,18 @@ CLIPPINGS = {
 }
 
 
-def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """Returns the groups' optimizers as one, under one finite flag."""
+def make_optimizer(config: OptimizerConfig, track_every: int = 0) -> Composite:
+    """Returns the groups' optimizers as one, under one finite flag; see `RuleOptimizer` for `track_every`."""
     groups = config.groups or {"embeddings": config.embeddings, "dense": config.dense}
-    return Composite([Group(name, _rule(rule)) for name, rule in groups.items()], on_nonfinite=config.on_nonfinite)
+    return Composite(
+        [Group(name, _rule(rule, track_every)) for name, rule in groups.items()], on_nonfinite=config.on_nonfinite
+    )
 
 
-def _rule(config: RuleConfig) -> keras.optimizers.Optimizer:
+def _rule(config: RuleConfig, track_every: int) -> keras.optimizers.Optimizer:
     own = config.model_dump(exclude={"rule", "learning_rate", "schedule", "clipping"}, exclude_none=True)
     clipping = config.clipping and CLIPPINGS[config.clipping.kind](**config.clipping.model_dump(exclude={"kind"}))
-    return RULES[config.rule](_rate(config), clipping=clipping, **own)
+    return RULES[config.rule](_rate(config), clipping=clipping, track_every=track_every, **own)
 
 
 def _rate(config: RuleConfig) -> float | WarmupDecay:

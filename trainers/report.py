@@ -64,6 +64,17 @@ class Report:
             soft_wrap=True,
         )
 
+    def skipped(self, window: Window, first: int, last: int, count: int):
+        """Shows that steps were left out because a gradient was not finite."""
+        self._console.print(
+            f"window ending {window.last}: {count} of the steps {first} to {last} left out, a gradient was not finite",
+            soft_wrap=True,
+        )
+
+    def diagnostics(self, figures: dict[str, dict[str, float]], iteration: int):
+        """Writes clipping factor and norms of each variable."""
+        self._write({f"{figure}/{path}": v for path, d in figures.items() for figure, v in d.items()}, iteration)
+
     def evaluated(self, last: date, metrics: dict[str, Any], iteration: int):
         """Shows the metrics of a window's evaluation day."""
         tasks = metrics["tasks"]

@@ -436,3 +436,47 @@ def test_evaluate_export_and_predict_from_the_command_line(run, log, tmp_path):
     assert last["user_id"].to_pylist() == day["user_id"].to_pylist()
     got = auc(day["click"].to_numpy(), last["click"].to_numpy(), day["weight"].to_numpy())
     assert got == pytest.approx(printed["tasks"]["click"]["auc"], abs=1e-6)
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every scalar that the run wrote for TensorBoard, as (step, value) pairs."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted((run / "tensorboard").iterdir()):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
+    return found
+
+
+def test_tensorboard_has_losses_metrics_and_on_request_what_clipping_did(run, log, tmp_path):
+    written = scalars(run)
+    assert [step for step, _ in written["loss"]] == [3, 6, 8, 11, 14, 16, 19, 22, 24, 27, 30, 32]  # 3 + 3 + 2 a window
+    assert written["auc/click"][-1] == (24, pytest.approx(metrics(run)["tasks"]["click"]["auc"]))
+    assert not [name for name in written if name.startswith("clipping_factor")]
+
+    # Asked for later, the run goes on from its checkpoints, and its weights stay what they were.
+    four = copy_days(log, DAYS[:4], tmp_path / "log")
+    start(four, tmp_path / "run", "export.when=never")
+    copy_days(log, DAYS[4:], four)
+    start(four, tmp_path / "run", "trainer.track_every=4", "trainer.tensorboard=true", "export.when=never")
+    ours, theirs = weights(run), weights(tmp_path / "run")
+    assert all(np.array_equal(v, theirs[name]) for name, v in ours.items() if "model" in name)
+    written = scalars(tmp_path / "run")
+    kernel = next(name for name in written if name.startswith("clipping_factor/") and name.endswith("dense_0/kernel"))
+    assert [step for step, _ in written[kernel]] == [28, 32]  # The last window's steps 25 to 32.
+    assert all(0 < value <= 1 for _, value in written[kernel])
+
+
+def test_skipped_steps_are_told_of(log, tmp_path):
+    # A weight of 1e30 makes gradients that no accumulator could hold: those steps change nothing.
+    bad = copy_days(log, DAYS[:2], tmp_path / "log")
+    path = bad / f"date={DAYS[1]}" / "part-0.parquet"
+    table = pq.read_table(path)
+    huge = np.where(np.arange(ROWS) == 500, 1e30, table["weight"].to_numpy()).astype(np.float32)
+    pq.write_table(table.set_column(table.schema.get_field_index("weight"), "weight", pa.array(huge)), path)
+    start(bad, tmp_path / "run", "export.when=never")
+    (event,) = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert event["event"] == "skipped_steps"
+    assert event["count"] == 1
+    assert event["window_end"] == "2025-01-02"
+    assert all(np.isfinite(v).all() for name, v in weights(tmp_path / "run").items() if name.startswith("model"))

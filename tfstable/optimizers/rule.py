@@ -96,8 +96,8 @@ class RuleOptimizer(GuardedOptimizer):
             # A float needs no integer kernels on accelerators; where it stops counting, at 2^24 touches of one row,
             # every correction made from it has long converged.
             made["step"] = slot("step", 0.0, (variable.shape[0],) + (1,) * (len(variable.shape) - 1), variable.dtype)
-        if self.track_every:
-            made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
+        # Always, so that a run may change `track_every` and go on from its checkpoints.
+        made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
         return made
 
     def _refuse_whole_table_work(self, variable):
