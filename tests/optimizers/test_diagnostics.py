@@ -65,8 +65,19 @@ def test_tracking_changes_nothing_and_a_composite_gathers_its_groups():
     assert plain[2] == {}
 
 
-def test_an_untracked_optimizer_has_no_variables_for_it():
-    kernel = keras.Variable([1.0], name="kernel")
-    optimizer = SGD(0.5)
-    optimizer.build([kernel])
-    assert [v.name for v in optimizer.variables] == ["iteration", "learning_rate", "skipped_steps"]
+def test_tracking_can_be_switched_on_over_an_untracked_checkpoint(tmp_path):
+    def make(track_every):
+        kernel = keras.Variable([3.0, 4.0], name="kernel")
+        optimizer = SGD(0.5, track_every=track_every)
+        optimizer.build([kernel])
+        return kernel, optimizer, tf.train.Checkpoint(optimizer=optimizer, kernel=kernel)
+
+    kernel, untracked, checkpoint = make(0)
+    untracked.apply([tf.constant([1.0, 0.0])], [kernel])
+    assert untracked.diagnostics() == {}
+    path = checkpoint.write(str(tmp_path / "checkpoint"))
+    kernel, tracked, checkpoint = make(1)
+    checkpoint.read(path).assert_consumed()
+    tracked.apply([tf.constant([0.0, 2.0])], [kernel])
+    assert tracked.diagnostics()["kernel"]["gradient_norm"] == 2
+    assert tracked.iterations == 2
