@@ -71,6 +71,14 @@ def test_start_leaves_out_rows_across_units(start, tmp_path, write):
     assert values(DayLog(tmp_path), start=start) == list(range(12))[start:]
 
 
+def test_start_leaves_out_rows_of_a_unit_of_many_batches(tmp_path, write):
+    rows = 2 * READ_ROWS + 10
+    for suffix in ("parquet", "feather", "csv"):
+        write(tmp_path / suffix / f"date={DAY}" / f"a.{suffix}", {"x": np.arange(rows)})
+        for start in (READ_ROWS - 1, READ_ROWS, 2 * READ_ROWS + 3):
+            assert values(DayLog(tmp_path / suffix), start=start) == list(range(start, rows))
+
+
 def test_batches_are_bounded_whatever_the_size_of_a_unit(tmp_path, write):
     rows = 2 * READ_ROWS + 10
     for suffix in ("parquet", "feather", "csv"):
