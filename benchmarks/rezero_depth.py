@@ -132,14 +132,24 @@ def summary(runs):
     return result
 
 
+def above(run):
+    return " (above the picture)" if min(run["losses"]) > 20 else ""
+
+
 def draw(runs, path):
     figure, axes = plt.subplots(figsize=(7, 4.2))
     for colour, kind in zip(["#999999", "#444444", "#d08020", "#2060c0", "#c02040"], KINDS, strict=True):
         for i, run in enumerate(r for r in runs if r["kind"] == kind):
-            axes.plot(range(1, len(run["losses"]) + 1), run["losses"], color=colour, label=None if i else kind)
+            axes.plot(
+                range(1, len(run["losses"]) + 1),
+                run["losses"],
+                color=colour,
+                label=None if i else f"{kind}{above(run)}",
+            )
     for target in TARGETS:
         axes.axhline(target, color="black", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="epoch", ylabel="training cross-entropy", xscale="log", yscale="log")
+    # What has left the picture by hundreds is named in it.
+    axes.set(xlabel="epoch", ylabel="training cross-entropy", xscale="log", yscale="log", ylim=(0.04, 20))
     axes.set_title(f"{DEPTH} ReLU layers of width {WIDTH}, digits, Adagrad at 0.01, 3 seeds", fontsize=10)
     axes.legend(fontsize=8)
     figure.tight_layout()
