@@ -21,7 +21,7 @@ def predict(
     keep: list[str],
     progress: Callable[[int, int, str], None],
 ) -> int:
-    """Writes one row an example, in the log's order: `date`, the columns to keep, a float32 column a task.
+    """Writes one row an example, in the log's order: `date`, the columns to keep, a float32 column a task, by name.
 
     Memory holds one record batch, whatever the size of the log. The file appears when it is complete.
 
@@ -45,7 +45,8 @@ def predict(
             for batch in read(log.units(day), columns):
                 table = pa.Table.from_batches([batch])
                 raw = {name: to_numpy(table[name], name, column) for name, column in serving.columns.items()}
-                predictions = {name: pa.array(values) for name, values in serving(raw).items()}
+                # A signature has no order of its outputs: it may differ from one start to the next.
+                predictions = {name: pa.array(values) for name, values in sorted(serving(raw).items())}
                 if taken := [name for name in keep if name == "date" or name in predictions]:
                     raise InputError(f"--keep {taken[0]}: the predictions have a column of that name; leave it out")
                 dates = pa.array([day] * batch.num_rows, pa.date32())
