@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test install lint format clean bench-kuairand bench-throughput
+.PHONY: train test install lint format clean bench bench-kuairand bench-throughput bench-optimizers bench-layers
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -31,11 +31,27 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-kuairand: install  ## AUC of configs/kuairand.yaml, three seeds.
+# The benchmarks write benchmarks/results/; each line is one command, and the heading of its file says what it shows.
+bench: bench-throughput bench-optimizers bench-layers bench-kuairand
+
+bench-kuairand: install
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
 
-bench-throughput: install  ## Examples a second of configs/kuairand.yaml.
+bench-throughput: install
 	$(BIN)/python -m benchmarks.throughput --raw $(RAW)
+
+bench-optimizers: $(VENV)/.peers
+	$(BIN)/python -m benchmarks.optimizers
+
+bench-layers: $(VENV)/.peers
+	$(BIN)/python -m benchmarks.layers_speed
+	$(BIN)/python -m benchmarks.jacobian
+	$(BIN)/python -m benchmarks.rezero_depth
+	$(BIN)/python -m benchmarks.rezero_10000
+
+$(VENV)/.peers: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,peers]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
