@@ -28,7 +28,8 @@ class MMoE(RankingModel):
         self.expert_options = {"experts": experts, "expert_units": list(expert_units)}
         self.experts = [self.dense_stack(expert_units, f"expert_{i}") for i in range(experts)]
         self.gates = {
-            task: keras.layers.Dense(experts, activation="softmax", name=f"gate_{task}") for task in self.task_specs
+            task: keras.layers.Dense(experts, activation="softmax", name=f"gate_{task}", dtype=self.dtype_policy)
+            for task in self.task_specs
         }
 
     def shared_bottom(self, x, training=None):

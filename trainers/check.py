@@ -1,6 +1,7 @@
 """What can be found before training: the config, the log's days and columns, sizes of tables and memory."""
 
 import shutil
+from pathlib import Path
 
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog
@@ -10,6 +11,7 @@ from tfstable.errors import InputError
 from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
 from tfstable.statistics import table_name
 from trainers.config import Config
+from trainers.run_directory import RunDirectory
 
 
 def open_log(config: Config, progress) -> DayLog:
@@ -21,6 +23,17 @@ def open_log(config: Config, progress) -> DayLog:
         simulate(partial, **config.data.simulate.model_dump(), progress=progress)
         partial.rename(config.data.path)
     return DayLog(config.data.path, config.data.missing_day)
+
+
+def check_run(config: Config, log: DayLog, model_dir: Path, fresh: bool = False) -> tuple[RunDirectory, dict]:
+    """Checks a run's directory and log against its config, and touches neither.
+
+    Returns:
+        The directory, and the raw columns: as an earlier start of the run found them, or as the log has them.
+    """
+    run = RunDirectory(model_dir, config, fresh)
+    statistics = run.statistics()
+    return run, check_log(config, log, statistics and statistics.columns)
 
 
 def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None = None) -> dict[str, RawColumn]:

@@ -52,11 +52,11 @@ def train(
     day), export/N (SavedModels), tensorboard/, events.jsonl.
     """
     settings = configs.load(config, overrides)
-    from trainers.check import check_log, open_log
+    from trainers.check import check_run, open_log
 
     with progress_bar() as progress, bad_input():
         log = open_log(settings, progress)
-    check_log(settings, log)  # Before TensorFlow is there: what is wrong is known in a second.
+    check_run(settings, log, model_dir, fresh)  # Before TensorFlow is there: what is wrong is known in a second.
     quiet_tensorflow()
     from trainers.run import train as run
 
@@ -72,6 +72,11 @@ def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
     with progress_bar() as progress, bad_input():
         log = open_log(settings, progress)
     columns = check_log(settings, log)
+    if settings.model.model_class != configs.ModelConfig().model_class or settings.model.options:
+        quiet_tensorflow()
+        from trainers.model import model_class
+
+        model_class(settings)
     rows = [log.rows(day) for day in log.days]
     console.print(f"log {log.path}: {len(rows)} days, {log.days[0]} to {log.days[-1]}, {sum(rows):,} rows")
     shown = Table("embedding table", "rows", "dim", "MB with Adagrad's slot")

@@ -26,10 +26,11 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
         if a column for it is configured, `best_auc` if the true probability is known; for a regression `rmse` and
         `mae` in the label's units.
     """
-    columns = {*label_columns(config.tasks).values(), config.data.weight, config.evaluation.gauc_column}
-    columns |= {task.truth for task in config.tasks.values() if isinstance(task, BinaryTask)}
-    columns.discard(None)
-    table = pa.Table.from_batches(read(log.units(day), dict.fromkeys(sorted(columns))))
+    wanted = {*label_columns(config.tasks).values(), config.data.weight}
+    wanted |= {task.truth for task in config.tasks.values() if isinstance(task, BinaryTask)}
+    columns = {config.evaluation.gauc_column: None} | dict.fromkeys(wanted, pa.float32())
+    columns.pop(None, None)
+    table = pa.Table.from_batches(read(log.units(day), columns))
     weights = None if config.data.weight is None else np.nan_to_num(numbers(table[config.data.weight]))
     groups = None
     if config.evaluation.gauc_column:

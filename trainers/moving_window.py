@@ -1,9 +1,7 @@
 """Sequential training on a moving window of days, each day evaluated before it is trained on."""
 
-import importlib
-import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -14,7 +12,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfstable import export
-from tfstable.data.columns import raw_batches
+from tfstable.data.columns import arrow_types, raw_batches
 from tfstable.data.dataset import ExampleReader
 from tfstable.data.log import DayLog, read
 from tfstable.data.window import Arrays, Batches, Window, windows
@@ -26,6 +24,7 @@ from tfstable.specs import label_columns
 from tfstable.statistics import Statistics, fit
 from trainers.config import Config
 from trainers.evaluation import evaluate
+from trainers.model import make_model
 from trainers.optimizer import make_optimizer
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
@@ -74,7 +73,7 @@ class MovingWindow:
         self.preprocessor = Preprocessor(config.features, statistics)
         self.reader = ExampleReader(log, self.preprocessor, statistics, config.tasks, config.data.weight)
         with strategy.scope():
-            self.model = _model(config, statistics)
+            self.model = make_model(config, statistics)
             self.optimizer = _optimizer(config, self.model)
         self.strategy = strategy
         self.steps = Steps(strategy, self.model, self.optimizer)
@@ -225,25 +224,9 @@ class MovingWindow:
 def fit_statistics(config: Config, log: DayLog, columns: dict) -> Statistics:
     """Reads the first window once and returns its vocabularies, moments, quantiles and base rates."""
     units = [unit for day in log.days[: config.trainer.window_days] for unit in log.units(day)]
-    wanted = dict.fromkeys([*columns, *label_columns(config.tasks).values()])
+    wanted = dict.fromkeys(label_columns(config.tasks).values(), pa.float32()) | arrow_types(columns)
     batches = (pa.Table.from_batches([batch]) for batch in read(units, wanted))
     return fit(config.features, config.tasks, columns, batches)
-
-
-def _model(config: Config, statistics: Statistics) -> RankingModel:
-    model_class = _imported(config.model.model_class)
-    constructors = [base.__init__ for base in model_class.__mro__ if issubclass(base, RankingModel)]
-    known = {name for constructor in constructors for name in inspect.signature(constructor).parameters}
-    if unknown := sorted(config.model.options.keys() - known):
-        raise InputError(f"model.options.{unknown[0]}: not an argument of {config.model.model_class}")
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.trainer.precision)  # Layers take it when they are made.
-    try:
-        model = model_class(config.features, config.tasks, statistics, **config.model.arguments)
-        model.build()
-    finally:
-        keras.config.set_dtype_policy(before)
-    return model
 
 
 def _optimizer(config: Config, model: RankingModel) -> Composite:
@@ -253,14 +236,3 @@ def _optimizer(config: Config, model: RankingModel) -> Composite:
     except ValueError as error:  # A variable in no group, in several, or a group of none.
         raise InputError(f"optimizer.groups: {error}") from None
     return optimizer
-
-
-def _imported(path: str) -> Callable[..., RankingModel]:
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"model.class: {path} cannot be imported ({error}); is its package on PYTHONPATH?") from None
-    if not (isinstance(found, type) and issubclass(found, RankingModel)):
-        raise InputError(f"model.class: {path} is not a subclass of tfstable.models.RankingModel")
-    return found

@@ -89,10 +89,17 @@ class RuleConfig(Spec):
         return self
 
 
+class DenseConfig(RuleConfig):
+    """A rule with Clippy unless the config says otherwise."""
+
+    clipping: ClippingConfig | None = Field(
+        default_factory=lambda: ClippyConfig(kind="clippy"), description="What shrinks a step; null for nothing."
+    )
+
+
 class OptimizerConfig(Spec):
-    dense: RuleConfig = Field(
-        default_factory=lambda: RuleConfig(clipping=ClippyConfig(kind="clippy")),
-        description="For every variable that is not an embedding table.",
+    dense: DenseConfig = Field(
+        default_factory=DenseConfig, description="For every variable that is not an embedding table."
     )
     embeddings: RuleConfig = Field(default_factory=RuleConfig, description="For the embedding tables.")
     groups: dict[str, RuleConfig] | None = Field(

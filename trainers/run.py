@@ -7,9 +7,10 @@ from rich.console import Console
 
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
-from trainers.check import check_log
+from trainers.check import check_run
 from trainers.config import Config
 from trainers.evaluation import evaluate as evaluate_day
+from trainers.model import model_class
 from trainers.moving_window import MovingWindow, fit_statistics
 from trainers.report import Report
 from trainers.run_directory import RunDirectory, to_json
@@ -28,12 +29,10 @@ def train(config: Config, log: DayLog, model_dir: Path, console: Console, *, fre
     Raises:
         InputError: Before anything is written, if config and log do not fit together.
     """
-    columns = check_log(config, log)  # Before the directory is touched: bad input leaves nothing behind.
-    run = RunDirectory(model_dir, config, fresh)
-    statistics = run.statistics()
-    if statistics is None:
-        statistics = fit_statistics(config, log, columns)
-        run.write_statistics(statistics)
+    run, columns = check_run(config, log, model_dir, fresh)
+    model_class(config)
+    statistics = run.statistics() or fit_statistics(config, log, columns)
+    run.begin(statistics)  # Only now: bad input found so far leaves nothing behind.
     report = Report(console, list(config.tasks), run.tensorboard if config.trainer.tensorboard else None)
     MovingWindow(config, log, statistics, run, report).train()
     if (metrics := run.newest_metrics()) is not None:

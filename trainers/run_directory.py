@@ -16,29 +16,42 @@ from trainers.config import Config, dump, load, weight_keys
 class RunDirectory:
     """Where a run keeps its files.
 
+    Making one checks it and touches nothing; `begin` makes the directory.
+
     Args:
-        path: The directory; made if need be.
+        path: The directory.
         config: The config of this run.
-        fresh: Delete what an earlier run left there.
+        fresh: Begin anew: what an earlier run left there does not count, and `begin` deletes it.
 
     Raises:
         InputError: If an earlier run with another config is there, or the path is no directory that can be written.
     """
 
     def __init__(self, path: Path, config: Config, fresh: bool = False):
-        self.path = Path(path)
-        params = self.path / "params.yaml"
-        if self.path.is_dir() and any(self.path.iterdir()) and not params.exists():
+        self.path, self._config, self._fresh = Path(path), config, fresh
+        self._params = self.path / "params.yaml"
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{path}: not a directory; choose another --model-dir")
+        if self.path.is_dir() and any(self.path.iterdir()) and not self._params.exists():
             raise InputError(f"{path}: not empty and not a run of tfstable; choose another --model-dir")
-        if fresh and params.exists():
-            shutil.rmtree(self.path)
-        if params.exists():
-            self._check_same(config, load(params))
+        if self._params.exists() and not fresh:
+            self._check_same(config, load(self._params))
+
+    def begin(self, statistics: Statistics):
+        """Makes the directory, or deletes what is there if the run is fresh, and writes the config and `statistics`."""
         try:
+            if self._fresh and self._params.exists():
+                shutil.rmtree(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            write(params, dump(config))
+            write(self._params, dump(self._config))
+            if not self._preprocessing.exists():
+                write(self._preprocessing, statistics.model_dump_json(indent=1))
         except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --model-dir") from None
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --model-dir") from None
+
+    @property
+    def _preprocessing(self) -> Path:
+        return self.path / "preprocessing.json"
 
     @property
     def checkpoints(self) -> Path:
@@ -54,11 +67,9 @@ class RunDirectory:
 
     def statistics(self) -> Statistics | None:
         """Returns the statistics that an earlier start of this run fitted; None if there are none yet."""
-        path = self.path / "preprocessing.json"
-        return Statistics.model_validate_json(path.read_text()) if path.exists() else None
-
-    def write_statistics(self, statistics: Statistics):
-        write(self.path / "preprocessing.json", statistics.model_dump_json(indent=1))
+        if self._fresh or not self._preprocessing.exists():
+            return None
+        return Statistics.model_validate_json(self._preprocessing.read_text(encoding="utf-8"))
 
     def window_metrics(self, last: date) -> dict[str, Any] | None:
         """Returns the metrics of the window that ends at `last`; None if they were not written."""

@@ -170,7 +170,7 @@ def test_a_directory_that_holds_something_else(place, run):
     (place / "run" / "thesis.tex").write_text("mine")
     for model_dir, expected in (
         (place / "run", "not empty and not a run of tfstable"),
-        (place / "config.yaml", "cannot"),
+        (place / "config.yaml", "not a directory"),
     ):
         said = complaint(run("train", "--config", place / "config.yaml", "--model-dir", model_dir))
         assert said.startswith(f"{model_dir}: {expected}")

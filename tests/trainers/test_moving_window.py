@@ -222,7 +222,7 @@ def test_a_run_stopped_inside_a_window_goes_on_as_if_it_had_not(run, log, tmp_pa
     directory = RunDirectory(tmp_path / "run", config)
     daylog = DayLog(log)
     statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    directory.write_statistics(statistics)
+    directory.begin(statistics)
     with pytest.raises(StoppedError):
         MovingWindow(
             config, daylog, statistics, directory, StoppingReport(Console(quiet=True), list(config.tasks), None)
@@ -275,7 +275,7 @@ def test_a_bad_day_leaves_finished_windows_intact(log, tmp_path):
     with pytest.raises(InputError, match=r"part-0\.parquet: cannot be read"):
         start(growing, tmp_path / "run")
     after = weights(tmp_path / "run")
-    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert all(np.array_equal(before[name], after[name], equal_nan=True) for name in before)
     shutil.copy(log / f"date={DAYS[3]}" / "part-0.parquet", path)
     start(growing, tmp_path / "run")
     assert metrics(tmp_path / "run", DAYS[2])["eval_day"] == str(DAYS[3])
@@ -480,3 +480,17 @@ def test_skipped_steps_are_told_of(log, tmp_path):
     assert event["count"] == 1
     assert event["window_end"] == "2025-01-02"
     assert all(np.isfinite(v).all() for name, v in weights(tmp_path / "run").items() if name.startswith("model"))
+
+
+def test_what_only_reading_the_first_window_shows_leaves_nothing_behind(log, tmp_path):
+    bad = copy_days(log, DAYS[:2], tmp_path / "log")
+    path = bad / f"date={DAYS[0]}" / "part-0.parquet"
+    table = pq.read_table(path)
+    twos = pa.array(np.full(ROWS, 2))
+    pq.write_table(table.set_column(table.schema.get_field_index("click"), "click", twos), path)
+    with pytest.raises(InputError, match=r"tasks\.click: column click holds 2; a binary label is 0, 1 or null"):
+        start(bad, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match=r"model\.class: nowhere\.Model cannot be imported"):
+        start(log, tmp_path / "run", "model.class=nowhere.Model")
+    assert not (tmp_path / "run").exists()

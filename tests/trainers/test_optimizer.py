@@ -24,6 +24,12 @@ def test_defaults_are_clippy_adagrad_on_dense_variables_and_adagrad_on_tables():
     assert dense.optimizer.initial_accumulator == 0.1
 
 
+def test_another_rate_keeps_clippy_and_null_switches_it_off():
+    assert make(dense={"learning_rate": 0.5}).groups[1].optimizer.clipping == Clippy()
+    assert make(dense={"clipping": None}).groups[1].optimizer.clipping is None
+    assert make(groups={"embeddings": {}, "dense": {}}).groups[1].optimizer.clipping is None
+
+
 @pytest.mark.parametrize("rule", ["adagrad", "adam", "sgd", "adax"])
 @pytest.mark.parametrize(
     ("clipping", "expected"),
