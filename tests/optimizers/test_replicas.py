@@ -76,7 +76,8 @@ def test_a_nan_on_either_replica_skips_the_step_of_all_groups_on_both(bad_replic
     assert [int(c) for c in state["composite/iteration"]] == [3, 3]
     for path, (first, second) in state.items():
         np.testing.assert_array_equal(first, second, err_msg=path)
-        assert np.all(np.isfinite(first)), path
+        # Untracked, the diagnostics are NaN as at the start.
+        assert np.all(np.isnan(first) if path.endswith("_diagnostics") else np.isfinite(first)), path
     # Steps 0, 2 and 4 alone, on one replica, by hand for one row: id 4 gets (2, 0, 1) * (1, 3, 5).
     w, G = np.float32(np.linspace(-1, 1, 27).reshape(9, 3)[4, 0]), np.float32(0.1)
     for g in (2.0, 6.0, 10.0):
