@@ -56,6 +56,7 @@ class DayLog:
                     f"{path}: no day between {before} and {after}; add the missing days, or set data.missing_day: skip"
                 )
         self._units: dict[date, list[Unit]] = {}
+        self._schemas: dict[date, dict[Path, pa.Schema]] = {}
 
     def units(self, day: date) -> list[Unit]:
         """Returns the units of `day` in the order of its files. Of Parquet only the metadata is read."""
@@ -72,7 +73,9 @@ class DayLog:
 
     def schemas(self, day: date) -> dict[Path, pa.Schema]:
         """Returns the schema of each file of `day`."""
-        return {path: _physical_schema(_fragment(path), path) for path in self._files(day)}
+        if day not in self._schemas:
+            self._schemas[day] = {path: _physical_schema(_fragment(path), path) for path in self._files(day)}
+        return self._schemas[day]
 
     def _directory(self, day: date) -> Path:
         return self.path / f"date={day}"
