@@ -175,16 +175,24 @@ class MovingWindow:
             self.report.diagnostics(self.optimizer.diagnostics(), iteration // every * every)
 
     def _evaluate_pending(self, last: date, next_days: tuple[date, ...]):
-        """Fills in the metrics of the window that ends at `last`, unless they are there or no next day is."""
+        """Evaluates the next days that the metrics of the window ending at `last` do not have yet."""
         metrics = self.run.window_metrics(last)
-        if metrics is None or metrics["eval_day"] is not None or not next_days:
+        if metrics is None:
             return
+        evaluated = {metrics["eval_day"], *metrics.get("later_days", {})}
         began = time.monotonic()
-        days = {day: evaluate(self.config, self.log, day, self.predict(day)) for day in next_days}
-        first, *others = next_days
-        metrics |= {"eval_day": first, "tasks": days[first], "evaluation_seconds": time.monotonic() - began}
-        if others:  # A stride of several days: each is evaluated before the next window trains on it.
-            metrics["later_days"] = {str(day): days[day] for day in others}
+        new = {
+            str(day): evaluate(self.config, self.log, day, self.predict(day))
+            for day in next_days
+            if str(day) not in evaluated
+        }
+        if not new:
+            return
+        if metrics["eval_day"] is None:
+            first = str(next_days[0])
+            metrics |= {"eval_day": first, "tasks": new.pop(first), "evaluation_seconds": time.monotonic() - began}
+        if new:  # A stride of several days: each is evaluated before the next window trains on it.
+            metrics["later_days"] = {**metrics.get("later_days", {}), **new}
         self.run.write_window_metrics(last, metrics)
         self.report.evaluated(last, metrics, int(self.optimizer.iterations.numpy()))
 

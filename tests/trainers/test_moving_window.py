@@ -255,6 +255,14 @@ def test_strides_evaluate_every_day_before_training_on_it(log, tmp_path):
     assert list(first["later_days"]) == ["2025-01-04"]
     assert not (tmp_path / "run" / "export").exists()
 
+    # Days that come one by one are evaluated one by one, each before the window that holds it.
+    growing = copy_days(log, DAYS[:2], tmp_path / "log")
+    for day in DAYS[2:]:
+        start(growing, tmp_path / "daily", "trainer.stride_days=2", "export.when=never")
+        copy_days(log, [day], growing)
+    start(growing, tmp_path / "daily", "trainer.stride_days=2", "export.when=never")
+    assert_same_run(tmp_path / "run", tmp_path / "daily")
+
 
 def test_a_gap_can_be_skipped(log, tmp_path):
     gap = copy_days(log, [DAYS[0], DAYS[1], DAYS[3]], tmp_path / "log")
