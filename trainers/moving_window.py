@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable import export
-from tfstable.data.columns import arrow_types, raw_batches
+from tfstable.data.columns import arrow_types
 from tfstable.data.dataset import ExampleReader
 from tfstable.data.log import DayLog, read
 from tfstable.data.window import Arrays, Batches, Window, windows
@@ -26,12 +25,11 @@ from trainers.config import Config
 from trainers.evaluation import evaluate
 from trainers.model import make_model
 from trainers.optimizer import make_optimizer
+from trainers.publishing import Publisher
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
 from trainers.steps import Steps
 from trainers.strategy import make_strategy
-
-EXPORT_TOLERANCE = 1e-5  # Of a reloaded prediction, absolute up to 1 and relative above.
 
 
 class Position(tf.Module):
@@ -105,6 +103,13 @@ class MovingWindow:
                 self.publish()
         if self.config.export.when == "last" and self.position.last_day is not None:
             self.publish()
+
+    def publish(self) -> Path:
+        """Publishes the model as it is, once a window; returns its version."""
+        publisher = Publisher(
+            self.run, self.log, self.model, self.preprocessor, self.statistics, self.predict, self.report
+        )
+        return publisher.publish(self.position.last_day)
 
     def predict(self, day: date) -> dict[str, np.ndarray]:
         """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
@@ -195,38 +200,6 @@ class MovingWindow:
             metrics["later_days"] = {**metrics.get("later_days", {}), **new}
         self.run.write_window_metrics(last, metrics)
         self.report.evaluated(last, metrics, int(self.optimizer.iterations.numpy()))
-
-    def publish(self) -> Path:
-        """Publishes the model after the reloaded one predicted a day alike, once a window; returns its version."""
-        last = self.position.last_day
-        if published := export.versions(self.run.exports):
-            newest = self.run.exports / str(published[-1])
-            if export.metadata(newest)["window_end"] == str(last):
-                return newest
-        later = [day for day in self.log.days if day > last]
-        day = later[0] if later else last
-        columns = {name: column.model_dump() for name, column in self.statistics.columns.items()}
-        partial = export.save(
-            self.run.exports, self.model, self.preprocessor, {"window_end": str(last), "columns": columns}
-        )
-        difference = self._difference(export.Serving(partial), day)
-        if not difference <= EXPORT_TOLERANCE:
-            self.run.add_event("export_refused", window_end=last, day=day, difference=difference)
-            raise InputError(
-                f"{partial}: the reloaded model predicts {day} differently by {difference:.2g}; not published"
-            )
-        version = export.publish(partial)
-        self.report.exported(version, day, difference)
-        return version
-
-    def _difference(self, serving: export.Serving, day: date) -> float:
-        """Returns the largest difference of the served predictions from the trainer's over a whole day."""
-        served = [serving(raw) for raw in raw_batches(self.log.units(day), self.statistics.columns)]
-        worst = 0.0
-        for name, expected in self.predict(day).items():
-            got = np.concatenate([part[name] for part in served])
-            worst = np.maximum(worst, np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
-        return float(worst)  # NaN where a prediction is not finite; np.maximum passes it on.
 
 
 def fit_statistics(config: Config, log: DayLog, columns: dict) -> Statistics:
