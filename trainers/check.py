@@ -10,6 +10,7 @@ from tfstable.data.types import field_type
 from tfstable.errors import InputError
 from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
 from tfstable.statistics import table_name
+from trainers.cluster import read_cluster
 from trainers.config import Config
 from trainers.run_directory import RunDirectory
 
@@ -31,7 +32,7 @@ def check_run(config: Config, log: DayLog, model_dir: Path, fresh: bool = False)
     Returns:
         The directory, and the raw columns: as an earlier start of the run found them, or as the log has them.
     """
-    run = RunDirectory(model_dir, config, fresh)
+    run = RunDirectory(model_dir, config, fresh, writable=read_cluster(config.trainer.strategy).is_chief)
     statistics = run.statistics()
     return run, check_log(config, log, statistics and statistics.columns)
 

@@ -14,7 +14,7 @@ from tfstable.errors import InputError
 from tfstable.specs import Feature, NumericFeature, QuantileFeature, Spec, TaskSpec, feature_columns, label_columns
 from trainers.optimizer_config import OptimizerConfig, Positive
 
-# Keys that do not affect the weights: a run may change them when it goes on.
+# Keys that do not affect the weights beyond rounding: a run may change them when it goes on.
 OPERATIONAL = {"operational": True}
 # What TensorFlow takes for the names of a signature's inputs, and of the layers and outputs of a task.
 COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.][\w.\\/>-]*", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)
@@ -35,6 +35,10 @@ class DataConfig(Spec):
     missing_day: Literal["error", "skip"] = Field("error", description="What a gap in the days is.")
     weight: str | None = Field(None, description="Column of example weights.")
     buffer_rows: int = Field(500_000, ge=1, description="Rows shuffled together, and held in memory.")
+    reader_threads: int | None = Field(
+        None, ge=1, description="Threads that decode files; default: one a core.", json_schema_extra=OPERATIONAL
+    )
+    prefetch: int = Field(4, ge=1, description="Batches ready ahead of the step.", json_schema_extra=OPERATIONAL)
     simulate: SimulateConfig | None = Field(
         None, description="Simulate the log where data.path does not exist.", json_schema_extra=OPERATIONAL
     )
@@ -84,15 +88,46 @@ class TrainerConfig(Spec):
     steps: int | None = Field(None, ge=1, description="Steps a window, instead of passes.")
     batch_size: int = Field(1024, ge=1, description="Examples of a step, over all replicas.")
     seed: int = Field(0, ge=0, lt=2**31)
-    strategy: Literal["one_device", "mirrored"] = "one_device"
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    strategy: Literal["one_device", "mirrored", "multi_worker", "tpu", "auto"] = Field(
+        "one_device",
+        description="Devices to train on: one, all of this host, those of the workers that TF_CONFIG names, a TPU, or "
+        "the most that is there.",
+        json_schema_extra=OPERATIONAL,
+    )
+    devices: int | None = Field(
+        None,
+        ge=1,
+        description="GPUs of mirrored; without GPUs, parts of the CPU. Default: all.",
+        json_schema_extra=OPERATIONAL,
+    )
+    tpu: str = Field("local", description="Name or address of the TPU.", json_schema_extra=OPERATIONAL)
+    tpu_table_gb: Positive = Field(
+        2.0,
+        description="Most that embedding tables may hold on a TPU without SparseCores.",
+        json_schema_extra=OPERATIONAL,
+    )
+    precision: Literal["float32", "mixed_bfloat16", "float64"] = "float32"
+    xla: bool = Field(
+        False, description="Compile the step by XLA; start-up takes longer.", json_schema_extra=OPERATIONAL
+    )
+    deterministic: bool = Field(
+        False,
+        description="Ask TensorFlow for operations that give the same bits in every run, on GPUs too; slower there.",
+        json_schema_extra=OPERATIONAL,
+    )
     steps_per_call: int = Field(
-        20, ge=1, description="Steps inside one call of the graph.", json_schema_extra=OPERATIONAL
+        20,
+        ge=1,
+        description="Most steps inside one call of the graph; fewer where steps are slow.",
+        json_schema_extra=OPERATIONAL,
     )
     checkpoint_minutes: Positive = Field(
         10.0, description="Minutes from one checkpoint to the next inside a window.", json_schema_extra=OPERATIONAL
     )
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept.", json_schema_extra=OPERATIONAL)
+    keep_weekly: int = Field(
+        0, ge=0, description="Weeks of data whose last checkpoint is kept as well.", json_schema_extra=OPERATIONAL
+    )
     track_every: int = Field(
         0,
         ge=0,

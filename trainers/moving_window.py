@@ -21,15 +21,22 @@ from tfstable.models import RankingModel
 from tfstable.optimizers import Composite
 from tfstable.specs import label_columns
 from tfstable.statistics import Statistics, fit
+from trainers.agreement import Agreement
+from trainers.checkpoints import Checkpoints
+from trainers.cluster import read_cluster
 from trainers.config import Config
 from trainers.evaluation import evaluate
 from trainers.model import make_model
 from trainers.optimizer import make_optimizer
+from trainers.profiler import Profiler
 from trainers.publishing import Publisher
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
 from trainers.steps import Steps
-from trainers.strategy import make_strategy
+from trainers.strategy import has_dense_tables, make_strategy
+from trainers.termination import Terminated, Termination
+
+CALL_SECONDS = 5.0  # What a call of the graph should take at most: until it returns, nothing else can happen.
 
 
 class Position(tf.Module):
@@ -49,18 +56,37 @@ class Position(tf.Module):
 class MovingWindow:
     """A run: everything that training needs, made from a config.
 
+    Under a strategy of several workers each of them makes one, with a run directory of which the chief's alone is
+    writable; all take the same turns, since their collective operations must meet.
+
     Args:
         config: The config.
         log: The log, checked against it.
         statistics: What was fitted on the first window.
-        run: The run's directory; its newest checkpoint is restored.
+        run: The run's directory; its newest checkpoint that can be read is restored.
         report: What the user sees.
+        termination: What SIGTERM does.
+        profiler: What profiles a call.
     """
 
-    def __init__(self, config: Config, log: DayLog, statistics: Statistics, run: RunDirectory, report: Report):
+    def __init__(
+        self,
+        config: Config,
+        log: DayLog,
+        statistics: Statistics,
+        run: RunDirectory,
+        report: Report,
+        termination: Termination | None = None,
+        profiler: Profiler | None = None,
+    ):
         self.config, self.log, self.run, self.report = config, log, run, report
+        self.termination, self.profiler = termination or Termination(), profiler or Profiler(None)
+        cluster = read_cluster(config.trainer.strategy)
+        self.strategy = strategy = make_strategy(
+            config.trainer, cluster
+        )  # Waits for all workers; the chief's run is begun.
+        self.agreement = Agreement(strategy, cluster)
         keras.utils.set_random_seed(config.trainer.seed)
-        strategy = make_strategy(config.trainer.strategy)
         self.replicas = strategy.num_replicas_in_sync
         if config.trainer.batch_size % self.replicas or config.evaluation.batch_size % self.replicas:
             raise InputError(
@@ -73,17 +99,17 @@ class MovingWindow:
         with strategy.scope():
             self.model = make_model(config, statistics)
             self.optimizer = _optimizer(config, self.model)
-        self.strategy = strategy
-        self.steps = Steps(strategy, self.model, self.optimizer)
+        self.steps = Steps(strategy, self.model, self.optimizer, config.trainer.xla, has_dense_tables(strategy))
         self.position = Position()
-        self.checkpoints = tf.train.CheckpointManager(
+        self.checkpoints = Checkpoints(
+            run.checkpoints,
             tf.train.Checkpoint(model=self.model, optimizer=self.optimizer, position=self.position),
-            str(run.checkpoints),
-            max_to_keep=config.trainer.keep_checkpoints,
+            config.trainer.keep_checkpoints,
+            config.trainer.keep_weekly,
         )
-        if self.checkpoints.latest_checkpoint:
-            self.checkpoints.checkpoint.restore(self.checkpoints.latest_checkpoint).assert_existing_objects_matched()
+        self._restore()
         self.skipped = int(self.optimizer.skipped_steps.numpy())  # Those already told of.
+        self.seconds_per_step: float | None = None  # As the last call had it.
 
     def train(self):
         """Trains every window that the log has and the run has not, and leaves all its files behind."""
@@ -93,8 +119,7 @@ class MovingWindow:
             self._evaluate_pending(last, tuple(day for day in self.log.days if day > last)[:stride])
         todo = windows(self.log.days, self.config.trainer.window_days, stride, after=last)
         # One stream over all windows: the next one is read while this one is trained and evaluated.
-        dataset = self.reader.dataset(self.stream(todo), self.config.trainer.batch_size, self.replicas)
-        iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: dataset))
+        iterator = iter(self.feed(self.stream(todo), self.config.trainer.batch_size))
         for window in todo:
             with self.reader.input_errors():
                 self._train_window(window, iterator)
@@ -104,19 +129,36 @@ class MovingWindow:
         if self.config.export.when == "last" and self.position.last_day is not None:
             self.publish()
 
-    def publish(self) -> Path:
-        """Publishes the model as it is, once a window; returns its version."""
-        publisher = Publisher(
-            self.run, self.log, self.model, self.preprocessor, self.statistics, self.predict, self.report
-        )
-        return publisher.publish(self.position.last_day)
-
     def predict(self, day: date) -> dict[str, np.ndarray]:
         """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
         size = self.config.evaluation.batch_size
         batches = self.reader.batches((day,), size, self.config.data.buffer_rows)
         with self.reader.input_errors():
-            return self.steps.predict(self.reader.dataset(batches.one_pass(None), size, self.replicas), batches.rows)
+            return self.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
+
+    def publish(self) -> Path | None:
+        """Publishes the model as it is, once a window; returns its version, to the chief alone."""
+        publisher = Publisher(
+            self.run, self.log, self.model, self.preprocessor, self.statistics, self.predict, self.report
+        )
+        last = self.position.last_day
+        day = publisher.day_to_compare(last) if self.run.writable else None
+        if self.run.writable:
+            self.agreement.of_chief(day.toordinal() if day else 0)
+            return publisher.publish(last)
+        if ordinal := self.agreement.of_chief(0):
+            self.predict(date.fromordinal(ordinal))  # The chief's comparison needs every worker's part.
+        return None
+
+    def feed(self, batches: Iterator[Arrays], batch_size: int) -> tf.distribute.DistributedDataset:
+        """Returns the batches as a dataset in which each replica finds its part."""
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            each = self.replicas // context.num_input_pipelines
+            own = range(context.input_pipeline_id * each, (context.input_pipeline_id + 1) * each)
+            return self.reader.dataset(batches, batch_size, self.replicas, own, self.config.data.prefetch)
+
+        return self.strategy.distribute_datasets_from_function(of_worker)
 
     def stream(self, todo: list[Window]) -> Iterator[Arrays]:
         """Yields the batches of all windows to train, from the position on."""
@@ -137,36 +179,73 @@ class MovingWindow:
         trainer = self.config.trainer
         batches, total = self.plan(window)
         trained = done = int(self.position.step.numpy())
+        if done < total:
+            self.steps.trace(iterator)  # Takes long, and SIGTERM may end it: nothing is lost yet.
         began = checkpointed = time.monotonic()
-        with self.report.window(window, total, done) as show:
+        with self.termination.held(), self.report.window(window, total, done) as show:
             while done < total:
-                count = min(trainer.steps_per_call, total - done)
-                losses = self.steps.train(iterator, tf.constant(count)).numpy()  # (count, 1 + tasks)
+                count = min(self._steps_of_a_call(), total - done)
+                losses, stop = self._call(iterator, count)
                 done += count
                 iteration = int(self.optimizer.iterations.numpy())
                 show(done, count * trainer.batch_size, iteration, losses)
                 self._look_at_optimizer(window, done, iteration, count)
-                if time.monotonic() - checkpointed > 60 * trainer.checkpoint_minutes and done < total:
-                    self.position.step.assign(done)
-                    self.checkpoints.save()
+                due = time.monotonic() - checkpointed > 60 * trainer.checkpoint_minutes
+                if (stop or due) and done < total:
+                    self._checkpoint(self.position.last_day, done)
                     checkpointed = time.monotonic()
-        full, rest = divmod(total, batches.steps)
-        self.run.write_window_metrics(
-            window.last,
-            {
-                "window": [window.days[0], window.last],
-                "eval_day": None,
-                "examples": full * batches.rows + min(rest * trainer.batch_size, batches.rows),
-                "steps": total,
-                "tasks": None,
-                "seconds": time.monotonic() - began,
-                "examples_per_second": (total - trained) * trainer.batch_size / (time.monotonic() - began),
-                "evaluation_seconds": None,
-            },
-        )
-        self.position.window.assign(window.last.toordinal())
-        self.position.step.assign(0)
-        self.checkpoints.save()
+                    if stop:
+                        raise Terminated
+            full, rest = divmod(total, batches.steps)
+            self.run.write_window_metrics(
+                window.last,
+                {
+                    "window": [window.days[0], window.last],
+                    "eval_day": None,
+                    "examples": full * batches.rows + min(rest * trainer.batch_size, batches.rows),
+                    "steps": total,
+                    "tasks": None,
+                    "seconds": time.monotonic() - began,
+                    "examples_per_second": (total - trained) * trainer.batch_size / (time.monotonic() - began),
+                    "evaluation_seconds": None,
+                },
+            )
+            self._checkpoint(window.last, 0)
+
+    def _steps_of_a_call(self) -> int:
+        if self.seconds_per_step is None:
+            return 1  # The first call shows what a step takes.
+        return int(np.clip(CALL_SECONDS / self.seconds_per_step, 1, self.config.trainer.steps_per_call))
+
+    def _call(self, iterator, count: int) -> tuple[np.ndarray, bool]:
+        """Trains `count` steps; returns their losses, `(count, 1 + tasks)`, and whether a worker was asked to stop."""
+        began = time.monotonic()
+        with self.profiler.call():
+            losses = self.steps.train(iterator, tf.constant(count)).numpy()
+        stop, seconds = self.agreement.total(self.termination.requested, time.monotonic() - began)
+        self.seconds_per_step = seconds / self.agreement.workers / count
+        return losses, stop > 0
+
+    def _checkpoint(self, last: date | None, step: int):
+        self.position.window.assign(last.toordinal() if last else 0)
+        self.position.step.assign(step)
+        if self.run.writable:
+            self.checkpoints.save(last, step)
+
+    def _restore(self):
+        """Restores the newest checkpoint that can be read; one that cannot is set aside and told of."""
+        damaged: list[tuple[Path, str]] = []
+        saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)))
+        number = saved.number if saved else 0
+        if self.agreement.of_chief(number) != number:
+            raise InputError(
+                f"{self.run.path}: this worker finds checkpoint {number}, the chief another; "
+                "--model-dir must be a directory that all workers share"
+            )
+        for path, reason in damaged if self.run.writable else ():
+            self.run.add_event("checkpoint_damaged", checkpoint=path.name, reason=reason, restored=number)
+            self.report.damaged(path, reason, number)
+            self.checkpoints.set_aside(path)
 
     def _look_at_optimizer(self, window: Window, done: int, iteration: int, count: int):
         """Passes on what the optimizer noted in the last `count` steps: steps that it skipped, and its diagnostics."""
@@ -182,17 +261,17 @@ class MovingWindow:
     def _evaluate_pending(self, last: date, next_days: tuple[date, ...]):
         """Evaluates the next days that the metrics of the window ending at `last` do not have yet."""
         metrics = self.run.window_metrics(last)
-        if metrics is None:
+        evaluated = {metrics["eval_day"], *metrics.get("later_days", {})} if metrics else set(map(str, next_days))
+        pending = [day for day in next_days if str(day) not in evaluated]
+        # The chief alone writes metrics, so it alone knows for sure. Days are evaluated in order: a number says which.
+        pending = next_days[len(next_days) - self.agreement.of_chief(len(pending)) :]
+        if not pending:
             return
-        evaluated = {metrics["eval_day"], *metrics.get("later_days", {})}
         began = time.monotonic()
-        new = {
-            str(day): evaluate(self.config, self.log, day, self.predict(day))
-            for day in next_days
-            if str(day) not in evaluated
-        }
-        if not new:
+        predictions = {day: self.predict(day) for day in pending}
+        if not self.run.writable:
             return
+        new = {str(day): evaluate(self.config, self.log, day, p) for day, p in predictions.items()}
         if metrics["eval_day"] is None:
             first = str(next_days[0])
             metrics |= {"eval_day": first, "tasks": new.pop(first), "evaluation_seconds": time.monotonic() - began}

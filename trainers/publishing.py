@@ -45,14 +45,18 @@ class Publisher:
         self._run, self._log, self._model, self._report = run, log, model, report
         self._preprocessor, self._statistics, self._predict = preprocessor, statistics, predict
 
+    def day_to_compare(self, last: date) -> date | None:
+        """Returns the day over which `publish` will compare predictions; None if it will find `last` published."""
+        if self._published(last) is not None:
+            return None
+        later = [day for day in self._log.days if day > last]
+        return later[0] if later else last
+
     def publish(self, last: date) -> Path:
         """Publishes the model trained through day `last`, once a window; returns its version."""
-        if published := export.versions(self._run.exports):
-            newest = self._run.exports / str(published[-1])
-            if export.metadata(newest)["window_end"] == str(last):
-                return newest
-        later = [day for day in self._log.days if day > last]
-        day = later[0] if later else last
+        day = self.day_to_compare(last)
+        if day is None:
+            return self._published(last)
         columns = {name: column.model_dump() for name, column in self._statistics.columns.items()}
         partial = export.save(
             self._run.exports, self._model, self._preprocessor, {"window_end": str(last), "columns": columns}
@@ -66,6 +70,13 @@ class Publisher:
         version = export.publish(partial)
         self._report.exported(version, day, difference)
         return version
+
+    def _published(self, last: date) -> Path | None:
+        if published := export.versions(self._run.exports):
+            newest = self._run.exports / str(published[-1])
+            if export.metadata(newest)["window_end"] == str(last):
+                return newest
+        return None
 
     def _difference(self, serving: export.Serving, day: date) -> float:
         """Returns the largest difference of the served predictions from the trainer's over a whole day."""

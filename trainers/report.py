@@ -71,6 +71,12 @@ class Report:
             soft_wrap=True,
         )
 
+    def damaged(self, path: Path, reason: str, restored: int):
+        """Shows that a checkpoint cannot be read, and which one was restored instead."""
+        self._console.print(
+            f"{path} cannot be read ({reason}); going on from checkpoint {restored}", soft_wrap=True, highlight=False
+        )
+
     def diagnostics(self, figures: dict[str, dict[str, float]], iteration: int):
         """Writes clipping factor and norms of each variable."""
         self._write({f"{figure}/{path}": v for path, d in figures.items() for figure, v in d.items()}, iteration)

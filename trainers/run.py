@@ -1,8 +1,10 @@
 """What the commands do with a run, top to bottom."""
 
+import os
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 from rich.console import Console
 
 from tfstable.data.log import DayLog
@@ -10,13 +12,18 @@ from tfstable.errors import InputError
 from trainers.check import check_run
 from trainers.config import Config
 from trainers.evaluation import evaluate as evaluate_day
+from trainers.failures import full_disk, lost_workers
 from trainers.model import model_class
 from trainers.moving_window import MovingWindow, fit_statistics
+from trainers.profiler import Profiler
 from trainers.report import Report
 from trainers.run_directory import RunDirectory, to_json
+from trainers.termination import Termination
 
 
-def train(config: Config, log: DayLog, model_dir: Path, console: Console, *, fresh: bool = False):
+def train(
+    config: Config, log: DayLog, model_dir: Path, console: Console, *, fresh: bool = False, profile: bool = False
+):
     """Trains a run to the end of its log, from where it stands.
 
     Args:
@@ -25,18 +32,29 @@ def train(config: Config, log: DayLog, model_dir: Path, console: Console, *, fre
         model_dir: The run's directory.
         console: Where to print.
         fresh: Delete what an earlier run left in `model_dir`.
+        profile: Write a TensorFlow profile of a call of the train step.
 
     Raises:
-        InputError: Before anything is written, if config and log do not fit together.
+        InputError: Before anything is written, if config and log do not fit together; later, if a file cannot be read
+            or written.
+        WorkerLostError: If another worker of the cluster is gone.
+        Terminated: If SIGTERM came, after the state was saved.
     """
-    run, columns = check_run(config, log, model_dir, fresh)
-    model_class(config)
-    statistics = run.statistics() or fit_statistics(config, log, columns)
-    run.begin(statistics)  # Only now: bad input found so far leaves nothing behind.
-    report = Report(console, list(config.tasks), run.tensorboard if config.trainer.tensorboard else None)
-    MovingWindow(config, log, statistics, run, report).train()
-    if (metrics := run.newest_metrics()) is not None:
-        report.summary(metrics)
+    termination = Termination()
+    with termination.installed(), lost_workers(config), full_disk(model_dir):
+        run, columns = check_run(config, log, model_dir, fresh)
+        model_class(config)
+        pa.set_cpu_count(config.data.reader_threads or os.cpu_count() or 1)
+        statistics = run.statistics() or fit_statistics(config, log, columns)
+        run.begin(statistics)  # Only now: bad input found so far leaves nothing behind.
+        if not run.writable:
+            console = Console(quiet=True)
+        tensorboard = run.tensorboard if config.trainer.tensorboard and run.writable else None
+        report = Report(console, list(config.tasks), tensorboard)
+        profiler = Profiler(run.tensorboard if profile and run.writable else None)
+        MovingWindow(config, log, statistics, run, report, termination, profiler).train()
+        if (metrics := run.newest_metrics()) is not None:
+            report.summary(metrics)
 
 
 def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: Console):

@@ -22,12 +22,15 @@ class RunDirectory:
         path: The directory.
         config: The config of this run.
         fresh: Begin anew: what an earlier run left there does not count, and `begin` deletes it.
+        writable: Whether this process writes the run's files. Of several workers the chief does; for the others, what
+            would write does nothing.
 
     Raises:
         InputError: If an earlier run with another config is there, or the path is no directory that can be written.
     """
 
-    def __init__(self, path: Path, config: Config, fresh: bool = False):
+    def __init__(self, path: Path, config: Config, fresh: bool = False, writable: bool = True):
+        self.writable = writable
         self.path, self._config, self._fresh = Path(path), config, fresh
         self._params = self.path / "params.yaml"
         if self.path.exists() and not self.path.is_dir():
@@ -39,6 +42,8 @@ class RunDirectory:
 
     def begin(self, statistics: Statistics):
         """Makes the directory, or deletes what is there if the run is fresh, and writes the config and `statistics`."""
+        if not self.writable:
+            return
         try:
             if self._fresh and self._params.exists():
                 shutil.rmtree(self.path)
@@ -83,15 +88,24 @@ class RunDirectory:
 
     def write_window_metrics(self, last: date, metrics: dict[str, Any]):
         """Writes a window's metrics; those with an evaluation day become the run's newest as well."""
+        if not self.writable:
+            return
         text = to_json(metrics)
         write(self.path / "windows" / str(last) / "metrics.json", text)
         if metrics["eval_day"] is not None:
             write(self.path / "metrics.json", text)
 
     def add_event(self, kind: str, **details: Any):
-        """Appends a line to events.jsonl."""
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_plain({"event": kind, **details})) + "\n")
+        """Appends a line to events.jsonl, after cutting off one that a killed process left without its end."""
+        if not self.writable:
+            return
+        line = json.dumps(_plain({"event": kind, **details})) + "\n"
+        with (self.path / "events.jsonl").open("ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
 
     def _check_same(self, config: Config, earlier: Config):
         now, before = weight_keys(config), weight_keys(earlier)
@@ -109,11 +123,15 @@ def write(path: Path, text: str):
     """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:  # A full disk.
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def to_json(value: Any) -> str:

@@ -16,41 +16,69 @@ class Steps:
         strategy: The strategy under whose scope model and optimizer were made.
         model: The model, built.
         optimizer: The optimizer, built on the model's trainable variables.
+        xla: Compile by XLA: the whole step on one device; of several, the forward and backward pass, since the sums
+            over replicas stay outside. TPUs always compile.
+        dense_tables: Turn the gradients of embedding tables into dense ones before they are summed over the replicas,
+            as TPUs without SparseCores want them. The step then costs what the tables' sizes say.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, model: RankingModel, optimizer: keras.optimizers.Optimizer):
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: RankingModel,
+        optimizer: keras.optimizers.Optimizer,
+        xla: bool = False,
+        dense_tables: bool = False,
+    ):
         self._strategy, self._model, self._optimizer = strategy, model, optimizer
-        self._tasks = list(model.task_specs)
+        self._tasks, self._dense_tables = list(model.task_specs), dense_tables
+        self._replicas = strategy.num_replicas_in_sync
+        self._loss_dtype = tf.as_dtype(model.logit_dtype)
+        self._step, self._compute_gradients = self.train_step, self._gradients
+        if xla and self._replicas == 1:
+            self._step = tf.function(self.train_step, jit_compile=True, autograph=False)
+        elif xla:
+            self._compute_gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
 
     @tf.function(reduce_retracing=True)
     def train(self, iterator, steps: tf.Tensor) -> tf.Tensor:
-        """Trains `steps` steps. Returns `(steps, 1 + tasks)` float32: the total loss and each task's, a row a step."""
-        losses = tf.TensorArray(tf.float32, size=steps, element_shape=[1 + len(self._tasks)])
+        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and each task's, a row a step."""
+        losses = tf.TensorArray(self._loss_dtype, size=steps, element_shape=[1 + len(self._tasks)])
         for step in tf.range(steps):
-            per_replica = self._strategy.run(self._train_step, args=next(iterator))
+            per_replica = self._strategy.run(self._step, args=next(iterator))
             losses = losses.write(step, self._strategy.reduce(tf.distribute.ReduceOp.MEAN, per_replica, axis=None))
         return losses.stack()
 
-    def predict(self, dataset: tf.data.Dataset, rows: int) -> dict[str, np.ndarray]:
-        """Returns each task's predictions, `(rows,)` float32, for the first `rows` rows of a dataset, in its order."""
+    def trace(self, iterator):
+        """Compiles `train`, which takes the time of many steps, without a step."""
+        self.train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32))
+
+    def predict(self, dataset: tf.distribute.DistributedDataset, rows: int) -> dict[str, np.ndarray]:
+        """Returns each task's predictions, `(rows,)`, for the first `rows` rows of a dataset, in its order."""
         parts = []
-        for features, _, _ in self._strategy.distribute_datasets_from_function(lambda _: dataset):
+        for features, _, _ in dataset:
             parts.append(self._predict(features))
         return {name: np.concatenate([part[name].numpy() for part in parts])[:rows] for name in self._tasks}
 
     # Keras does not convert its steps either: a conversion would cost seconds at every start and change nothing.
     @tf.autograph.experimental.do_not_convert
-    def _train_step(self, features, labels, weight):
-        variables = self._model.trainable_variables
+    def train_step(self, features, labels, weight) -> tf.Tensor:
+        """One step in replica context, on a replica's part of a batch. Returns its losses, `(1 + tasks,)`."""
+        gradients, losses = self._compute_gradients(features, labels, weight)
+        if self._dense_tables:
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        self._optimizer.apply_gradients(zip(gradients, self._model.trainable_variables, strict=True))
+        return losses
+
+    def _gradients(self, features, labels, weight):
         with tf.GradientTape() as tape:
             logits = self._model.logits(features, training=True)
             loss = self._model.compute_loss(features, labels, logits, weight)
             # The optimizer sums gradients over replicas; each one's loss is a mean over its equal share of the batch.
-            scaled = loss / self._strategy.num_replicas_in_sync
-        gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            scaled = loss / self._replicas
+        gradients = tape.gradient(scaled, [variable.value for variable in self._model.trainable_variables])
         parts = self._model.task_losses(labels, logits, weight)
-        return tf.stack([loss, *(parts[name] for name in self._tasks)])
+        return gradients, tf.stack([loss, *(parts[name] for name in self._tasks)])
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _predict(self, features):

@@ -90,21 +90,31 @@ class ExampleReader:
                 raise
             raise self._failure from None
 
-    def dataset(self, batches: Generator[Arrays, None, None], batch_size: int, parts: int = 1) -> tf.data.Dataset:
+    def dataset(
+        self,
+        batches: Generator[Arrays, None, None],
+        batch_size: int,
+        parts: int = 1,
+        own: range | None = None,
+        prefetch: int = 4,
+    ) -> tf.data.Dataset:
         """Wraps batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
 
         Args:
             batches: Generator of batches of `batch_size` rows.
             batch_size: Rows of a batch.
             parts: Equal parts that each batch is cut into, in order: one a replica.
+            own: The parts that the dataset holds, those of a worker's replicas; None for all.
+            prefetch: Batches made ahead of their use.
         """
+        own = range(parts) if own is None else own
         rows = batch_size // parts
 
         def generate():
             try:
                 with closing(batches):  # It reads ahead on a thread of its own, which ends with the dataset's iterator.
                     for batch in batches:
-                        for part in range(parts):
+                        for part in own:
                             piece = take(batch, slice(part * rows, (part + 1) * rows)) if parts > 1 else batch
                             yield piece["features"], piece["labels"], piece["weight"]
             except InputError as error:
@@ -114,4 +124,4 @@ class ExampleReader:
         features = {name: tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype) for name, spec in self._outputs.items()}
         labels = {name: tf.TensorSpec([rows], tf.float32) for name in self._labels}
         signature = (features, labels, tf.TensorSpec([rows], tf.float32))
-        return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(4 * parts)
+        return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(prefetch * len(own))

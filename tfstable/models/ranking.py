@@ -46,8 +46,9 @@ class RankingModel(keras.Model):
     have no weight, where in `metrics` they would count as zeros.
 
     Shapes:
-        In: what `features.Preprocessor` returns. Out: a dict with `(batch,)` float32 predictions a task, in its own
-        units (probabilities; values of the regression target).
+        In: what `features.Preprocessor` returns. Out: a dict with `(batch,)` predictions a task, in its own
+        units (probabilities; values of the regression target). Logits and predictions are float32 whatever the
+        precision of the layers, and float64 under the policy "float64".
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class RankingModel(keras.Model):
         return self.bottom(x, training=training)
 
     def heads(self, shared, training=None):
-        """Returns the logits of each task, `(batch,)` float32, from the output of `shared_bottom`."""
+        """Returns the logits of each task, `(batch,)`, from the output of `shared_bottom`."""
         logits = {}
         for name in self.task_specs:
             x = shared[name] if isinstance(shared, Mapping) else shared
@@ -145,10 +146,10 @@ class RankingModel(keras.Model):
         return logits
 
     def wide_logits(self, features):
-        """Returns what the linear model adds to the logits of binary tasks, `(batch,)` float32; empty without one."""
+        """Returns what the linear model adds to the logits of binary tasks, `(batch,)`; empty without one."""
         if self.wide is None:
             return {}
-        total = tf.cast(tf.add_n(list(self.wide(features).values())), tf.float32)  # (batch, wide tasks)
+        total = tf.cast(tf.add_n(list(self.wide(features).values())), self.logit_dtype)  # (batch, wide tasks)
         return dict(zip(self.wide_tasks, tf.unstack(total, axis=1), strict=True))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -168,7 +169,7 @@ class RankingModel(keras.Model):
     # --- What the stages are put together to.
 
     def logits(self, features, training=None):
-        """Returns the logits of each task, `(batch,)` float32."""
+        """Returns the logits of each task, `(batch,)`."""
         x = self.embed(features)
         crossed = self.interact(x)
         if self._config["cross_arrangement"] == "parallel":
@@ -199,7 +200,7 @@ class RankingModel(keras.Model):
         losses = {}
         for name, task in self.task_specs.items():
             each = task_math.loss(task, logits[name], y[name])
-            losses[name] = tf.reduce_mean(each if sample_weight is None else each * sample_weight)
+            losses[name] = tf.reduce_mean(each if sample_weight is None else each * tf.cast(sample_weight, each.dtype))
         return losses
 
     # --- Building blocks for subclasses.
@@ -228,10 +229,14 @@ class RankingModel(keras.Model):
     def output_layer(self, task: str, name: str | None = None) -> keras.layers.Dense:
         """Returns a layer that turns a task's representation into its logit, starting at the base rate."""
         bias = task_math.initial_logit(self.task_specs[task], self.statistics.base_rates[task])
-        # float32 also under mixed precision: a logit in bfloat16 has two digits.
         return keras.layers.Dense(
-            1, bias_initializer=keras.initializers.Constant(bias), dtype="float32", name=name or f"output_{task}"
+            1, bias_initializer=keras.initializers.Constant(bias), dtype=self.logit_dtype, name=name or f"output_{task}"
         )
+
+    @property
+    def logit_dtype(self) -> str:
+        """That of the variables: float32 also under mixed precision, for a logit in bfloat16 has two digits."""
+        return self.dtype_policy.variable_dtype
 
     # --- Plain compile/fit.
 

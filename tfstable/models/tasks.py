@@ -8,13 +8,13 @@ from tfstable.specs import BinaryTask, TaskSpec
 
 
 def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns the loss of each example, `(batch,)` float32: cross-entropy in nats, or the squared error.
+    """Returns the loss of each example, `(batch,)`, in the logits' dtype: cross-entropy in nats, or the squared error.
 
     The squared error is on the scale of the task's transform. Masked examples (NaN labels) have a loss of 0.
     """
     known = tf.math.is_finite(labels)
     # The label is replaced before the loss, not the loss after it: else the gradient would be 0 * NaN.
-    labels = tf.where(known, labels, 0.0)
+    labels = tf.cast(tf.where(known, labels, 0.0), logits.dtype)
     if isinstance(task, BinaryTask):
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
     else:

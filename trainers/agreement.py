@@ -1,0 +1,40 @@
+"""What the workers of a cluster must know of each other, so that all of them take the same turn."""
+
+import tensorflow as tf
+
+from trainers.cluster import Cluster
+
+
+class Agreement:
+    """Sums and choices over the workers. With one worker nothing is sent.
+
+    Every call is a collective: all workers make it, in the same order.
+
+    Args:
+        strategy: The strategy that the workers share.
+        cluster: This process's place among them.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster):
+        self._strategy, self._cluster = strategy, cluster
+
+    @property
+    def workers(self) -> int:
+        return self._cluster.workers
+
+    def total(self, *values: float) -> list[float]:
+        """Returns the sum of each value over the workers."""
+        if self._cluster.workers == 1:
+            return list(values)
+        return self._total(tf.constant(values, tf.float64)).numpy().tolist()
+
+    def of_chief(self, value: int) -> int:
+        """Returns the chief's value: what it reads on the disk that it alone writes."""
+        return round(self.total(value if self._cluster.is_chief else 0)[0])
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _total(self, values: tf.Tensor) -> tf.Tensor:
+        # Each replica of a worker brings the worker's values: hence the mean over its own replicas.
+        replicas = self._strategy.num_replicas_in_sync // self._cluster.workers
+        per_replica = self._strategy.run(tf.identity, args=(values / replicas,))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)

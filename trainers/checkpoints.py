@@ -1,0 +1,137 @@
+"""Checkpoints of a run: numbered directories, each whole or not there at all, pruned by policy."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfstable.errors import InputError
+from trainers.run_directory import write
+
+CHECKPOINT, ABOUT = "checkpoint", "about.json"
+
+
+class Saved(NamedTuple):
+    """A checkpoint on disk.
+
+    Attributes:
+        number: Its number; they increase.
+        last: Last day of the newest window that it has finished; None before there is one.
+        step: Steps done in the window after it.
+        good: Whether the next day's metrics of this very model were in line.
+    """
+
+    number: int
+    last: date | None
+    step: int
+    good: bool
+
+
+class Checkpoints:
+    """Saves, finds, restores and prunes the checkpoints of a run.
+
+    `directory/N/checkpoint.*` are TensorFlow's files, `directory/N/about.json` is a `Saved`. A checkpoint gets its
+    number by one rename after it is whole on disk. Pruning keeps the newest `keep`, the newest that is known to be
+    good, and, for each of the last `keep_weekly` ISO weeks of data, the newest that ends a window in it.
+
+    Args:
+        directory: Where they are.
+        checkpoint: What they hold.
+        keep: Number of newest checkpoints kept, at least 1.
+        keep_weekly: Number of weeks.
+    """
+
+    def __init__(self, directory: Path, checkpoint: tf.train.Checkpoint, keep: int, keep_weekly: int = 0):
+        self._directory, self._checkpoint, self._keep, self._keep_weekly = directory, checkpoint, keep, keep_weekly
+
+    def all(self) -> list[Saved]:
+        """Returns the checkpoints, the oldest first."""
+        numbers = sorted(int(path.name) for path in self._directory.glob("[0-9]*") if path.name.isdigit())
+        return [self._about(number) for number in numbers]
+
+    def save(self, last: date | None, step: int) -> Saved:
+        """Writes the next checkpoint and prunes the older ones."""
+        taken = [int(path.name.split(".")[0]) for path in self._directory.glob("[0-9]*")]  # Damaged ones too.
+        saved = Saved(max(taken, default=0) + 1, last, step, good=False)
+        partial = self._directory / f".{saved.number}.partial"
+        for left_over in self._directory.glob(".*"):  # By a process that was killed while it saved or pruned.
+            shutil.rmtree(left_over)
+        try:
+            self._checkpoint.write(str(partial / CHECKPOINT))
+            self._write_about(partial, saved)
+            partial.rename(self._path(saved.number))
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # A full disk must not stay full of what is no use.
+            raise
+        self._prune()
+        return saved
+
+    def restore(self, damaged: Callable[[Path, str], None], number: int | None = None) -> Saved | None:
+        """Restores the newest checkpoint that can be read, or the one with a number; None where there is none.
+
+        Args:
+            damaged: Called with the path of a checkpoint that cannot be read, and the reason, before an older one is
+                taken.
+            number: The checkpoint to restore.
+
+        Raises:
+            InputError: If there are checkpoints and none can be read.
+        """
+        found = [saved for saved in self.all() if number in (None, saved.number)]
+        for saved in reversed(found):
+            path = self._path(saved.number)
+            try:
+                self._checkpoint.read(str(path / CHECKPOINT)).assert_existing_objects_matched()
+                return saved
+            except (tf.errors.OpError, IndexError) as error:  # IndexError: a file shorter than its index says.
+                damaged(path, " ".join(str(error).split())[:200])
+            except AssertionError:
+                raise InputError(
+                    f"{path}: holds other variables than this model; it is from another version of the model's code. "
+                    "Go on with that version, or start the run anew with --fresh"
+                ) from None
+        if found:
+            raise InputError(
+                f"{self._directory}: none of its {len(found)} checkpoints can be read; restore one from a backup, or "
+                "start the run anew with --fresh"
+            )
+        return None
+
+    def set_aside(self, path: Path):
+        """Renames a damaged checkpoint, so that no later start tries it again."""
+        path.rename(path.with_name(f"{path.name}.damaged"))
+
+    def mark_good(self, saved: Saved):
+        """Notes that the model of a checkpoint is known to be good."""
+        if self._path(saved.number).exists():
+            self._write_about(self._path(saved.number), saved._replace(good=True))
+
+    def _prune(self):
+        found = self.all()
+        kept = {saved.number for saved in found[-self._keep :]}
+        kept |= {saved.number for saved in [s for s in found if s.good][-1:]}
+        by_week = {saved.last.isocalendar()[:2]: saved.number for saved in found if saved.last and not saved.step}
+        kept |= {by_week[week] for week in sorted(by_week, reverse=True)[: self._keep_weekly]}
+        for saved in found:
+            if saved.number not in kept:
+                gone = self._path(saved.number).rename(self._directory / f".{saved.number}.pruned")
+                shutil.rmtree(gone)
+
+    def _path(self, number: int) -> Path:
+        return self._directory / str(number)
+
+    def _about(self, number: int) -> Saved:
+        try:
+            about = json.loads((self._path(number) / ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # Damaged: what TensorFlow's files hold decides whether it can be used.
+            return Saved(number, None, 0, good=False)
+        return Saved(number, about["last"] and date.fromisoformat(about["last"]), about["step"], about["good"])
+
+    @staticmethod
+    def _write_about(directory: Path, saved: Saved):
+        about = {"last": saved.last and str(saved.last), "step": saved.step, "good": saved.good}
+        write(directory / ABOUT, json.dumps(about) + "\n")

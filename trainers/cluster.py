@@ -1,0 +1,53 @@
+"""Which worker of which cluster this process is: TF_CONFIG, read without TensorFlow."""
+
+import json
+import os
+from typing import NamedTuple
+
+from tfstable.errors import InputError
+
+EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
+class WorkerLostError(Exception):
+    """Another worker of the cluster is gone, so that collective operations cannot go on."""
+
+
+class Cluster(NamedTuple):
+    """A process's place among the workers that train together."""
+
+    workers: int = 1
+    index: int = 0
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run's files. There is one such process in every cluster."""
+        return self.index == 0
+
+
+def read_cluster(strategy: str) -> Cluster:
+    """Returns the cluster that the environment variable TF_CONFIG describes; one process for other strategies.
+
+    Args:
+        strategy: `trainer.strategy`; "auto" is "multi_worker" where TF_CONFIG names several workers.
+
+    Raises:
+        InputError: If TF_CONFIG is missing where it is needed, or is none.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if strategy not in ("multi_worker", "auto") or (strategy == "auto" and not text):
+        return Cluster()
+    if not text:
+        raise InputError(
+            f"trainer.strategy: multi_worker needs the environment variable TF_CONFIG in each worker, like {EXAMPLE}"
+        )
+    try:
+        config = json.loads(text)
+        tasks, task = config["cluster"], config["task"]
+        if unknown := sorted(set(tasks) - {"chief", "worker"}):
+            raise InputError(f"TF_CONFIG: the task type {unknown[0]} takes no part; name workers alone, like {EXAMPLE}")
+        # A "chief" task comes before all workers, as tf.distribute numbers them.
+        addresses = [(kind, index) for kind in ("chief", "worker") for index in range(len(tasks.get(kind, ())))]
+        return Cluster(len(addresses), addresses.index((task["type"], int(task["index"]))))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"TF_CONFIG: not a cluster and this process's task in it; write it like {EXAMPLE}") from None

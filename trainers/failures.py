@@ -1,0 +1,43 @@
+"""What the world does to a run: full disks, workers that die. Each becomes one line that says what to do."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfstable.errors import InputError
+from trainers.cluster import WorkerLostError, read_cluster
+from trainers.config import Config
+
+
+@contextmanager
+def full_disk(model_dir: Path) -> Iterator[None]:
+    """Raises an InputError where a file cannot be written because its disk is full."""
+    try:
+        yield
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        if not full:
+            raise
+        raise InputError(
+            f"{model_dir}: the disk is full; free some space, or lower trainer.keep_checkpoints, and start again: the "
+            "same command goes on from the newest checkpoint"
+        ) from None
+
+
+@contextmanager
+def lost_workers(config: Config) -> Iterator[None]:
+    """Raises a WorkerLostError where one worker of several cannot go on without the others."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        cluster = read_cluster(config.trainer.strategy)
+        if cluster.workers == 1:
+            raise
+        raise WorkerLostError(
+            f"worker {cluster.index} of {cluster.workers} stopped: another one is gone or cannot be reached "
+            f"({' '.join(str(error.message).split())[:200]}); start all workers again: the same commands go on from "
+            "the newest checkpoint"
+        ) from None
