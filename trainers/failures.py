@@ -38,6 +38,5 @@ def lost_workers(config: Config) -> Iterator[None]:
             raise
         raise WorkerLostError(
             f"worker {cluster.index} of {cluster.workers} stopped: another one is gone or cannot be reached "
-            f"({' '.join(str(error.message).split())[:200]}); start all workers again: the same commands go on from "
-            "the newest checkpoint"
+            f"({type(error).__name__}); start all workers again: the same commands go on from the newest checkpoint"
         ) from None

@@ -1,0 +1,57 @@
+"""Real trainings in processes of their own: one, or several that form a cluster on the loopback interface."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(config: Path, run: Path, *overrides: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
+    """Starts `tfstable train`; both of its outputs come as one text."""
+    command = [sys.executable, "-m", "trainers", "train", "--config", str(config), "--model-dir", str(run)]
+    command += [part for override in overrides for part in ("--set", override)]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def start_workers(number: int, config: Path, run: Path, *overrides: str) -> list[subprocess.Popen]:
+    """Starts the workers of a cluster, the chief first."""
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return [
+        start(
+            config,
+            run,
+            "trainer.strategy=multi_worker",
+            *overrides,
+            environment={
+                "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+            },
+        )
+        for index in range(number)
+    ]
+
+
+def finish(process: subprocess.Popen, status: int = 0, seconds: float = 240) -> str:
+    """Waits for a process and returns its output; fails unless it left with `status`."""
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"still running after {seconds} s:\n{process.communicate()[0][-3000:]}") from None
+    assert process.returncode == status, f"status {process.returncode}, not {status}:\n{output[-3000:]}"
+    return output
