@@ -80,10 +80,10 @@ def test_devices_and_workers_train_what_one_device_does(devices, model, config, 
         if np.issubdtype(value.dtype, np.integer):
             assert np.array_equal(value, theirs[name]), name  # Steps done and left out, position in the data.
         elif is_model_weight(name):
+            assert np.isfinite(theirs[name]).all(), name
             drift[name] = float(np.linalg.norm(value - theirs[name]) / max(np.linalg.norm(value), 1e-30))
     worst = max(drift, key=drift.get)
     print(f"{devices}, {model}: largest |dw|/|w| {drift[worst]:.1e} ({worst})")
-            assert np.isfinite(theirs[name]).all(), name
     if bound is None:
         return
     assert drift[worst] <= bound, worst
