@@ -1,11 +1,13 @@
-# `make train` and `make test` need only Python 3.11+ and make: each sets up .venv first.
+# `make train` and `make test` need only Python 3.11+ and make: each sets up .venv first. TF=2.19.1 takes that release of
+# TensorFlow, in an environment of its own.
 PYTHON ?= python3
-VENV := .venv
+TF ?=
+VENV := .venv$(addprefix -,$(TF))
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test install lint format clean bench bench-kuairand bench-throughput bench-optimizers bench-layers
+.PHONY: train test test-all install lint format clean bench bench-kuairand bench-throughput bench-optimizers bench-layers
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -15,12 +17,16 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -m "not slow"
 
+test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the TensorFlow of TPUs.
+	$(BIN)/pytest -m slow
+	$(MAKE) test TF=2.19.1
+
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tfstable needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(addprefix tensorflow==,$(TF))
 	touch $@
 
 lint: install
@@ -54,4 +60,4 @@ $(VENV)/.peers: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Callable
 
 import keras
 
@@ -11,12 +12,15 @@ from tfstable.statistics import Statistics
 from trainers.config import Config
 
 
-def make_model(config: Config, statistics: Statistics) -> RankingModel:
-    """Returns the model, built, with the run's precision."""
+def make_model(
+    config: Config, statistics: Statistics, before_build: Callable[[RankingModel], None] = lambda model: None
+) -> RankingModel:
+    """Returns the model, built, with the run's precision; `before_build` may replace layers of it."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.trainer.precision)  # Layers take it when they are made.
     try:
         model = model_class(config)(config.features, config.tasks, statistics, **config.model.arguments)
+        before_build(model)
         model.build()
     finally:
         keras.config.set_dtype_policy(before)

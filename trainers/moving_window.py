@@ -22,6 +22,7 @@ from tfstable.optimizers import Composite
 from tfstable.specs import label_columns
 from tfstable.statistics import Statistics, fit
 from trainers.agreement import Agreement
+from trainers.check import tables
 from trainers.checkpoints import Checkpoints
 from trainers.cluster import read_cluster
 from trainers.config import Config
@@ -32,8 +33,9 @@ from trainers.profiler import Profiler
 from trainers.publishing import Publisher
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
+from trainers.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
 from trainers.steps import Steps
-from trainers.strategy import has_dense_tables, make_strategy
+from trainers.strategy import make_strategy
 from trainers.termination import Terminated, Termination
 
 CALL_SECONDS = 5.0  # What a call of the graph should take at most: until it returns, nothing else can happen.
@@ -96,10 +98,18 @@ class MovingWindow:
         self.statistics = statistics
         self.preprocessor = Preprocessor(config.features, statistics)
         self.reader = ExampleReader(log, self.preprocessor, statistics, config.tasks, config.data.weight)
+        is_tpu, sparse_cores = isinstance(strategy, tf.distribute.TPUStrategy), has_sparse_cores(strategy)
+        if is_tpu:
+            check_tables(config, tables(config), sparse_cores)
         with strategy.scope():
-            self.model = make_model(config, statistics)
+            self.placed = {}  # Layers on SparseCores.
+            self.model = make_model(
+                config,
+                statistics,
+                lambda model: self.placed.update(place_on_sparse_cores(model, config) if sparse_cores else {}),
+            )
             self.optimizer = _optimizer(config, self.model)
-        self.steps = Steps(strategy, self.model, self.optimizer, config.trainer.xla, has_dense_tables(strategy))
+        self.steps = Steps(strategy, self.model, self.optimizer, config.trainer.xla, is_tpu and not sparse_cores)
         self.position = Position()
         self.checkpoints = Checkpoints(
             run.checkpoints,
@@ -117,6 +127,8 @@ class MovingWindow:
         if (last := self.position.last_day) is not None:
             # A day that came after the last run ended, or whose evaluation was cut off.
             self._evaluate_pending(last, tuple(day for day in self.log.days if day > last)[:stride])
+            if self.config.export.when == "every_window" and not int(self.position.step.numpy()):
+                self.publish()  # It may have been killed before.
         todo = windows(self.log.days, self.config.trainer.window_days, stride, after=last)
         # One stream over all windows: the next one is read while this one is trained and evaluated.
         iterator = iter(self.feed(self.stream(todo), self.config.trainer.batch_size))
@@ -138,9 +150,10 @@ class MovingWindow:
 
     def publish(self) -> Path | None:
         """Publishes the model as it is, once a window; returns its version, to the chief alone."""
-        publisher = Publisher(
-            self.run, self.log, self.model, self.preprocessor, self.statistics, self.predict, self.report
-        )
+        model = self.model
+        if self.placed:
+            model = on_host(self.placed, self.model, make_model(self.config, self.statistics))
+        publisher = Publisher(self.run, self.log, model, self.preprocessor, self.statistics, self.predict, self.report)
         last = self.position.last_day
         day = publisher.day_to_compare(last) if self.run.writable else None
         if self.run.writable:

@@ -36,11 +36,6 @@ def make_strategy(config: TrainerConfig, cluster: Cluster) -> tf.distribute.Stra
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
 
 
-def has_dense_tables(strategy: tf.distribute.Strategy) -> bool:
-    """Whether embedding tables get dense gradients under a strategy: on TPUs."""
-    return isinstance(strategy, tf.distribute.TPUStrategy)
-
-
 def _devices(kind: str, number: int | None) -> list[str]:
     """Names of the first `number` devices of a kind, or of all; the one CPU is divided into as many."""
     if kind == "CPU" and number:

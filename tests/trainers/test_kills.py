@@ -57,9 +57,9 @@ elif moment == "any":
 sys.argv[0] = "tfstable"
 cli.main()
 """
-# The longest delay of each moment's kill: about as long as what it falls into takes.
-MOMENTS = {"checkpoint": 0.02, "export": 0.5, "metrics": 0.005, "step": 0.1, "any": 12.0}
-DAYS = 12
+# By moment: how often it may pass unharmed, and the longest delay of the kill, about as long as that takes.
+MOMENTS = {"checkpoint": (12, 0.02), "export": (2, 0.5), "metrics": (12, 0.005), "step": (12, 0.1), "any": (1, 12.0)}
+DAYS = 30
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +83,21 @@ def exported(run: Path) -> dict[str, list[np.ndarray]]:
 
 
 def test_twenty_kills_change_nothing(config, tmp_path):
-    finish(start(config, tmp_path / "whole"))
-    chance, moments = random.Random(7), [moment for moment in MOMENTS for _ in range(4)]
+    finish(start(config, tmp_path / "whole", "trainer.passes=2"))
+    kills, chance, moments = 0, random.Random(7), [moment for moment in MOMENTS for _ in range(4)]
     chance.shuffle(moments)
     for moment in moments:
-        number, delay = chance.randint(1, 5), chance.uniform(0, MOMENTS[moment])
-        arguments = ["train", "--config", config, "--model-dir", tmp_path / "killed"]
+        most, longest = MOMENTS[moment]
+        number, delay = chance.randint(1, most), chance.uniform(0, longest)
+        arguments = ["train", "--config", config, "--model-dir", tmp_path / "killed", "--set", "trainer.passes=2"]
         command = [sys.executable, "-c", KILLED, moment, number, delay, *arguments]
         done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
         saved = sorted(path.name for path in (tmp_path / "killed" / "checkpoints").glob("[0-9]*"))
         print(f"{moment} {number}, {delay:.3f} s later: status {done.returncode}, checkpoints {saved}")
         assert done.returncode in (-signal.SIGKILL, 0), done.stderr[-3000:]  # 0: it had finished before.
-    finish(start(config, tmp_path / "killed"))
+        kills += done.returncode != 0
+    assert kills == 20
+    finish(start(config, tmp_path / "killed", "trainer.passes=2"))
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
     ours, theirs = exported(tmp_path / "whole"), exported(tmp_path / "killed")
     assert list(ours) == list(theirs)

@@ -102,6 +102,22 @@ class Embeddings(keras.layers.Layer):
             result[name] = _pool(part, column, self.features[name].pooling) if several else part[:, 0]
         return result
 
+    def tables(self) -> dict[str, np.ndarray]:
+        """Returns a copy of each table, `(rows, dim)` float32, by its name."""
+        found = {}
+        for feature in self.features.values():
+            if feature.table not in found:
+                start = self._offsets[feature.table]
+                found[feature.table] = self._tables[feature.dim].value[start : start + feature.rows].numpy()
+        return found
+
+    def assign_tables(self, tables: Mapping[str, np.ndarray]):
+        """Sets every table to the rows given by its name."""
+        dims = {feature.table: feature.dim for feature in self.features.values()}
+        for dim, variable in self._tables.items():
+            stacked = sorted((name for name in dims if dims[name] == dim), key=self._offsets.get)
+            variable.assign(np.concatenate([tables[name] for name in stacked]))
+
     def compute_output_shape(self, input_shape):
         return {name: (input_shape[name][0], feature.dim) for name, feature in self.features.items()}
 

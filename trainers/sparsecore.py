@@ -1,0 +1,85 @@
+"""A run whose embedding tables lie on the SparseCores of a TPU."""
+
+import tensorflow as tf
+
+from tfstable.errors import InputError
+from tfstable.layers.sparsecore import SparseCoreEmbeddings
+from tfstable.models import RankingModel
+from trainers.config import Config
+
+
+def has_sparse_cores(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the strategy's TPU has SparseCores for embedding tables (v5p, v6e)."""
+    feature = tf.tpu.experimental.HardwareFeature.EmbeddingFeature
+    return (
+        isinstance(strategy, tf.distribute.TPUStrategy)
+        and strategy.extended.tpu_hardware_feature.embedding_feature == feature.V2
+    )
+
+
+def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_cores: bool):
+    """Checks what a TPU can do with the embedding tables, before anything is made.
+
+    Args:
+        config: The config.
+        tables: (rows, dim) of each table.
+        sparse_cores: Whether the TPU has SparseCores. Without, the tables are ordinary variables with dense gradients.
+
+    Raises:
+        InputError: If SparseCores do not know the tables' optimizer, or the tables are too large without them.
+    """
+    if sparse_cores:
+        rule = config.optimizer.embeddings
+        stock = rule.rule == "adagrad" and rule.clipping is None and rule.schedule.decay == "none"
+        if config.optimizer.groups is not None or not stock or rule.schedule.warmup_steps:
+            raise InputError(
+                "optimizer.embeddings: SparseCores know stock Adagrad alone; set rule: adagrad, clipping: null and no "
+                "schedule, in optimizer.embeddings and not in groups"
+            )
+        return
+    size = sum(rows * dim * 4 for rows, dim in tables.values()) / 1e9
+    if size > config.trainer.tpu_table_gb:
+        raise InputError(
+            f"trainer.tpu_table_gb: the tables hold {size:.1f} GB, more than {config.trainer.tpu_table_gb:g}; they "
+            "would be updated whole in every step. Take a TPU with SparseCores, smaller tables, or raise the limit"
+        )
+
+
+def place_on_sparse_cores(
+    model: RankingModel, config: Config, placement: str = "sparsecore"
+) -> dict[str, SparseCoreEmbeddings]:
+    """Puts the tables of a model on the SparseCores, under the strategy's scope, before the model is built.
+
+    Args:
+        model: The model.
+        config: Its config.
+        placement: See `SparseCoreEmbeddings`.
+
+    Returns:
+        The layers by their attribute of the model.
+    """
+    rule, placed = config.optimizer.embeddings, {}
+    for name in ("embeddings", "wide"):
+        if (host := getattr(model, name)) is not None:
+            initial = 0.1 if rule.initial_accumulator is None else rule.initial_accumulator
+            placed[name] = SparseCoreEmbeddings(
+                host, config.trainer.batch_size, rule.learning_rate, initial, placement, name=name
+            )
+            setattr(model, name, placed[name])
+    return placed
+
+
+def on_host(placed: dict[str, SparseCoreEmbeddings], model: RankingModel, host: RankingModel) -> RankingModel:
+    """Copies a model's weights to one that runs anywhere, and returns that: the form in which it is exported."""
+    for name, layer in placed.items():
+        layer.write_to(getattr(host, name))
+    sources = {_path_in_model(variable): variable for variable in model.variables}
+    tables = {id(variable) for name in placed for variable in getattr(host, name).variables}
+    for variable in host.variables:
+        if id(variable) not in tables:
+            variable.assign(sources[_path_in_model(variable)])
+    return host
+
+
+def _path_in_model(variable) -> str:
+    return variable.path.partition("/")[2]  # Without the model's own name, which Keras makes unique.
