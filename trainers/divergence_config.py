@@ -20,7 +20,7 @@ class DivergenceConfig(Spec):
         2.0, gt=1, allow_inf_nan=False, description="A jump exceeds the horizon's largest loss by this factor."
     )
     reach: float = Field(
-        3.0,
+        4.0,
         ge=1,
         allow_inf_nan=False,
         description="A jump goes beyond the median by this factor of the horizon's largest excursion, in logarithms.",

@@ -129,15 +129,16 @@ def test_rare_tasks_are_spiky_by_nature(rate):
 
 
 def test_heavy_tails_raise_an_alarm_in_ten_thousand_steps_at_most():
-    alarms = 0
-    for seed in range(6):
+    steps = alarms = 0
+    for seed, sigma in enumerate((1.0, 1.2, 1.5, 1.0, 1.2, 1.5)):
         rng = np.random.default_rng(seed)
-        seconds = np.exp(rng.normal(2, 1.2, (5000, 128)))  # Watch times; their squared error, untransformed.
+        seconds = np.exp(rng.normal(2, sigma, (5000, 512)))  # Watch times; their squared error, untransformed.
         squared = np.square(seconds - seconds.mean()).mean(axis=1)
         click = 0.5 * (1 + 0.03 * rng.standard_normal(5000))
-        assert squared.max() > 20 * np.median(squared)
         alarms += len({f.first_step for f in found(np.stack([click + 1e-3 * squared, click, squared], axis=1))})
-    assert alarms <= 3
+        steps += 5000
+        assert squared.max() > 8 * np.median(squared)
+    assert alarms <= steps / 10_000
 
 
 def test_tasks_are_told_apart():
