@@ -126,6 +126,32 @@ def export(model_dir: ModelDir):
 
 
 @app.command()
+def stability(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option(help="Directory of the runs, the table and the pictures.")] = Path(
+        "runs/stability"
+    ),
+    overrides: Overrides = [],  # noqa: B006
+):
+    """Measure which treatments survive which learning rates, in which models: table 2 of Tang et al., 2023, on a log.
+
+    Runs that are in OUT already are not trained again: the same command goes on where it was stopped.
+    """
+    from trainers.stability.config import StabilityConfig
+
+    settings = configs.load(config, overrides, StabilityConfig)
+    from trainers.check import check_log, open_log
+
+    with progress_bar() as progress, bad_input():
+        log = open_log(settings, progress)
+    check_log(settings, log)
+    quiet_tensorflow()
+    from trainers.stability.program import stability as run
+
+    run(settings, log, out, console)
+
+
+@app.command()
 def predict(
     version: Annotated[Path, typer.Option("--export", help="A version: MODEL_DIR/export/N.")],
     data: Annotated[Path, typer.Option(help="The log.")],
