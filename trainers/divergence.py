@@ -15,7 +15,7 @@ import numpy as np
 from trainers.divergence_config import DivergenceConfig
 
 FIRST = 10  # Steps that a run takes to start, and fewest that say what is normal.
-START = 10.0  # By how much larger the factor of a jump is meanwhile.
+START = 25.0  # By how much larger the factor of a jump is meanwhile: a healthy first step may cost twentyfold.
 BEYOND = 1e300  # Stands for a loss that is not finite: JSON has it, and medians can be taken of it.
 _LOSSES = ("logloss", "rmse")
 
@@ -46,7 +46,7 @@ class Detector:
     A pure function of the losses so far: blocks of any length give the findings of one long array. For each column:
 
         jump     loss > max_H * jump * (1 + 10 / n),  and  y - median_H(y) > reach * (max_H(y) - median_H(y)),  and
-                 loss - median_H > material * median_H(total);  while n < 10, loss > 10 * jump * the first loss
+                 loss - median_H > material * median_H(total);  while n < 10, loss > 25 * jump * the first loss
                  instead of the first two
         micro    within `patience` steps after the jump the median of the last `settled` steps is <= q90_H
         full     it is not; or the median over a whole horizon is > drift * the largest loss of the first 10 steps
