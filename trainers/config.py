@@ -99,6 +99,13 @@ class TrainerConfig(Spec):
         description="Steps after which clipping factor and norms of each variable go to TensorBoard; 0 for never.",
         json_schema_extra=OPERATIONAL,
     )
+    sharpness_every: int = Field(
+        0,
+        ge=0,
+        description="Steps after which the loss's sharpness goes to TensorBoard, beside 2/rate, at the cost of many; "
+        "0 for never.",
+        json_schema_extra=OPERATIONAL,
+    )
     tensorboard: bool = Field(
         True, description="Write scalars to MODEL_DIR/tensorboard.", json_schema_extra=OPERATIONAL
     )

@@ -95,12 +95,10 @@ class Grid:
         trained = self._bench.train(run, evaluated, watch)
         kinds = sorted({f["kind"] for f in trained.findings if f["column"] == "loss"})
         metrics = trained.days[self.reporting]
-        shown = ", ".join(f"{task} {metrics[task][metric]:.4f}" for task, metric in self.tasks.items())
-        chosen = self._grid.treatments[run.treatment][run.threshold].model_dump(exclude_unset=True)
-        self._show(
-            f"{run.model}, {run.treatment} {_plainly(chosen)}, rate {run.rate:g}, seed {run.seed}: "
-            f"{trained.seconds:.1f} s, {shown}{', ' + ', '.join(kinds) if kinds else ''}"
-        )
+        shown = [f"{task} {metrics[task][metric]:.4f}" for task, metric in self.tasks.items()]
+        chosen = _plainly(self._grid.treatments[run.treatment][run.threshold].model_dump(exclude_unset=True))
+        name = [run.model, run.treatment, *([chosen] if chosen else []), f"rate {run.rate:g}", f"seed {run.seed}"]
+        self._show(f"{', '.join(name)}: {trained.seconds:.1f} s, {', '.join([*shown, *kinds])}")
         return trained
 
     def _best_rate(self) -> float:
