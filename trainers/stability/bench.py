@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from tfstable.data.dataset import ExampleReader
 from tfstable.data.log import DayLog
-from tfstable.data.window import Arrays, Batches, windows
+from tfstable.data.window import Arrays, Batches, take, windows
 from tfstable.features import Preprocessor
+from tfstable.sharpness import SharpnessProbe
 from trainers.check import check_log
 from trainers.divergence import Detector
 from trainers.evaluation import evaluate
@@ -23,6 +24,9 @@ from trainers.moving_window import fit_statistics
 from trainers.optimizer import make_optimizer
 from trainers.stability.config import StabilityConfig
 from trainers.steps import Steps
+
+FIGURES = ("hessian", "preconditioned", "two_over_rate", "residual")  # Of the SharpnessProbe.
+PROBED_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Trained:
         findings: The detector's, as dicts.
         steps_planned: Steps of a run that is not stopped.
         seconds: Wall time, evaluation included.
-        watched: By variable and figure, `(steps,)` float32: the optimizer's diagnostics; empty unless asked for.
+        watched: By `variable|figure`, `(steps,)` float32: the optimizer's diagnostics, and `sharpness|figure`, NaN
+            where it was not measured; empty unless asked for.
     """
 
     losses: np.ndarray
@@ -83,7 +88,7 @@ class Bench:
             self._batches[days, size] = self.reader.batches(days, size, self.config.data.buffer_rows)
         return self._batches[days, size]
 
-    def train(self, run: Run, evaluated: set[date], watch: bool = False) -> Trained:
+    def train(self, run: Run, evaluated: set[date], watch: bool = False, probed: range = range(0)) -> Trained:
         """Trains a run on every window before the last evaluation day, in time order.
 
         A run that the detector finds fully diverged stops there; it is evaluated as it is.
@@ -91,7 +96,8 @@ class Bench:
         Args:
             run: The run.
             evaluated: Days to evaluate before training on them.
-            watch: Keep the optimizer's diagnostics of every step.
+            watch: Keep the optimizer's diagnostics of every step, and do not stop.
+            probed: Steps of a watched run before which the sharpness is measured.
         """
         began = time.monotonic()
         treatment = self.config.stability.treatments[run.treatment][run.threshold]
@@ -104,14 +110,16 @@ class Bench:
         totals = [self._steps(w.days) for w in todo]
         iterator = iter(self.reader.dataset(self._stream(todo, totals, trainer.seed), trainer.batch_size))
         detector = Detector(self.config.stability.detector, config.tasks)
+        probe = SharpnessProbe(model, optimizer, iterations=15, tolerance=0.05)
         losses, findings, watched, days, done, diverged = [], [], [], {}, 0, False
         for window, total in zip(todo, totals, strict=True):
             left = 0 if diverged else total
             while left:
                 count = 1 if watch else min(trainer.steps_per_call, left)
+                sharpness = self._sharpness(probe, window.days) if done in probed else dict.fromkeys(FIGURES, np.nan)
                 losses.append(steps.train(iterator, tf.constant(count)).numpy())  # (count, 1 + tasks)
                 if watch:
-                    watched.append(optimizer.diagnostics())
+                    watched.append({**optimizer.diagnostics(), "sharpness": sharpness})
                 findings += detector.update(losses[-1], done)
                 done, left = done + count, left - count
                 if any(f.kind == "full_divergence" and f.column == "loss" for f in findings) and not watch:
@@ -126,6 +134,11 @@ class Bench:
             time.monotonic() - began,
             _by_variable(watched),
         )
+
+    def _sharpness(self, probe: SharpnessProbe, days: tuple[date, ...]) -> dict[str, float]:
+        """The sharpness on the first rows of a window: enough of them to tell its order of magnitude."""
+        batch = take(next(self.batches(days, self.config.trainer.batch_size).one_pass(None)), slice(PROBED_ROWS))
+        return probe(batch["features"], batch["labels"], batch["weight"])
 
     def positives(self, day: date) -> dict[str, float]:
         """Returns how many labels of `day` are positive, or negative if those are fewer, for each binary task."""

@@ -34,6 +34,9 @@ class GridConfig(Spec):
         16, description="Largest multiple, doubling from the reported ones until a treatment breaks."
     )
     seeds: int = Field(3, ge=1, description="Seeds of a reported multiple; thresholds are chosen with the first.")
+    sharpness_steps: int = Field(
+        12, ge=0, description="Steps around the onset before which the sharpness of two runs is measured; 0 for none."
+    )
     detector: DivergenceConfig = Field(default_factory=DivergenceConfig, description="When a run counts as diverged.")
 
     @model_validator(mode="after")

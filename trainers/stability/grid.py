@@ -43,6 +43,7 @@ class Grid:
             )
         self.choosing, self.reporting = str(days[-2]), str(days[-1])
         self.tasks = {name: "auc" if task.kind == "binary" else "rmse" for name, task in config.tasks.items()}
+        self.sharpness_steps = config.stability.sharpness_steps
         self._positives = bench.positives(days[-2])
         self.reference: Record = {}
         self._seconds: dict[Run, float] = {}  # Of every run of the table, trained now or earlier.
@@ -81,18 +82,23 @@ class Grid:
     def record(self, run: Run) -> Record:
         """Returns a run's record, trained now if it is not there."""
         evaluated = {date.fromisoformat(self.choosing), date.fromisoformat(self.reporting)}
-        record = self._records.get(run, lambda: self._trained(run, evaluated, watch=False))
+        record = self._records.get(run, lambda: self._trained(run, evaluated))
         self._seconds[run] = record["seconds"]
         return record
 
-    def watched(self, run: Run) -> tuple[Record, dict[str, np.ndarray]]:
-        """Returns the record of a run that is evaluated on every day and watched in every step, and its arrays."""
+    def watched(self, run: Run, probed: range = range(0)) -> tuple[Record, dict[str, np.ndarray]]:
+        """Returns a run that is evaluated on every day and watched in every step: its record, and its arrays.
+
+        Args:
+            run: The run.
+            probed: Steps before which its sharpness is measured, if it is trained now.
+        """
         days = set(self._bench.log.days[1:])
-        record = self._records.get(run, lambda: self._trained(run, days, watch=True), watched=True)
+        record = self._records.get(run, lambda: self._trained(run, days, watch=True, probed=probed), watched=True)
         return record, self._records.arrays(run, watched=True)
 
-    def _trained(self, run: Run, evaluated: set[date], watch: bool):
-        trained = self._bench.train(run, evaluated, watch)
+    def _trained(self, run: Run, evaluated: set[date], **watch: Any):
+        trained = self._bench.train(run, evaluated, **watch)
         kinds = sorted({f["kind"] for f in trained.findings if f["column"] == "loss"})
         metrics = trained.days[self.reporting]
         shown = [f"{task} {metrics[task][metric]:.4f}" for task, metric in self.tasks.items()]

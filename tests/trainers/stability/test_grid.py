@@ -1,6 +1,7 @@
 """A small grid on a simulated log, as a whole: protocol, resume, table, pictures; and one run beside the trainer's."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ stability:
   seeds: 2
   reported: [1, 50]
   most: 100
+  sharpness_steps: 0
   detector: {horizon: 20, patience: 20}
 """
 
@@ -128,6 +130,18 @@ def test_the_page_and_the_pictures_are_there(out):
     for number in (1, 4, 5, 6):
         assert (out / f"figure_{number}.png").read_bytes().startswith(b"\x89PNG")
     assert not list(out.rglob(".*"))
+
+
+@pytest.mark.slow
+def test_sharpness_of_a_run_that_diverges_is_measured_before_it_does(log, out, tmp_path):
+    shutil.copytree(out / "runs", tmp_path / "runs")
+    stability(load(log, "stability.sharpness_steps=3"), log, tmp_path, Console(quiet=True))
+    assert (tmp_path / "sharpness.png").exists()
+    with np.load(next((tmp_path / "watched").glob("deep-none-0.2-0-*.npz"))) as file:
+        hessian, stable = file["sharpness|hessian"], file["sharpness|two_over_rate"]
+    assert np.isfinite(hessian).sum() == 3
+    np.testing.assert_allclose(stable[:3], 2 / 0.2)
+    assert hessian[0] > stable[0]
 
 
 def test_a_run_of_the_grid_is_a_run_of_the_trainer(log, tmp_path):
