@@ -92,9 +92,11 @@ def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
 
 
 @app.command()
-def schema():
+def schema(grid: Annotated[bool, typer.Option(help="Of a config of `tfstable stability`.")] = False):
     """Print the JSON schema of a config: every key with its type, default and meaning."""
-    print(json.dumps(configs.Config.model_json_schema(), indent=1))
+    from trainers.stability.config import StabilityConfig
+
+    print(json.dumps((StabilityConfig if grid else configs.Config).model_json_schema(), indent=1))
 
 
 @app.command()
