@@ -232,13 +232,14 @@ class Detector:
 
 
 def evaluation_diverged(
-    metrics_by_task: Mapping[str, Sequence[Mapping[str, float]]], config: DivergenceConfig
+    metrics_by_task: Mapping[str, Sequence[Mapping[str, float]]], config: DivergenceConfig, jumped: bool = False
 ) -> list[str]:
     """Returns what the metrics of a day say against the model that was trained before it; empty if nothing.
 
         not finite   no task has a log loss or RMSE that is a number
         chance       AUC - 0.5 < chance * se, or more than `collapse` of it is gone, beyond chance * se; if the median
                      earlier day was above 0.5 by > measurable * se
+        chance       no task's AUC - 0.5 is > chance * se, and the losses jumped
         calibration  predicted over observed beyond `calibration` or its inverse, and not so on any earlier day
         error        RMSE > error * its median on the earlier days
 
@@ -246,6 +247,8 @@ def evaluation_diverged(
         metrics_by_task: By task, the metrics of each evaluated day, oldest first; the last one is judged. A metric that
             could not be computed is NaN, or None as JSON files have it.
         config: The rules.
+        jumped: Whether the losses jumped since the run began, or since an evaluation that was good. Where a network
+            dies in a run's first steps no earlier day can tell.
 
     Returns:
         A line for each rule that is broken, naming task and figures.
@@ -259,6 +262,9 @@ def evaluation_diverged(
         if name in days[-1]
     ):
         lines.append("predictions are not finite")
+    aucs = [days[-1] for days in metrics_by_task.values() if math.isfinite(_number(days[-1].get("auc")))]
+    if jumped and aucs and all(day["auc"] - 0.5 < config.chance * day["auc_se"] for day in aucs):
+        lines.append("no task's AUC is above chance, and the losses jumped")
     for task, days in metrics_by_task.items():
         *earlier, today = [{name: _number(value) for name, value in day.items()} for day in days]
         if "auc" in today:

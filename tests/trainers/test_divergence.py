@@ -178,6 +178,13 @@ def test_an_auc_lost_to_chance_is_told_where_it_was_measurable():
     assert evaluation_diverged({"click": [day(0.5)]}, RULES) == []  # No earlier day: nothing was lost.
 
 
+def test_a_network_that_died_in_its_first_steps_is_told_by_its_jump_and_its_day():
+    dead = {"click": [day(0.505)], "like": [day(0.48, 0.03)], "watch": [{"rmse": 2.0, "mae": 1.0}]}
+    assert evaluation_diverged(dead, RULES) == []
+    assert evaluation_diverged(dead, RULES, jumped=True) == ["no task's AUC is above chance, and the losses jumped"]
+    assert evaluation_diverged({**dead, "like": [day(0.6, 0.03)]}, RULES, jumped=True) == []
+
+
 def test_an_auc_that_lost_most_of_its_excess_is_told():
     assert len(evaluation_diverged({"click": [day(0.70, 0.004), day(0.55, 0.004)]}, RULES)) == 1
     assert evaluation_diverged({"click": [day(0.70, 0.004), day(0.65, 0.004)]}, RULES) == []
