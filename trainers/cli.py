@@ -97,9 +97,11 @@ def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
 
 
 @app.command()
-def schema():
+def schema(grid: Annotated[bool, typer.Option(help="Of a config of `tfstable stability`.")] = False):
     """Print the JSON schema of a config: every key with its type, default and meaning."""
-    print(json.dumps(configs.Config.model_json_schema(), indent=1))
+    from trainers.stability.config import StabilityConfig
+
+    print(json.dumps((StabilityConfig if grid else configs.Config).model_json_schema(), indent=1))
 
 
 @app.command()
@@ -128,6 +130,32 @@ def export(model_dir: ModelDir):
     from trainers.run import export as run
 
     run(settings, model_dir, console)
+
+
+@app.command()
+def stability(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option(help="Directory of the runs, the table and the pictures.")] = Path(
+        "runs/stability"
+    ),
+    overrides: Overrides = [],  # noqa: B006
+):
+    """Measure which treatments survive which learning rates, in which models: table 2 of Tang et al., 2023, on a log.
+
+    Runs that are in OUT already are not trained again: the same command goes on where it was stopped.
+    """
+    from trainers.stability.config import StabilityConfig
+
+    settings = configs.load(config, overrides, StabilityConfig)
+    from trainers.check import check_log, open_log
+
+    with progress_bar() as progress, bad_input():
+        log = open_log(settings, progress)
+    check_log(settings, log)
+    quiet_tensorflow()
+    from trainers.stability.program import stability as run
+
+    run(settings, log, out, console)
 
 
 @app.command()

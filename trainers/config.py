@@ -134,6 +134,13 @@ class TrainerConfig(Spec):
         description="Steps after which clipping factor and norms of each variable go to TensorBoard; 0 for never.",
         json_schema_extra=OPERATIONAL,
     )
+    sharpness_every: int = Field(
+        0,
+        ge=0,
+        description="Steps after which the loss's sharpness goes to TensorBoard, beside 2/rate, at the cost of many; "
+        "0 for never.",
+        json_schema_extra=OPERATIONAL,
+    )
     tensorboard: bool = Field(
         True, description="Write scalars to MODEL_DIR/tensorboard.", json_schema_extra=OPERATIONAL
     )
@@ -204,8 +211,8 @@ class Config(Spec):
         return self
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads a config file and applies `a.b=c` overrides.
+def load(path: Path, overrides: Sequence[str] = (), kind: type[Config] = Config) -> Config:
+    """Reads a config file of a `kind` and applies `a.b=c` overrides.
 
     Raises:
         InputError: With one line for each wrong key, naming it.
@@ -221,9 +228,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply(raw, override)
     try:
-        return Config.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(path, raw, detail) for detail in error.errors())) from None
+        raise InputError("\n".join(_explain(path, raw, detail, kind) for detail in error.errors())) from None
 
 
 def dump(config: Config) -> str:
@@ -278,7 +285,7 @@ def _apply(raw: dict, override: str):
     raw[last] = value
 
 
-def _explain(path: Path, raw: dict, detail: dict) -> str:
+def _explain(path: Path, raw: dict, detail: dict, spec: type[Config]) -> str:
     """One line for one of pydantic's errors: where, what, and the remedy that it leaves out."""
     location, kind, got = _location(raw, detail["loc"]), detail["type"], detail.get("input")
     if location[-1:] == ["[key]"]:
@@ -289,7 +296,7 @@ def _explain(path: Path, raw: dict, detail: dict) -> str:
     if kind == "union_tag_invalid":
         return f"{path}: {key}.kind: one of {detail['ctx']['expected_tags']}, got {detail['ctx']['tag']!r}"
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _known_keys(), n=1)
+        near = difflib.get_close_matches(location[-1], _known_keys(spec), n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see `tfstable schema`"
         return f"{path}: {key}: unknown key{hint}"
     if kind == "missing":
@@ -314,6 +321,6 @@ def _location(raw: Any, location: tuple) -> list[str]:
     return keys
 
 
-def _known_keys() -> list[str]:
-    schema = Config.model_json_schema()
-    return sorted({key for spec in (schema, *schema["$defs"].values()) for key in spec["properties"]})
+def _known_keys(spec: type[Config]) -> list[str]:
+    schema = spec.model_json_schema()
+    return sorted({key for part in (schema, *schema["$defs"].values()) for key in part["properties"]})

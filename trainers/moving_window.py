@@ -19,6 +19,7 @@ from tfstable.errors import InputError
 from tfstable.features import Preprocessor
 from tfstable.models import RankingModel
 from tfstable.optimizers import Composite
+from tfstable.sharpness import SharpnessProbe
 from tfstable.specs import label_columns
 from tfstable.statistics import Statistics, fit
 from trainers.agreement import Agreement
@@ -110,6 +111,7 @@ class MovingWindow:
             )
             self.optimizer = _optimizer(config, self.model)
         self.steps = Steps(strategy, self.model, self.optimizer, config.trainer.xla, is_tpu and not sparse_cores)
+        self.sharpness = SharpnessProbe(self.model, self.optimizer)
         self.position = Position()
         self.checkpoints = Checkpoints(
             run.checkpoints,
@@ -270,6 +272,15 @@ class MovingWindow:
         every = self.config.trainer.track_every
         if every and iteration // every > (iteration - count) // every:
             self.report.diagnostics(self.optimizer.diagnostics(), iteration // every * every)
+        every = self.config.trainer.sharpness_every
+        if every and iteration // every > (iteration - count) // every:
+            self.report.diagnostics({"sharpness": self._measure_sharpness(window)}, iteration)
+
+    def _measure_sharpness(self, window: Window) -> dict[str, float]:
+        """Returns the sharpness on one batch of the window, the same one however often it is asked for."""
+        size, key = self.config.trainer.batch_size, (self.config.trainer.seed, window.last.toordinal())
+        batch = next(self.reader.batches(window.days, size, size).one_pass(key))
+        return self.sharpness(batch["features"], batch["labels"], batch["weight"])
 
     def _evaluate_pending(self, last: date, next_days: tuple[date, ...]):
         """Evaluates the next days that the metrics of the window ending at `last` do not have yet."""

@@ -486,13 +486,16 @@ def test_tensorboard_has_losses_metrics_and_on_request_what_clipping_did(run, lo
     four = copy_days(log, DAYS[:4], tmp_path / "log")
     start(four, tmp_path / "run", "export.when=never")
     copy_days(log, DAYS[4:], four)
-    start(four, tmp_path / "run", "trainer.track_every=4", "trainer.tensorboard=true", "export.when=never")
+    asked = ("trainer.track_every=4", "trainer.sharpness_every=8", "trainer.tensorboard=true")
+    start(four, tmp_path / "run", *asked, "export.when=never")
     ours, theirs = weights(run), weights(tmp_path / "run")
     assert all(np.array_equal(v, theirs[name]) for name, v in ours.items() if is_model_weight(name))
     written = scalars(tmp_path / "run")
     kernel = next(name for name in written if name.startswith("clipping_factor/") and name.endswith("dense_0/kernel"))
     assert [step for step, _ in written[kernel]] == [28, 32]  # The last window's steps 25 to 32.
     assert all(0 < value <= 1 for _, value in written[kernel])
+    assert [step for step, _ in written["hessian/sharpness"]] == [32]
+    assert written["two_over_rate/sharpness"] == [(32, pytest.approx(2 / 0.05))]
 
 
 def test_skipped_steps_are_told_of(log, tmp_path):

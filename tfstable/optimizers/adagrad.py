@@ -51,6 +51,10 @@ class Adagrad(RuleOptimizer):
         accumulator += tf.square(gradient)
         return adagrad_direction(gradient, accumulator + self.epsilon), (accumulator,)
 
+    def accumulator(self, variable):
+        """G of a variable that this optimizer was built for, of the variable's shape."""
+        return self._slots[self._get_variable_index(variable)]["accumulator"].value
+
     def get_config(self):
         return super().get_config() | {"initial_accumulator": self.initial_accumulator, "epsilon": self.epsilon}
 

@@ -1,0 +1,164 @@
+"""Sharpness: the largest eigenvalue of the loss's Hessian, the curvature that a learning rate must not outrun."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from tfstable.models import RankingModel
+from tfstable.optimizers import Adagrad, Composite, is_embedding_table
+
+
+def largest_eigenvalue(
+    loss: Callable[[], tf.Tensor],
+    variables: Sequence[keras.Variable | tf.Variable],
+    scales: Sequence[tf.Tensor] | None = None,
+    *,
+    iterations: int = 50,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the largest (most positive) eigenvalue of the Hessian H of `loss`, by power iteration on products H v.
+
+        v <- H v / ||H v||,  lambda = v . H v,  until ||H v - lambda v|| <= tolerance ||H v||
+
+    finds the eigenvalue that is largest by magnitude. Where that is negative, or two of opposite signs keep each other
+    from settling, the iteration goes on with H + ||H v|| I, whose largest is the wanted one, moved. Each product is a
+    gradient of a gradient: no more memory than a training step, about four times its work.
+
+    Args:
+        loss: Computes the scalar loss from the variables' current values; called inside a gradient tape.
+        variables: With respect to which, all of one dtype. Those that the loss does not depend on count as flat.
+        scales: None, or a tensor s for each variable, of its shape: then the matrix is diag(s) H diag(s).
+        iterations: Products H v at most, in each of the two phases.
+        tolerance: Of the residual, relative; the eigenvalue is off by about its square.
+        seed: Of the vector to start from.
+
+    Returns:
+        The eigenvalue and its last relative residual, scalars of the variables' dtype. May be called eagerly or inside
+        a `tf.function`.
+
+    Reference:
+        Wu, Ma, E, "How SGD Selects the Global Minima in Over-parameterized Learning", 2018: descent on a quadratic is
+        stable while 2/eta is above it; Cohen et al., "Gradient Descent on Neural Networks Typically Occurs at the Edge
+        of Stability", 2021.
+    """
+    values = [v.value if isinstance(v, keras.Variable) else v for v in variables]
+    dtype = tf.convert_to_tensor(values[0]).dtype
+
+    def product(vector: list[tf.Tensor]) -> list[tf.Tensor]:
+        scaled = vector if scales is None else [v * s for v, s in zip(vector, scales, strict=True)]
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                value = loss()
+            gradient = inner.gradient(value, values, unconnected_gradients="zero")
+            slope = _dot(gradient, [tf.stop_gradient(v) for v in scaled])
+        result = outer.gradient(slope, values, unconnected_gradients="zero")
+        return result if scales is None else [h * s for h, s in zip(result, scales, strict=True)]
+
+    @tf.function(autograph=False)  # Traced once for both phases.
+    def power(vector, shift):
+        """Iterates H + shift I; returns the eigenvalue of H, ||H v|| and the relative residual."""
+
+        def step(number, vector, *_):
+            image = product(vector)
+            eigenvalue, size = _dot(vector, image), tf.sqrt(_dot(image, image))
+            residual = tf.sqrt(tf.maximum(size**2 - eigenvalue**2, 0))  # ||H v - lambda v||, for ||v|| = 1
+            moved = [h + shift * v for h, v in zip(image, vector, strict=True)]
+            return number + 1, _normalised(moved), eigenvalue, size, tf.math.divide_no_nan(residual, size)
+
+        def unsettled(number, vector, eigenvalue, size, residual):
+            return (number < iterations) & ((number == 0) | (residual > tolerance))
+
+        zero = tf.zeros([], dtype)
+        return tf.while_loop(unsettled, step, (0, vector, zero, zero, zero))[2:]
+
+    seeds = tf.random.experimental.stateless_split([seed, 0], len(values))
+    shapes = [v.shape for v in values]
+    start = _normalised([tf.random.stateless_normal(shapes[i], seeds[i], dtype=dtype) for i in range(len(values))])
+    eigenvalue, size, residual = power(start, tf.zeros([], dtype))
+
+    def shifted():
+        # From the start again: by now the vector may be an eigenvector, of the eigenvalue that is not wanted.
+        moved, _, its_residual = power(start, size)
+        return moved, its_residual
+
+    # Positive, and not a mixture of two signs.
+    return tf.cond(eigenvalue > 0.9 * size, lambda: (eigenvalue, residual), shifted)
+
+
+class SharpnessProbe:
+    """Measures the sharpness of a model's loss on a batch, beside the 2/eta that its optimizer can stand.
+
+    The Hessian is that with respect to the dense variables; embedding tables are held still. On a quadratic, descent at
+    rate eta is stable while 2/eta is above the largest eigenvalue of H. Adagrad moves coordinate i by eta g_i /
+    sqrt(G_i) instead: it is descent in the coordinates w_i G_i^(1/4), so 2/eta must be above the largest eigenvalue of
+
+        D^(-1/2) H D^(-1/2),  D = diag(sqrt(G + g^2))
+
+    with the accumulators that a step on this very batch would use. A clipping, which shrinks the step further, is left
+    out: where these figures cross, it is what keeps the run together.
+
+    Args:
+        model: The model, built.
+        optimizer: Its optimizer, built: one of `tfstable.optimizers`.
+        iterations, tolerance: See `largest_eigenvalue`.
+    """
+
+    def __init__(self, model: RankingModel, optimizer: keras.optimizers.Optimizer, iterations=50, tolerance=1e-2):
+        self._model, self._iterations, self._tolerance = model, iterations, tolerance
+        self._variables = [v for v in model.trainable_variables if not is_embedding_table(v)]
+        self._optimizers = optimizer.optimizers if isinstance(optimizer, Composite) else [optimizer]
+
+    def __call__(self, features, labels, weight) -> dict[str, float]:
+        """Returns the figures for one batch, as a dataset of the trainer yields it.
+
+        Returns:
+            `hessian`, the largest eigenvalue of H; `preconditioned`, that of the matrix above, equal to it without an
+            Adagrad; `two_over_rate`, by the largest current rate of a dense variable; `residual`, the larger relative
+            residual of the two power iterations.
+        """
+        rates = [float(o.learning_rate) for o in self._optimizers if any(_knows(o, v) for v in self._variables)]
+        hessian, preconditioned, residual = self._measure(features, labels, weight)
+        return {
+            "hessian": float(hessian),
+            "preconditioned": float(preconditioned),
+            "two_over_rate": 2 / max(rates) if max(rates) else float("inf"),
+            "residual": float(residual),
+        }
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _measure(self, features, labels, weight):
+        def loss():
+            logits = self._model.logits(features, training=False)  # Dropout would make each product another's.
+            return self._model.compute_loss(features, labels, logits, weight)
+
+        with tf.GradientTape() as tape:
+            value = loss()
+        gradients = tape.gradient(value, [v.value for v in self._variables], unconnected_gradients="zero")
+        scales = [self._scale(v, g) for v, g in zip(self._variables, gradients, strict=True)]
+        settings = {"iterations": self._iterations, "tolerance": self._tolerance}
+        hessian, residual = largest_eigenvalue(loss, self._variables, **settings)
+        preconditioned, other = largest_eigenvalue(loss, self._variables, scales, **settings)
+        return hessian, preconditioned, tf.maximum(residual, other)
+
+    def _scale(self, variable, gradient):
+        """D^(-1/2) of a variable."""
+        for optimizer in self._optimizers:
+            if isinstance(optimizer, Adagrad) and _knows(optimizer, variable):
+                square = optimizer.accumulator(variable) + tf.square(gradient) + optimizer.epsilon
+                return tf.where(square > 0, tf.pow(square, -0.25), 0.0)
+        return tf.ones_like(gradient)
+
+
+def _knows(optimizer, variable) -> bool:
+    return any(variable is own for own in optimizer._trainable_variables)
+
+
+def _dot(one: list[tf.Tensor], other: list[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n([tf.reduce_sum(a * b) for a, b in zip(one, other, strict=True)])
+
+
+def _normalised(vector: list[tf.Tensor]) -> list[tf.Tensor]:
+    size = tf.sqrt(_dot(vector, vector))
+    return [tf.math.divide_no_nan(v, size) for v in vector]

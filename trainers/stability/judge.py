@@ -1,0 +1,56 @@
+"""What a run's record says: whether it diverged, and how good it is on a day."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainers.divergence import evaluation_diverged
+from trainers.divergence_config import DivergenceConfig
+
+Record = Mapping[str, Any]
+
+
+def divergence(record: Record, reference: Record, day: str, rules: DivergenceConfig) -> list[str]:
+    """Returns why a run counts as diverged, a line a reason; empty if it does not.
+
+    It does if its loss diverged fully, or if its metrics on `day` are those of a diverged model beside the reference's:
+    a network that died in the first steps has a calm loss ever after, that of a constant.
+
+    Args:
+        record: The run's record.
+        reference: The record of a healthy run: the first model under the rate's treatment at 1x.
+        day: An evaluation day.
+        rules: The detector's rules.
+    """
+    reasons = [
+        f"loss diverged at step {f['first_step']}"
+        for f in record["findings"]
+        if f["kind"] == "full_divergence" and f["column"] == "loss"
+    ]
+    metrics = {task: [reference["days"][day][task], own] for task, own in record["days"][day].items()}
+    return reasons + evaluation_diverged(metrics, rules)
+
+
+def micro_divergences(record: Record) -> list[dict[str, Any]]:
+    """Returns the findings of jumps of the total loss that came back."""
+    return [f for f in record["findings"] if f["kind"] == "micro_divergence" and f["column"] == "loss"]
+
+
+def score(record: Record, day: str, positives: Mapping[str, float]) -> float:
+    """Returns the mean AUC over the binary tasks, each weighted by its positives: a rare task's AUC is mostly noise.
+
+    -inf if an AUC is missing: predictions that are not finite are the worst.
+    """
+    aucs = {task: record["days"][day][task]["auc"] for task in positives if positives[task] > 0}
+    if any(auc is None for auc in aucs.values()):
+        return -math.inf
+    return sum(positives[task] * auc for task, auc in aucs.items()) / sum(positives[task] for task in aucs)
+
+
+def mean_and_std(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Returns mean and sample standard deviation; None where a value is missing, no std of a single one."""
+    if any(value is None for value in values):
+        return {"mean": None, "std": None}
+    mean = sum(values) / len(values)
+    std = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else None
+    return {"mean": mean, "std": std}

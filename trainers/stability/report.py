@@ -1,0 +1,48 @@
+"""The grid's table, as Markdown."""
+
+from typing import Any
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Returns what `Grid.run` returned as a page: what survived, then a table a model."""
+    models = list(table["survived"])
+    treatments = list(table["survived"][models[0]])
+    lines = [
+        f"# Stability on {table['log']}",
+        "",
+        f"Trained in time order, reported on {table['reported_on']}, which no run had trained on; rate and thresholds "
+        f"chosen on {table['chosen_on']}. 1x is a learning rate of {table['rate']:g}. {table['runs']} runs, "
+        f"{table['seconds'] / 60:.0f} minutes.",
+        "",
+        "Largest multiple of the learning rate that no run diverged at, doubling from 1x:",
+        "",
+        _row("model", *treatments),
+        _row(*["---"] * (1 + len(treatments))),
+    ]
+    for model, survived in table["survived"].items():
+        cells = ("-" if survived[t] is None else f"{survived[t]:g}x" for t in treatments)
+        lines.append(_row(model, *cells))
+    for model in models:
+        rows = [row for row in table["rows"] if row["model"] == model]
+        tasks = {task: values["metric"] for task, values in rows[0]["tasks"].items()}
+        lines += ["", f"## {model}", ""]
+        heads = [f"{task} {metric.upper()}" for task, metric in tasks.items()]
+        lines.append(_row("treatment", "rate", "threshold", "diverged", "micro", *heads))
+        lines.append(_row(*["---"] * (5 + len(tasks))))
+        for row in sorted(rows, key=lambda row: (treatments.index(row["treatment"]), row["multiple"])):
+            cells = [row["treatment"], f"{row['multiple']:g}x", row["chosen"] or "-"]
+            cells += [f"{row['diverged']} of {row['seeds']}", f"{row['micro']} of {row['seeds']}"]
+            lines.append(_row(*cells, *(_value(row["tasks"][task]) for task in tasks)))
+    return "\n".join(lines) + "\n"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _value(values: dict[str, Any]) -> str:
+    if values["mean"] is None:
+        return "not finite"
+    digits = 4 if values["metric"] == "auc" else 3
+    spread = "" if values["std"] is None else f" ± {values['std']:.{digits}f}"
+    return f"{values['mean']:.{digits}f}{spread}"
