@@ -106,9 +106,8 @@ class MovingWindow:
 
     def publish(self) -> Path:
         """Publishes the model as it is, once a window; returns its version."""
-        publisher = Publisher(
-            self.run, self.log, self.model, self.preprocessor, self.statistics, self.predict, self.report
-        )
+        made_of = (self.model, self.preprocessor, self.statistics)
+        publisher = Publisher(self.run, self.log, *made_of, self.predict, self.report, self.config.data.weight)
         return publisher.publish(self.position.last_day)
 
     def predict(self, day: date) -> dict[str, np.ndarray]:

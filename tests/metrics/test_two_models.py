@@ -155,6 +155,6 @@ def test_correlation_and_churn_of_a_million_rows():
     rng = np.random.default_rng(0)
     first = rng.random(10**6)
     second = first + 0.1 * rng.random(10**6)
-    # tau = 1 - 4 P(X > 0, E > X) = 1 - 4 * 0.05 * (1/3 - 0.1/12) for X the difference of two uniforms, E a tenth of one.
+    # tau = 1 - 4 P(X > 0, E > X), X the difference of two uniforms, E a tenth of one: 1 - 4 * 0.05 * (1/3 - 0.1/12).
     assert kendall(first, second) == pytest.approx(0.935, abs=1e-3)
     assert top_k_churn(first, second, rng.integers(0, 10**4, 10**6)).groups > 9990

@@ -18,11 +18,12 @@ from tfstable.metrics.difference import (
 from tfstable.metrics.gauc import gauc
 from tfstable.metrics.logloss import log_loss
 from tfstable.metrics.rank_correlation import kendall, spearman
-from tfstable.metrics.regression import mae, rmse
+from tfstable.metrics.regression import RmseDifference, mae, rmse, rmse_difference
 
 __all__ = [
     "AucDifference",
     "Churn",
+    "RmseDifference",
     "auc",
     "auc_bootstrap",
     "auc_difference",
@@ -37,6 +38,7 @@ __all__ = [
     "prediction_difference_by",
     "prediction_difference_quantiles",
     "rmse",
+    "rmse_difference",
     "spearman",
     "top_k_churn",
 ]
