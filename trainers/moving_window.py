@@ -108,13 +108,14 @@ class MovingWindow:
         """Publishes the model as it is, once a window; returns its version."""
         made_of = (self.model, self.preprocessor, self.statistics)
         publisher = Publisher(self.run, self.log, *made_of, self.predict, self.report, self.config.data.weight)
-        return publisher.publish(self.position.last_day)
+        with self.optimizer.averaged_weights():
+            return publisher.publish(self.position.last_day)
 
     def predict(self, day: date) -> dict[str, np.ndarray]:
         """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
         size = self.config.evaluation.batch_size
         batches = self.reader.batches((day,), size, self.config.data.buffer_rows)
-        with self.reader.input_errors():
+        with self.reader.input_errors(), self.optimizer.averaged_weights():
             return self.steps.predict(self.reader.dataset(batches.one_pass(None), size, self.replicas), batches.rows)
 
     def stream(self, todo: list[Window]) -> Iterator[Arrays]:
@@ -149,6 +150,8 @@ class MovingWindow:
                     self.position.step.assign(done)
                     self.checkpoints.save()
                     checkpointed = time.monotonic()
+        if self.optimizer.averaging is not None:
+            self.optimizer.averaging.snapshot()
         full, rest = divmod(total, batches.steps)
         self.run.write_window_metrics(
             window.last,
@@ -210,7 +213,7 @@ def fit_statistics(config: Config, log: DayLog, columns: dict) -> Statistics:
 
 
 def _optimizer(config: Config, model: RankingModel) -> Composite:
-    optimizer = make_optimizer(config.optimizer, config.trainer.track_every)
+    optimizer = make_optimizer(config.optimizer, config.trainer.track_every, config.trainer.batch_size)
     try:
         optimizer.build(model.trainable_variables)
     except ValueError as error:  # A variable in no group, in several, or a group of none.
