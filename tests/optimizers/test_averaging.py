@@ -230,6 +230,24 @@ def test_swa_is_the_mean_of_the_snapshots(horizon):
         assert_close([v.numpy() for v in variables], reference.average)
 
 
+def test_swa_of_mirrored_weights_is_the_same_on_every_replica():
+    strategy = make_strategy(2)
+    with strategy.scope():
+        w = keras.Variable([1.0, 3.0], name="w")
+        optimizer = make(Swa())
+        optimizer.build([w])
+    for value in ([1.0, 3.0], [2.0, 5.0]):
+        w.assign(value)
+        optimizer.averaging.snapshot()
+    for variable in (optimizer.averaging.snapshots, *optimizer.averaging._state[id(w)].values()):
+        first, second = (copy.numpy().tolist() for copy in strategy.experimental_local_results(variable.value))
+        assert first == second
+    with optimizer.averaged_weights():
+        for copy in strategy.experimental_local_results(w.value):
+            assert copy.numpy().tolist() == [1.5, 4.0]
+    assert w.numpy().tolist() == [2.0, 5.0]
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="horizon must be an integer, at least 2; got 1"):
         Ema(1)

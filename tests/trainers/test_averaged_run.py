@@ -1,6 +1,5 @@
 """Runs with averaged weights: what is evaluated and exported, and that training and resuming stay what they are."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,12 +95,13 @@ def test_an_export_and_a_start_between_windows_leave_no_trace(run, log, tmp_path
 
 
 def test_swa_over_windows_is_the_mean_of_their_weights(log, tmp_path):
-    swa, ends = "optimizer.averaging={kind: swa}", []
-    growing = copy_days(log, DAYS[:2], tmp_path / "log")
-    for day in DAYS[2:4]:
-        start(growing, tmp_path / "run", swa, "export.when=never")
-        ends.append([v.numpy() for v in restored(growing, tmp_path / "run", swa).model.trainable_variables])
-        shutil.copytree(log / f"date={day}", growing / f"date={day}")
-    model = restored(growing, tmp_path / "run", swa, "export.when=never")
-    for average, snapshots in zip(model.optimizer.averaging.averaged_values(), zip(*ends, strict=True), strict=True):
-        np.testing.assert_allclose(average.numpy(), np.mean(snapshots, axis=0), atol=1e-6)
+    options = ("optimizer.averaging={kind: swa}", "export.when=never", "trainer.keep_checkpoints=9")
+    start(copy_days(log, DAYS[:4], tmp_path / "log"), tmp_path / "run", *options)
+    model, ends = restored(log, tmp_path / "run", *options), []
+    averages = [value.numpy() for value in model.optimizer.averaging.averaged_values()]
+    for path in model.checkpoints.checkpoints:  # One a window.
+        model.checkpoints.checkpoint.restore(path)
+        ends.append([variable.numpy() for variable in model.model.trainable_variables])
+    assert len(ends) == 3
+    for average, snapshots in zip(averages, zip(*ends, strict=True), strict=True):
+        np.testing.assert_allclose(average, np.mean(snapshots, axis=0), atol=1e-6)
