@@ -9,6 +9,7 @@ and Keras 2 run in the same process: TF_USE_LEGACY_KERAS=1 leaves `import keras`
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -26,7 +27,18 @@ import tensorflow as tf
 import tf_keras
 from tensorflow_recommenders.experimental.optimizers import ClippyAdagrad as ClippyAdagradOfTFRS
 
-from tfstable.optimizers import SGD, Adagrad, AdaptiveGradient, Clippy, ClippyAdagrad, GradientNorm, TrustRatio
+from tfstable.optimizers import (
+    SGD,
+    Adagrad,
+    AdaptiveGradient,
+    Clippy,
+    ClippyAdagrad,
+    Composite,
+    Ema,
+    GradientNorm,
+    Group,
+    TrustRatio,
+)
 from tfstable.optimizers.rows import sum_duplicates
 
 RESULTS = Path(__file__).parent / "results"
@@ -66,11 +78,10 @@ def make_table(height):
     return table
 
 
-def embedding_step(tables, optimizer, ids):
-    """One whole training step: look up, two dense layers, squared error, gradients, update."""
-    inputs = len(tables) * WIDTH
-    kernels = [tf.Variable(tf.random.stateless_normal([inputs, 64], [3, 4]) * 0.1, name="hidden"),
-               tf.Variable(tf.random.stateless_normal([64, 1], [5, 6]) * 0.1, name="out")]  # fmt: skip
+def embedding_step(tables, optimizer, ids, units=(64,)):
+    """One whole training step: look up, dense layers, squared error, gradients, update."""
+    sizes = [len(tables) * WIDTH, *units, 1]
+    kernels = [tf.Variable(tf.random.stateless_normal([n, m], [3, 4]) * n**-0.5) for n, m in itertools.pairwise(sizes)]
     variables = [*tables, *kernels]
     handles = [t.value if isinstance(t, keras.Variable) else t for t in tables]
     optimizer.build(variables)
@@ -79,9 +90,10 @@ def embedding_step(tables, optimizer, ids):
     @tf.function
     def step(ids):
         with tf.GradientTape() as tape:
-            rows = [tf.gather(handle, ids[:, i]) for i, handle in enumerate(handles)]
-            hidden = tf.nn.relu(tf.concat(rows, axis=1) @ kernels[0])
-            loss = tf.reduce_mean(tf.square(hidden @ kernels[1] - 1.0))
+            hidden = tf.concat([tf.gather(handle, ids[:, i]) for i, handle in enumerate(handles)], axis=1)
+            for kernel in kernels[:-1]:
+                hidden = tf.nn.relu(hidden @ kernel)
+            loss = tf.reduce_mean(tf.square(hidden @ kernels[-1] - 1.0))
         gradients = tape.gradient(loss, [*handles, *kernels])
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
@@ -120,6 +132,21 @@ def table_update(table, height):
         optimizer.apply([tf.IndexedSlices(values, ids)], [table])
 
     return lambda: update(ids[next(numbers) % len(ids)][:, 0])
+
+
+def averaging():
+    """The price of an average of the weights in a whole step, and that it does not depend on the table's height."""
+    sides = {}
+    for units in ((64,), (256, 256)):
+        for height in (10**4, 10**6, 10**7):
+            for name, average in (("raw", None), ("ema", Ema(1000))):
+                optimizer = Composite([Group("", ClippyAdagrad(0.1))], averaging=average)
+                step = embedding_step([make_table(height)], optimizer, some_ids(height), units)
+                sides[f"{name}_{height}_{len(units)}x{units[0]}"] = step
+    seconds = measure(sides, turns=31, steps=5)
+    pairs = [("ema_1000000_2x256", "raw_1000000_2x256"), ("ema_10000000_2x256", "ema_10000_2x256")]
+    pairs += [("raw_10000000_2x256", "raw_10000_2x256"), ("ema_1000000_1x64", "raw_1000000_1x64")]
+    return {"milliseconds": milliseconds(seconds)} | {f"{a}_v_{b}": ratio(seconds, a, b) for a, b in pairs}
 
 
 def by_peer():
@@ -321,9 +348,11 @@ def resident(field):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS / "optimizers.json")
-    parser.add_argument("--only", choices=["memory", "by_height", "by_peer", "dense", "zeros", "quadratic"])
+    parser.add_argument(
+        "--only", choices=["memory", "by_height", "averaging", "by_peer", "dense", "zeros", "quadratic"]
+    )
     arguments = parser.parse_args()
-    parts = [memory, by_height, by_peer, dense, zeros, quadratic]
+    parts = [memory, by_height, averaging, by_peer, dense, zeros, quadratic]
     result = {
         "machine": {"cores": os.cpu_count(), "processor": platform.machine(), "load": os.getloadavg()[0]},
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "tf_keras": tf_keras.__version__},

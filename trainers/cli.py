@@ -182,6 +182,47 @@ def predict(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A version, MODEL_DIR/export/N, or a MODEL_DIR.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another; of a MODEL_DIR the newest version.")],
+    data: Annotated[Path, typer.Option(help="The log.")],
+    day: Day = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of users or requests, for churn and intervals. Default: evaluation.gauc_column of a MODEL_DIR."
+        ),
+    ] = None,
+    slice_by: Annotated[
+        str | None, typer.Option("--slice", help="Column by whose values to break the difference down.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Length of the list of which churn is measured.")] = 10,
+    samples: Annotated[int, typer.Option(min=1, help="Draws of the groups behind the intervals.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="Directory for compare.json and compare.png.")] = None,
+):
+    """Compare two models on a day: prediction difference, AUC of each and their difference, churn, rank correlation.
+
+    Two trainings of one config that differ by chance alone show how far a retrained model changes its mind.
+    """
+    from tfstable.data.log import DayLog
+
+    log = DayLog(data, missing_day="skip")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: not a directory; name one")
+    quiet_tensorflow()
+    from trainers.compare import compare as run
+    from trainers.compare_report import show, write_report
+
+    options = {"group": group, "slice_by": slice_by, "k": k, "samples": samples}
+    with progress_bar() as progress:
+        report = run(first, second, log, day.date() if day else log.days[-1], progress, **options)
+    show(report, console)
+    if out is not None:
+        write_report(report, out)
+        console.print(f"{out}: compare.json, compare.png", soft_wrap=True)
+
+
+@app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Directory of the log to write.")],
     days: int = 14,

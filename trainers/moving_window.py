@@ -147,7 +147,7 @@ class MovingWindow:
         """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
         size = self.config.evaluation.batch_size
         batches = self.reader.batches((day,), size, self.config.data.buffer_rows)
-        with self.reader.input_errors():
+        with self.reader.input_errors(), self.optimizer.averaged_weights():
             return self.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
 
     def publish(self) -> Path | None:
@@ -155,12 +155,14 @@ class MovingWindow:
         model = self.model
         if self.placed:
             model = on_host(self.placed, self.model, make_model(self.config, self.statistics))
-        publisher = Publisher(self.run, self.log, model, self.preprocessor, self.statistics, self.predict, self.report)
+        made_of = (model, self.preprocessor, self.statistics)
+        publisher = Publisher(self.run, self.log, *made_of, self.predict, self.report, self.config.data.weight)
         last = self.position.last_day
         day = publisher.day_to_compare(last) if self.run.writable else None
         if self.run.writable:
             self.agreement.of_chief(day.toordinal() if day else 0)
-            return publisher.publish(last)
+            with self.optimizer.averaged_weights():
+                return publisher.publish(last)
         if ordinal := self.agreement.of_chief(0):
             self.predict(date.fromordinal(ordinal))  # The chief's comparison needs every worker's part.
         return None
@@ -211,6 +213,8 @@ class MovingWindow:
                     checkpointed = time.monotonic()
                     if stop:
                         raise Terminated
+            if self.optimizer.averaging is not None:
+                self.optimizer.averaging.snapshot()
             full, rest = divmod(total, batches.steps)
             self.run.write_window_metrics(
                 window.last,
@@ -314,7 +318,7 @@ def fit_statistics(config: Config, log: DayLog, columns: dict) -> Statistics:
 
 
 def _optimizer(config: Config, model: RankingModel) -> Composite:
-    optimizer = make_optimizer(config.optimizer, config.trainer.track_every)
+    optimizer = make_optimizer(config.optimizer, config.trainer.track_every, config.trainer.batch_size)
     try:
         optimizer.build(model.trainable_variables)
     except ValueError as error:  # A variable in no group, in several, or a group of none.

@@ -97,6 +97,30 @@ class DenseConfig(RuleConfig):
     )
 
 
+class EmaConfig(Spec):
+    """An exponential average of the weights over steps; its start is the plain mean, until the horizon is reached."""
+
+    kind: Literal["ema"]
+    horizon_steps: int | None = Field(None, ge=2, description="Steps over which it averages, about.")
+    horizon_examples: int | None = Field(None, ge=1, description="The same in examples; at least two steps.")
+
+    @model_validator(mode="after")
+    def _one_horizon(self):
+        if (self.horizon_steps is None) == (self.horizon_examples is None):
+            raise ValueError("give one of horizon_steps and horizon_examples")
+        return self
+
+
+class SwaConfig(Spec):
+    """The mean of the weights at the ends of windows."""
+
+    kind: Literal["swa"]
+    horizon_windows: int | None = Field(None, ge=1, description="Windows over which it averages, about; null for all.")
+
+
+AveragingConfig = Annotated[EmaConfig | SwaConfig, Field(discriminator="kind")]
+
+
 class OptimizerConfig(Spec):
     dense: DenseConfig = Field(
         default_factory=DenseConfig, description="For every variable that is not an embedding table."
@@ -106,6 +130,9 @@ class OptimizerConfig(Spec):
         None,
         description="Instead of dense and embeddings: a rule for each group of variables, named embeddings, dense, or "
         "a regular expression on the variable's path. Every variable belongs to exactly one.",
+    )
+    averaging: AveragingConfig | None = Field(
+        None, description="An average of the weights, which evaluations and exports then use; null for none."
     )
     on_nonfinite: Literal["skip", "raise"] = Field(
         "skip", description="What a gradient that is not finite does to its step, on all replicas."

@@ -30,6 +30,7 @@ class Publisher:
         statistics: The statistics that `preprocessor` was made with.
         predict: The trainer's own predictions for every row of a day, by task.
         report: What the user sees.
+        weight: The log's column of example weights, if there is one.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Publisher:
         statistics: Statistics,
         predict: Callable[[date], dict[str, np.ndarray]],
         report: Report,
+        weight: str | None = None,
     ):
         self._run, self._log, self._model, self._report = run, log, model, report
         self._preprocessor, self._statistics, self._predict = preprocessor, statistics, predict
+        self._weight = weight
 
     def day_to_compare(self, last: date) -> date | None:
         """Returns the day over which `publish` will compare predictions; None if it will find `last` published."""
@@ -58,8 +61,14 @@ class Publisher:
         if day is None:
             return self._published(last)
         columns = {name: column.model_dump() for name, column in self._statistics.columns.items()}
+        # What an export alone can be judged by: `tfstable compare`.
+        tasks = {name: {"kind": t.kind, "label": t.label or name} for name, t in self._model.task_specs.items()}
+        judged_by = {"tasks": tasks, "weight": self._weight}
         partial = export.save(
-            self._run.exports, self._model, self._preprocessor, {"window_end": str(last), "columns": columns}
+            self._run.exports,
+            self._model,
+            self._preprocessor,
+            {"window_end": str(last), "columns": columns, **judged_by},
         )
         difference = self._difference(export.Serving(partial), day)
         if not difference <= EXPORT_TOLERANCE:

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from tfstable.metrics import calibration, expected_calibration_error, log_loss, mae, prediction_difference, rmse
+from tfstable.metrics import (
+    calibration,
+    expected_calibration_error,
+    log_loss,
+    mae,
+    prediction_difference,
+    rmse,
+    rmse_difference,
+)
 
 ALL = [calibration, expected_calibration_error, log_loss, rmse, mae]
 
@@ -93,7 +101,27 @@ def test_prediction_difference():
     assert prediction_difference(7 * first, 7 * second) == pytest.approx(prediction_difference(first, second))
     assert np.isnan(prediction_difference([0.1, np.nan], [0.1, 0.2]))
     assert np.isnan(prediction_difference([], []))
-    with pytest.raises(ValueError, match=r"second must be at least 0, got -0\.1"):
-        prediction_difference([0.1], [-0.1])
-    with pytest.raises(ValueError, match=r"first must be at least 0, got -0\.3"):
-        prediction_difference([-0.3], [0.5])
+    # A regression may predict below 0: the magnitudes are the scale. 2 * 3 / (1 + 2), and opposite signs differ wholly.
+    assert prediction_difference([-1.0], [2.0]) == 2.0
+    assert prediction_difference([-1.0], [-3.0]) == 1.0
+
+
+def test_rmse_difference_and_its_error():
+    rng = np.random.default_rng(0)
+    differences, errors = [], []
+    for _ in range(500):
+        labels, weights = rng.normal(size=200), rng.exponential(size=200)
+        common = rng.normal(size=200)
+        first, second = (labels + common + 0.5 * rng.normal(size=200) for _ in range(2))
+        got = rmse_difference(labels, first, second, weights)
+        differences.append(got.difference)
+        errors.append(got.difference_se)
+    assert (got.first, got.second) == pytest.approx((rmse(labels, first, weights), rmse(labels, second, weights)))
+    assert got.difference == pytest.approx(got.second - got.first)
+    assert np.mean(errors) == pytest.approx(np.std(differences), rel=0.1)
+    # By hand: errors 1, 1 against 1, 3: R = 1 and sqrt 5; d = 0, 8 has a mean of 4 with a variance of 2 / 1 * 32 / 4.
+    assert rmse_difference([0, 0], [1, 1], [1, 3]) == pytest.approx(
+        (1, np.sqrt(5), np.sqrt(5) - 1, 4 / (1 + np.sqrt(5)))
+    )
+    assert rmse_difference([0, np.nan], [0, np.inf], [0, 1])[:3] == (0, 0, 0)
+    assert np.isnan(rmse_difference([0, 1], [0, np.inf], [0, 1])).all()

@@ -12,6 +12,7 @@ from tfstable.optimizers import (
     ClippyAdagrad,
     ClippyAdam,
     Composite,
+    Ema,
     GradientNorm,
     Group,
     TrustRatio,
@@ -34,6 +35,7 @@ OPTIMIZERS = {
     "Composite": lambda: Composite(
         [Group("embeddings", Adagrad(0.25)), Group("kernel|bias", ClippyAdam(schedule(), weight_decay=0.01))],
         on_nonfinite="raise",
+        averaging=Ema(3),
         name="mine",
     ),
 }

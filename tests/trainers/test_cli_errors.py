@@ -285,6 +285,8 @@ def python(*lines: str) -> subprocess.CompletedProcess:
     [
         (["--help"], 0),
         (["train", "--help"], 0),
+        (["compare", "--help"], 0),
+        (["compare", "{place}/run", "{place}/run", "--data", "{place}/nolog"], 2),
         (["schema"], 0),
         (["check", "--config", "{place}/config.yaml"], 0),
         (["train", "--config", "{place}/config.yaml", "--model-dir", "{place}/run", "--set", "trainer.sed=1"], 2),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tfstable.optimizers import AdaptiveGradient, Clippy, GradientNorm, TrustRatio, WarmupDecay
+from tfstable.optimizers import AdaptiveGradient, Clippy, Ema, GradientNorm, Swa, TrustRatio, WarmupDecay
 from trainers.optimizer import make_optimizer
 from trainers.optimizer_config import OptimizerConfig
 
@@ -93,3 +93,19 @@ def test_warmup_and_decay_follow_their_formula(decay, step, expected):
     assert float(schedule(step)) == pytest.approx(2.0 * expected, abs=1e-6)
     again = WarmupDecay.from_config(schedule.get_config())
     assert math.isclose(float(again(step)), float(schedule(step)))
+
+
+def test_averaging_from_the_config():
+    def average(**section):
+        return make_optimizer(OptimizerConfig.model_validate({"averaging": section}), batch_size=512).averaging
+
+    assert make().averaging is None
+    assert isinstance(average(kind="ema", horizon_steps=100), Ema)
+    assert average(kind="ema", horizon_steps=100).horizon == 100
+    assert average(kind="ema", horizon_examples=10_000).horizon == 20  # 19.5 batches of 512
+    assert average(kind="ema", horizon_examples=10).horizon == 2
+    assert isinstance(average(kind="swa"), Swa)
+    assert average(kind="swa", horizon_windows=5).horizon == 5
+    for section in ({}, {"horizon_steps": 5, "horizon_examples": 5}):
+        with pytest.raises(ValidationError, match="give one of horizon_steps and horizon_examples"):
+            average(kind="ema", **section)

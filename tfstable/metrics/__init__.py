@@ -2,23 +2,43 @@
 
 All of them take 1-D arrays of equal length, leave out the rows whose label is NaN (masked) or whose weight is 0, and
 answer NaN, rather than a lie, where nothing is left to measure or a remaining prediction is not finite.
+
+`tfstable.metrics.streaming` has what Keras's own loops can use.
 """
 
 from tfstable.metrics.auc import auc, auc_standard_error
+from tfstable.metrics.auc_difference import AucDifference, auc_bootstrap, auc_difference
 from tfstable.metrics.calibration import calibration, expected_calibration_error
-from tfstable.metrics.difference import prediction_difference
+from tfstable.metrics.churn import Churn, top_k_churn
+from tfstable.metrics.difference import (
+    prediction_difference,
+    prediction_difference_by,
+    prediction_difference_quantiles,
+)
 from tfstable.metrics.gauc import gauc
 from tfstable.metrics.logloss import log_loss
-from tfstable.metrics.regression import mae, rmse
+from tfstable.metrics.rank_correlation import kendall, spearman
+from tfstable.metrics.regression import RmseDifference, mae, rmse, rmse_difference
 
 __all__ = [
+    "AucDifference",
+    "Churn",
+    "RmseDifference",
     "auc",
+    "auc_bootstrap",
+    "auc_difference",
     "auc_standard_error",
     "calibration",
     "expected_calibration_error",
     "gauc",
+    "kendall",
     "log_loss",
     "mae",
     "prediction_difference",
+    "prediction_difference_by",
+    "prediction_difference_quantiles",
     "rmse",
+    "rmse_difference",
+    "spearman",
+    "top_k_churn",
 ]

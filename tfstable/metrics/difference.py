@@ -1,16 +1,19 @@
 """How far apart are the predictions of two models of the same thing?"""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
-from tfstable.metrics.rows import check, column, counted_rows
+from tfstable.metrics.rows import column, counted_rows
 
 
 def prediction_difference(first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Relative prediction difference: weighted mean of 2 |p1 - p2| / (p1 + p2), where 0 against 0 is no difference.
+    """Relative prediction difference: weighted mean of 2 |p1 - p2| / (|p1| + |p2|); 0 against 0 is no difference.
 
     Args:
-        first, second: `(n,)` predictions of the two models for the same rows, at least 0.
+        first, second: `(n,)` predictions of the two models for the same rows: probabilities, or a regression's values.
         weights: `(n,)` example weights, at least 0. One each by default.
 
     Returns:
@@ -18,18 +21,70 @@ def prediction_difference(first: ArrayLike, second: ArrayLike, weights: ArrayLik
         It is symmetric, and does not change when both are multiplied by one number.
 
     Raises:
-        ValueError: If the arrays do not match, or a prediction or weight is negative.
+        ValueError: If the arrays do not match, or a weight is negative or not finite.
 
     Reference:
-        Shamir, Lin, "Real World Large Scale Recommendation Systems Reproducibility and Smooth Activations", 2022.
+        Shamir, Lin, "Real World Large Scale Recommendation Systems Reproducibility and Smooth Activations", 2022, for
+        probabilities; the magnitudes in the denominator let a regression predict below 0.
     """
+    differences, weights, _ = _measured(first, second, weights)
+    return float("nan") if differences is None else float(np.average(differences, weights=weights))
+
+
+def prediction_difference_quantiles(
+    first: ArrayLike, second: ArrayLike, quantiles: Sequence[float], weights: ArrayLike | None = None
+) -> list[float]:
+    """Quantiles of the rows' relative differences, of which `prediction_difference` is the mean.
+
+    Args:
+        first, second, weights: As of `prediction_difference`.
+        quantiles: Shares between 0 and 1.
+
+    Returns:
+        For each share q the smallest difference d such that rows with at most d hold q of the weight; NaN as of
+        `prediction_difference`.
+
+    Raises:
+        ValueError: As of `prediction_difference`, or if a share is not between 0 and 1.
+    """
+    if not all(0 <= q <= 1 for q in quantiles):
+        raise ValueError(f"quantiles must be between 0 and 1, got {list(quantiles)}")
+    differences, weights, _ = _measured(first, second, weights)
+    if differences is None:
+        return [float("nan")] * len(quantiles)
+    order = np.argsort(differences, kind="stable")
+    share = np.cumsum(weights[order])
+    places = np.searchsorted(share, np.asarray(quantiles) * share[-1])
+    return [float(d) for d in differences[order][np.minimum(places, len(order) - 1)]]
+
+
+def prediction_difference_by(
+    first: ArrayLike, second: ArrayLike, slices: ArrayLike, weights: ArrayLike | None = None
+) -> dict[object, float]:
+    """`prediction_difference` within each value of `slices`, `(n,)`, in the order in which the values come.
+
+    Rows without a value (None, NaN) are left out; a value all of whose rows weigh 0 has no entry.
+    """
+    numbers, values = pd.factorize(np.asarray(slices) if isinstance(slices, list | tuple) else slices)
+    differences, weights, kept = _measured(first, second, weights)
+    if len(numbers) != len(kept):
+        raise ValueError(f"slices must have as many rows as the other arrays: {len(kept)}, got {len(numbers)}")
+    if differences is None:
+        return dict.fromkeys(values, float("nan"))
+    numbers = numbers[kept]
+    known = numbers >= 0
+    total = np.bincount(numbers[known], weights[known], len(values))
+    sums = np.bincount(numbers[known], (weights * differences)[known], len(values))
+    return {value: float(s / w) for value, s, w in zip(values, sums, total, strict=True) if w > 0}
+
+
+def _measured(first, second, weights) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Each counted row's difference (None where there is nothing to measure) and weight, and which rows count."""
     first = column("first", first)
     second = column("second", second, len(first))
     rows = counted_rows(np.zeros(len(first)), first + second, weights)
-    p1, p2 = first[rows.kept], second[rows.kept]
-    for name, p in (("first", p1), ("second", p2)):
-        check(name, p, lambda p: ~(p < 0), "at least 0")
     if not rows.measurable:
-        return float("nan")
-    total = rows.predictions
-    return float(np.average(2 * np.abs(p1 - p2) / np.where(total > 0, total, 1.0), weights=rows.weights))
+        return None, rows.weights, rows.kept
+    p1, p2 = first[rows.kept], second[rows.kept]
+    total = np.abs(p1) + np.abs(p2)
+    return 2 * np.abs(p1 - p2) / np.where(total > 0, total, 1.0), rows.weights, rows.kept

@@ -1,9 +1,11 @@
 """Errors of a regression, in the units of its label."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfstable.metrics.rows import counted_rows
+from tfstable.metrics.rows import column, counted_rows
 
 
 def rmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -32,3 +34,47 @@ def mae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = N
     if not rows.measurable:
         return float("nan")
     return float(np.average(np.abs(rows.predictions - rows.labels), weights=rows.weights))
+
+
+class RmseDifference(NamedTuple):
+    """The RMSE of two models on the same rows, and how well their difference is known."""
+
+    first: float
+    second: float
+    difference: float  # second - first
+    difference_se: float
+
+
+def rmse_difference(
+    labels: ArrayLike, first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None
+) -> RmseDifference:
+    """Compares two models of a regression on the same rows.
+
+        R_2 - R_1 = mean(e_2^2 - e_1^2) / (R_1 + R_2),  e_m the errors of model m and R_m the root of their mean square
+
+    The standard error is that of the mean in the numerator, rows taken for independent: for the n rows that count, with
+    d their differences of squares, n / (n - 1) * sum w^2 (d - mean d)^2 / (sum w)^2 is its square.
+
+    Args:
+        labels, weights: As of `rmse`.
+        first, second: `(n,)` predictions of the two models, in the label's units.
+
+    Returns:
+        NaN as of `rmse`, for either model; a NaN error for a single row. Two perfect models differ by 0 within 0.
+
+    Raises:
+        ValueError: As of `rmse`.
+    """
+    labels = column("labels", labels)
+    first, second = column("first", first, len(labels)), column("second", second, len(labels))
+    one, other = counted_rows(labels, first, weights), counted_rows(labels, second, weights)
+    if not (one.measurable and other.measurable):
+        return RmseDifference(*[float("nan")] * 4)
+    squares = [(rows.predictions - rows.labels) ** 2 for rows in (one, other)]
+    w, n = one.weights, len(one.labels)
+    R_1, R_2 = (float(np.sqrt(np.average(square, weights=w))) for square in squares)
+    d = squares[1] - squares[0]
+    mean = np.average(d, weights=w)
+    variance = n / (n - 1) * np.sum((w * (d - mean)) ** 2) / w.sum() ** 2 if n > 1 else float("nan")
+    scale = R_1 + R_2 or 1.0
+    return RmseDifference(R_1, R_2, float(mean / scale), float(np.sqrt(variance) / scale))

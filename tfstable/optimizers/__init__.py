@@ -4,6 +4,7 @@ from tfstable.optimizers.adagrad import Adagrad
 from tfstable.optimizers.adam import Adam
 from tfstable.optimizers.adaptive_gradient import AdaptiveGradient
 from tfstable.optimizers.adax import AdaX
+from tfstable.optimizers.averaging import Ema, Swa
 from tfstable.optimizers.clippy import Clippy
 from tfstable.optimizers.clippy_adagrad import ClippyAdagrad
 from tfstable.optimizers.clippy_adam import ClippyAdam
@@ -24,8 +25,10 @@ __all__ = [
     "ClippyAdagrad",
     "ClippyAdam",
     "Composite",
+    "Ema",
     "GradientNorm",
     "Group",
+    "Swa",
     "TrustRatio",
     "WarmupDecay",
     "is_embedding_table",

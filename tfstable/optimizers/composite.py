@@ -1,8 +1,10 @@
+import contextlib
 import dataclasses
 import re
 
 import keras
 
+from tfstable.optimizers.averaging import WeightAverage
 from tfstable.optimizers.guarded import GuardedOptimizer
 from tfstable.optimizers.rule import RuleOptimizer
 from tfstable.optimizers.tables import is_embedding_table
@@ -66,20 +68,25 @@ class Composite(GuardedOptimizer):
         groups: `Group`s that together hold every variable exactly once. `learning_rate` of the composite reads the
             first group's; set it on the optimizer of a group.
         on_nonfinite: As for the other optimizers; it stands for all groups, whose own setting is not used.
+        averaging: None, or an `Ema` or `Swa` of the weights of all groups, used by this optimizer alone; see
+            `averaged_weights`.
         name: Name of the optimizer.
 
     Raises:
-        ValueError: If `groups` is empty or shares an optimizer. When built: if a variable is in no group or in several,
-            or a regular expression matches no variable.
+        ValueError: If `groups` is empty or shares an optimizer, or `averaging` is neither. When built: if a variable is
+            in no group or in several, or a regular expression matches no variable.
     """
 
-    def __init__(self, groups, on_nonfinite="skip", name="composite"):
+    def __init__(self, groups, on_nonfinite="skip", averaging=None, name="composite"):
         groups = list(groups)
         if not groups or not all(isinstance(group, Group) for group in groups):
             raise ValueError(f"groups must be one or more Group; got {groups!r}.")
         if len({id(group.optimizer) for group in groups}) < len(groups):
             raise ValueError("groups must not share an optimizer: its counters would rise once for each of them.")
+        if not isinstance(averaging, WeightAverage | None):
+            raise ValueError(f"averaging must be None, an Ema or a Swa of tfstable.optimizers; got {averaging!r}.")
         super().__init__(0.0, on_nonfinite, name)
+        self.averaging = averaging
         self.groups = groups
         self.optimizers = [group.optimizer for group in groups]
 
@@ -98,9 +105,13 @@ class Composite(GuardedOptimizer):
         super().build(variables)
         for optimizer, own in zip(self.optimizers, members, strict=True):
             optimizer.build(own)
+        if self.averaging is not None:
+            self.averaging.build(self, variables)
         self._group_of = [next(i for i, group in enumerate(self.groups) if v in group) for v in variables]
 
     def update_variables(self, strategy, pairs):
+        if self.averaging is not None:
+            self.averaging.update(strategy, pairs)
         groups = [self._group_of[self._get_variable_index(v)] for _, v in pairs]
         for number, optimizer in enumerate(self.optimizers):
             own = [pair for pair, group in zip(pairs, groups, strict=True) if group == number]
@@ -110,6 +121,10 @@ class Composite(GuardedOptimizer):
         super().count(applied)
         for optimizer in self.optimizers:
             optimizer.count(applied)
+
+    def averaged_weights(self):
+        """Returns a context in which the variables hold their averages; one that does nothing without `averaging`."""
+        return contextlib.nullcontext() if self.averaging is None else self.averaging.swapped_in()
 
     @property
     def variables(self):
@@ -130,11 +145,15 @@ class Composite(GuardedOptimizer):
     def get_config(self):
         config = super().get_config()
         del config["learning_rate"]
-        return config | {"groups": [keras.saving.serialize_keras_object(group) for group in self.groups]}
+        return config | {
+            "groups": [keras.saving.serialize_keras_object(group) for group in self.groups],
+            "averaging": keras.saving.serialize_keras_object(self.averaging),
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         groups = [
             keras.saving.deserialize_keras_object(group, custom_objects=custom_objects) for group in config["groups"]
         ]
-        return cls(**config | {"groups": groups})
+        averaging = keras.saving.deserialize_keras_object(config.get("averaging"), custom_objects=custom_objects)
+        return cls(**config | {"groups": groups, "averaging": averaging})

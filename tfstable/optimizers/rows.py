@@ -1,4 +1,4 @@
-"""Sparse gradients: the unique rows of a batch, each with its duplicates summed."""
+"""Rows of tables: read, written, and the unique ones of a batch, each with its duplicates summed."""
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # TensorFlow offers no public way to ask for the XLA context.
@@ -42,3 +42,16 @@ def _sum_sorted(slices, height):
 def is_row(indices, height, rank):
     """(n, 1, ...) of this rank: True for rows of the table, False for what `sum_duplicates` pads with under XLA."""
     return tf.reshape(indices < tf.cast(height, indices.dtype), [-1] + [1] * (rank - 1))
+
+
+def read_rows(variable, indices=None):
+    """The variable, or its rows alone: gathered from the variable itself, so that the table is never read."""
+    return tf.convert_to_tensor(variable) if indices is None else tf.gather(variable, indices)
+
+
+def write_rows(variable, indices, value):
+    """Assigns the variable, or its rows alone."""
+    if indices is None:
+        variable.assign(value)
+    else:
+        variable.scatter_update(tf.IndexedSlices(value, indices))

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfstable.optimizers.clipping import Clipping
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import GuardedOptimizer, done
-from tfstable.optimizers.rows import is_row, under_xla
+from tfstable.optimizers.rows import is_row, read_rows, under_xla, write_rows
 from tfstable.optimizers.tables import is_embedding_table
 
 DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
@@ -142,8 +142,8 @@ class RuleOptimizer(GuardedOptimizer):
         indices, gradient = (gradient.indices, gradient.values) if is_sparse else (None, gradient)
         is_table = is_sparse or is_embedding_table(of)
 
-        weight = _read(target, indices)
-        state = {name: _read(slot, indices) for name, slot in slots.items()}
+        weight = read_rows(target, indices)
+        state = {name: read_rows(slot, indices) for name, slot in slots.items()}
         rate, step = tf.cast(rate, weight.dtype), tf.cast(step, weight.dtype)
         if "step" in state:
             step = state["step"] = state["step"] + 1
@@ -164,8 +164,8 @@ class RuleOptimizer(GuardedOptimizer):
             new_weight = of.constraint(new_weight)
 
         for name, slot in slots.items():
-            _write(slot, indices, state[name])
-        _write(target, indices, new_weight)
+            write_rows(slot, indices, state[name])
+        write_rows(target, indices, new_weight)
         if track:
             norms = [tf.norm(x) for x in (change, gradient, weight)]
             least = tf.reduce_min(factor if padding is None else tf.where(padding, factor.dtype.max, factor))
@@ -204,15 +204,3 @@ class RuleOptimizer(GuardedOptimizer):
 
 def _fill(value, shape, dtype):
     return tf.fill(shape, tf.constant(value, dtype))
-
-
-def _read(variable, indices):
-    """The variable, or its rows alone: gathered from the variable itself, so that the table is never read."""
-    return tf.convert_to_tensor(variable) if indices is None else tf.gather(variable, indices)
-
-
-def _write(variable, indices, value):
-    if indices is None:
-        variable.assign(value)
-    else:
-        variable.scatter_update(tf.IndexedSlices(value, indices))
