@@ -48,25 +48,25 @@ def main():
         run = RunDirectory(Path(scratch) / "run", config)
         window = MovingWindow(config, log, statistics_, run, Report(Console(quiet=True), list(config.tasks), None))
         size = config.trainer.batch_size
-        every_day = window.reader.batches(tuple(log.days), size, config.data.buffer_rows)
+        every_day = window.state.reader.batches(tuple(log.days), size, config.data.buffer_rows)
 
         def read_alone():
             # Every row of the log once, from Parquet to ready batches: nothing is read for a second pass from memory.
-            every_day = window.reader.batches(tuple(log.days), size, config.data.buffer_rows)
+            every_day = window.state.reader.batches(tuple(log.days), size, config.data.buffer_rows)
             # Counted inside the graph, where training takes its batches: Python would wrap each of 40 tensors.
-            window.reader.dataset(every_day.one_pass((0, 0)), size).reduce(0, lambda count, *_: count + 1).numpy()
+            window.state.reader.dataset(every_day.one_pass((0, 0)), size).reduce(0, lambda count, *_: count + 1).numpy()
             return every_day.rows
 
         def iterate(dataset):
-            return iter(window.strategy.distribute_datasets_from_function(lambda _: dataset))
+            return iter(window.state.strategy.distribute_datasets_from_function(lambda _: dataset))
 
         def train(iterator, steps):
             while steps > 0:
                 count = min(steps, config.trainer.steps_per_call)
-                window.steps.train(iterator, tf.constant(count)).numpy()
+                window.state.steps.train(iterator, tf.constant(count)).numpy()
                 steps -= count
 
-        one_batch = next(iter(window.reader.dataset(every_day.one_pass((0, 0)), size)))
+        one_batch = next(iter(window.state.reader.dataset(every_day.one_pass((0, 0)), size)))
         again = iterate(tf.data.Dataset.from_tensors(one_batch).repeat())
 
         def step_alone():
@@ -78,13 +78,13 @@ def main():
 
         def window_loop():
             # Every window as the trainer trains it: one stream, each window read while the one before it is trained.
-            iterator = iterate(window.reader.dataset(window.stream(todo), size))
+            iterator = iterate(window.state.reader.dataset(window.stream(todo), size))
             for _, steps in plans:
                 train(iterator, steps)
             return sum(steps / one_pass.steps * one_pass.rows for one_pass, steps in plans)
 
         def evaluate():
-            window.predict(log.days[0])
+            window.state.predict(log.days[0])
             return log.rows(log.days[0])
 
         parts = {"window_loop": window_loop, "input_alone": read_alone, "step_alone": step_alone, "predict": evaluate}

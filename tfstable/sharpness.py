@@ -118,7 +118,11 @@ class SharpnessProbe:
             Adagrad; `two_over_rate`, by the largest current rate of a dense variable; `residual`, the larger relative
             residual of the two power iterations.
         """
-        rates = [float(o.learning_rate) for o in self._optimizers if any(_knows(o, v) for v in self._variables)]
+        rates = [
+            float(o.learning_rate * o.rate_factor)
+            for o in self._optimizers
+            if any(_knows(o, v) for v in self._variables)
+        ]
         hessian, preconditioned, residual = self._measure(features, labels, weight)
         return {
             "hessian": float(hessian),

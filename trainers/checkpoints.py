@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -21,14 +21,16 @@ class Saved(NamedTuple):
     Attributes:
         number: Its number; they increase.
         last: Last day of the newest window that it has finished; None before there is one.
-        step: Steps done in the window after it.
+        step: Batches done of the window after it.
         good: Whether the next day's metrics of this very model were in line.
+        watch: State of the `LossWatch`.
     """
 
     number: int
     last: date | None
     step: int
     good: bool
+    watch: dict[str, Any] | None = None
 
 
 class Checkpoints:
@@ -47,16 +49,17 @@ class Checkpoints:
 
     def __init__(self, directory: Path, checkpoint: tf.train.Checkpoint, keep: int, keep_weekly: int = 0):
         self._directory, self._checkpoint, self._keep, self._keep_weekly = directory, checkpoint, keep, keep_weekly
+        self._highest = 0  # Number that none may have again.
 
     def all(self) -> list[Saved]:
         """Returns the checkpoints, the oldest first."""
         numbers = sorted(int(path.name) for path in self._directory.glob("[0-9]*") if path.name.isdigit())
         return [self._about(number) for number in numbers]
 
-    def save(self, last: date | None, step: int) -> Saved:
+    def save(self, last: date | None, step: int, watch: dict[str, Any], good: bool = False) -> Saved:
         """Writes the next checkpoint and prunes the older ones."""
-        taken = [int(path.name.split(".")[0]) for path in self._directory.glob("[0-9]*")]  # Damaged ones too.
-        saved = Saved(max(taken, default=0) + 1, last, step, good=False)
+        taken = [int(path.name.split(".")[0]) for path in self._directory.glob("[0-9]*")]  # Also those set aside.
+        saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
         partial = self._directory / f".{saved.number}.partial"
         for left_over in self._directory.glob(".*"):  # By a process that was killed while it saved or pruned.
             shutil.rmtree(left_over)
@@ -105,6 +108,25 @@ class Checkpoints:
         """Renames a damaged checkpoint, so that no later start tries it again."""
         path.rename(path.with_name(f"{path.name}.damaged"))
 
+    def discard(self, above: int, up_to: int):
+        """Gives up the checkpoints of a model that diverged. The newest stays beside the others, for who wants to look.
+
+        Args:
+            above, up_to: Their numbers: above < number <= up_to.
+        """
+        self._highest = up_to
+        gone = [saved.number for saved in self.all() if above < saved.number <= up_to]
+        for number in gone:
+            aside = self._path(number).with_name(f"{number}.diverged")
+            for older in self._directory.glob("*.diverged"):
+                shutil.rmtree(older)
+            self._path(number).rename(aside)
+
+    def known_good(self) -> Saved:
+        """Returns the newest checkpoint that is known to be good, or the oldest if none is."""
+        found = self.all()
+        return ([saved for saved in found if saved.good] or found[:1])[-1]
+
     def mark_good(self, saved: Saved):
         """Notes that the model of a checkpoint is known to be good."""
         if self._path(saved.number).exists():
@@ -129,9 +151,10 @@ class Checkpoints:
             about = json.loads((self._path(number) / ABOUT).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # Damaged: what TensorFlow's files hold decides whether it can be used.
             return Saved(number, None, 0, good=False)
-        return Saved(number, about["last"] and date.fromisoformat(about["last"]), about["step"], about["good"])
+        last = about["last"] and date.fromisoformat(about["last"])
+        return Saved(number, last, about["step"], about["good"], about["watch"])
 
     @staticmethod
     def _write_about(directory: Path, saved: Saved):
-        about = {"last": saved.last and str(saved.last), "step": saved.step, "good": saved.good}
+        about = {**saved._asdict(), "last": saved.last and str(saved.last)}
         write(directory / ABOUT, json.dumps(about) + "\n")

@@ -20,6 +20,7 @@ from rich.table import Table
 from tfstable.errors import InputError
 from trainers import config as configs
 from trainers.cluster import WorkerLostError
+from trainers.recovery import DivergedError
 
 app = typer.Typer(
     help="Train multitask ranking models that don't blow up and don't change their mind.",
@@ -54,7 +55,8 @@ def train(
     What it leaves in MODEL_DIR: params.yaml, checkpoints/, windows/DAY/metrics.json, metrics.json (the last evaluation
     day), export/N (SavedModels), tensorboard/, events.jsonl.
 
-    Status: 0 done, 2 bad input, 75 another worker is gone (start all again), 143 SIGTERM, after a checkpoint.
+    Status: 0 done, 2 bad input, 3 diverged for good, 75 another worker is gone (start all again), 143 SIGTERM (after a
+    checkpoint).
     """
     settings = configs.load(config, overrides)
     from trainers.check import check_run, open_log
@@ -317,6 +319,9 @@ def main():
             raise
         print("stopped by SIGTERM; the same command goes on from the newest checkpoint", file=sys.stderr)
         _leave(leave.code)
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(3)
     except WorkerLostError as error:
         print(f"error: {error}", file=sys.stderr)
         _leave(os.EX_TEMPFAIL)

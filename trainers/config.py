@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from tfstable.errors import InputError
 from tfstable.specs import Feature, NumericFeature, QuantileFeature, Spec, TaskSpec, feature_columns, label_columns
+from trainers.divergence_config import DivergenceConfig, RecoveryConfig
 from trainers.optimizer_config import OptimizerConfig, Positive
 
 # Keys that do not affect the weights beyond rounding: a run may change them when it goes on.
@@ -166,6 +167,8 @@ class Config(Spec):
     model: ModelConfig = Field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = Field(default_factory=TrainerConfig)
+    divergence: DivergenceConfig = Field(default_factory=DivergenceConfig, json_schema_extra=OPERATIONAL)
+    recovery: RecoveryConfig = Field(default_factory=RecoveryConfig, json_schema_extra=OPERATIONAL)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
 

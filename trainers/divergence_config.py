@@ -48,3 +48,13 @@ class DivergenceConfig(Spec):
     error: float = Field(
         10.0, gt=1, allow_inf_nan=False, description="An RMSE beyond this factor of the earlier days' median is absurd."
     )
+
+
+class RecoveryConfig(Spec):
+    """What a run does when it has diverged: it goes back to the newest checkpoint known to be good, and then this."""
+
+    most: int = Field(3, ge=0, description="Recoveries from one checkpoint at most; then the run stops. 0: it stops.")
+    skip_batches: bool = Field(True, description="Leave out the batches that did it; the second time, the window.")
+    rate_factor: float = Field(
+        0.5, gt=0, le=1, description="What the learning rates are multiplied by, from then on; 1 to keep them."
+    )

@@ -30,7 +30,7 @@ class Report:
         self._writer = tf.summary.create_file_writer(str(tensorboard)) if tensorboard else None
 
     @contextmanager
-    def window(self, window: Window, total: int, done: int) -> Iterator[Callable[[int, int, int, np.ndarray], None]]:
+    def window(self, window: Window, total: int) -> Iterator[Callable[[int, int, int, np.ndarray], None]]:
         """Shows a window's progress; yields a function to call with steps done, new examples, iteration and losses."""
         columns = (
             TextColumn("{task.description}"),
@@ -42,7 +42,7 @@ class Report:
         live = self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=not live) as progress:
             name = f"{window.days[0]} to {window.last}"
-            bar = progress.add_task(name, total=total, completed=done, rate=0.0, loss=float("nan"))
+            bar = progress.add_task(name, total=total, rate=0.0, loss=float("nan"))
             began, examples, running = time.monotonic(), 0, None
 
             def show(done: int, new_examples: int, iteration: int, losses: np.ndarray):
@@ -70,6 +70,10 @@ class Report:
             f"window ending {window.last}: {count} of the steps {first} to {last} left out, a gradient was not finite",
             soft_wrap=True,
         )
+
+    def found(self, line: str):
+        """Shows what was found in the losses or metrics, or what is done about it."""
+        self._console.print(line, soft_wrap=True, highlight=False)
 
     def damaged(self, path: Path, reason: str, restored: int):
         """Shows that a checkpoint cannot be read, and which one was restored instead."""

@@ -63,9 +63,9 @@ def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: C
     console.print_json(
         to_json(
             {
-                "trained_to": model.position.last_day,
+                "trained_to": model.state.position.last_day,
                 "day": day,
-                "tasks": evaluate_day(config, log, day, model.predict(day)),
+                "tasks": evaluate_day(config, log, day, model.state.predict(day)),
             }
         )
     )
@@ -81,6 +81,6 @@ def _restored(config: Config, model_dir: Path, log: DayLog, console: Console) ->
     run = RunDirectory(model_dir, config)
     statistics = run.statistics()
     model = None if statistics is None else MovingWindow(config, log, statistics, run, Report(console, [], None))
-    if model is None or model.position.last_day is None:
+    if model is None or model.state.position.last_day is None:
         raise InputError(f"{model_dir}: no finished window yet; train it first")
     return model

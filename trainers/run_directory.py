@@ -81,6 +81,12 @@ class RunDirectory:
         path = self.path / "windows" / str(last) / "metrics.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
+    def earlier_metrics(self, last: date, most: int) -> list[dict[str, Any]]:
+        """Returns the metrics of the windows that end before `last` and have an evaluation day: the newest `most`."""
+        days = sorted(path.parent.name for path in self.path.glob("windows/*/metrics.json"))
+        found = [self.window_metrics(date.fromisoformat(day)) for day in days if day < str(last)][-most:]
+        return [metrics for metrics in found if metrics["eval_day"] is not None]
+
     def newest_metrics(self) -> dict[str, Any] | None:
         """Returns the metrics of the last evaluation day; None before there is one."""
         path = self.path / "metrics.json"

@@ -63,7 +63,7 @@ def test_weights_train_as_without_and_evaluation_and_export_use_the_average(run,
     predict(run / "export" / "1", DayLog(log), [DAYS[4]], tmp_path / "out.parquet", [], lambda *_: None)
     exported = pq.read_table(tmp_path / "out.parquet")["click"].to_numpy()
     model = restored(log, run, EMA)
-    np.testing.assert_allclose(model.predict(DAYS[4])["click"], exported, atol=1e-5)
+    np.testing.assert_allclose(model.state.predict(DAYS[4])["click"], exported, atol=1e-5)
     averages = [value.numpy() for value in model.optimizer.averaging.averaged_values()]
     plain = restored(log, tmp_path / "raw", "export.when=never")
     assert np.abs(plain.predict(DAYS[4])["click"] - exported).max() > 1e-3

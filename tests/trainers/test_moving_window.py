@@ -151,10 +151,10 @@ def test_metrics_are_those_of_the_exported_model_over_the_whole_day(run, log, tm
     model = MovingWindow(
         config, daylog, run_directory.statistics(), run_directory, Report(Console(quiet=True), [], None)
     )
-    for task, expected in model.predict(DAYS[4]).items():
+    for task, expected in model.state.predict(DAYS[4]).items():
         assert expected.shape == (ROWS,)
         np.testing.assert_allclose(predictions[task], expected, rtol=1e-5, atol=1e-5)
-    got = evaluate(config, daylog, DAYS[4], model.predict(DAYS[4]))
+    got = evaluate(config, daylog, DAYS[4], model.state.predict(DAYS[4]))
     labels, weight = day["click"].to_numpy(), day["weight"].to_numpy()
     assert got["click"]["auc"] == pytest.approx(auc(labels, predictions["click"], weight), abs=1e-4)
     squared = np.square(day["watch_time_s"].to_numpy() - predictions["watch_time"])
@@ -200,8 +200,8 @@ class StoppingReport(Report):
 
     calls = 0
 
-    def window(self, window, total, done):
-        context = super().window(window, total, done)
+    def window(self, window, total):
+        context = super().window(window, total)
         outer = self
 
         class Stopping:

@@ -15,9 +15,10 @@ from tfstable.data.log import DayLog
 from tfstable.data.simulate import simulate
 from trainers import config as configs
 from trainers.check import check_log
-from trainers.moving_window import MovingWindow, fit_statistics
+from trainers.moving_window import fit_statistics
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
+from trainers.run_state import RunState
 from trainers.steps import Steps
 
 OPTIMIZERS = {
@@ -47,12 +48,12 @@ def trained(log: Path, run: Path, *overrides: str, xla: bool, dense_tables: bool
     config = configs.load(log.parent / "config.yaml", [f"data.path={log}", *overrides])
     daylog = DayLog(log)
     statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    window = MovingWindow(config, daylog, statistics, RunDirectory(run, config), Report(Console(quiet=True), [], None))
-    steps = Steps(window.strategy, window.model, window.optimizer, xla, dense_tables)
-    batches = window.reader.batches(tuple(daylog.days[:2]), 256, 10_000)
-    iterator = iter(window.feed(batches.forever((0,)), 256))
+    state = RunState(config, daylog, statistics, RunDirectory(run, config), Report(Console(quiet=True), [], None))
+    steps = Steps(state.strategy, state.model, state.optimizer, xla, dense_tables)
+    batches = state.reader.batches(tuple(daylog.days[:2]), 256, 10_000)
+    iterator = iter(state.feed(batches.forever((0,)), 256))
     losses = steps.train(iterator, tf.constant(4)).numpy()
-    return losses, [variable.numpy() for variable in window.model.trainable_variables]
+    return losses, [variable.numpy() for variable in state.model.trainable_variables]
 
 
 @pytest.mark.parametrize(

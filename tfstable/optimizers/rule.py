@@ -55,6 +55,10 @@ class RuleOptimizer(GuardedOptimizer):
         self.clipping = clipping
         self.weight_decay = weight_decay
         self.track_every = track_every
+        # What a trainer lowers after a divergence, whatever the learning rate is made from.
+        self.rate_factor = self.add_variable(
+            shape=(), dtype="float32", initializer="ones", aggregation="only_first_replica", name="rate_factor"
+        )
 
     def slots(self):
         """Name and initial value of each slot; a slot has the shape and dtype of its weight."""
@@ -114,7 +118,7 @@ class RuleOptimizer(GuardedOptimizer):
             )
 
     def update_variables(self, strategy, pairs):
-        rate, step = self.learning_rate, self.iterations + 1
+        rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
 
         def update_all(track):
             for gradient, variable in pairs:

@@ -159,8 +159,8 @@ def test_a_run_of_the_grid_is_a_run_of_the_trainer(log, tmp_path):
         Report(Console(quiet=True), ["click", "watch_time"], None),
     )
     todo = [w for w in windows(log.days, 1, 1) if w.last < log.days[-1]]
-    iterator = iter(window.reader.dataset(window.stream(todo), 256))
-    theirs = window.steps.train(iterator, tf.constant(len(ours))).numpy()
+    iterator = iter(window.state.reader.dataset(window.stream(todo), 256))
+    theirs = window.state.steps.train(iterator, tf.constant(len(ours))).numpy()
     np.testing.assert_array_equal(ours, theirs)
 
 
