@@ -1,0 +1,197 @@
+"""A run that diverges goes back to a model known to be good, and ends healthy: on poisoned days, at too high a rate."""
+
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from tests.trainers.launch import finish, start_workers
+from tests.trainers.test_moving_window import assert_same_run, copy_days, is_model_weight, metrics, weights
+from tfstable.data.log import DayLog
+from tfstable.data.simulate import simulate
+from trainers import config as configs
+from trainers.moving_window import MovingWindow
+from trainers.recovery import DivergedError
+from trainers.run import train
+
+CONFIG = """
+data: {path: unset}
+features:
+  user_id: {kind: hash, buckets: 500, dim: 4}
+  video_id: {kind: hash, buckets: 300, dim: 4}
+  category: {kind: vocabulary, dim: 4}
+  duration_s: {kind: numeric}
+  video_age_days: {kind: numeric}
+  user_followed: {kind: quantile, buckets: 8, dim: 4}
+tasks:
+  click: {kind: binary}
+  watch_time: {kind: regression, label: watch_time_s, transform: log1p}
+model: {units: [32, 32], activation: relu, input_normalisation: false}
+optimizer:
+  dense: {learning_rate: 0.05, clipping: null}
+  embeddings: {learning_rate: 0.05, initial_accumulator: 1.0e-4}
+trainer: {window_days: 1, batch_size: 128, passes: 2, tensorboard: false}
+divergence: {horizon: 40, patience: 20}
+export: {when: never}
+"""
+DAYS = [date(2025, 1, day) for day in range(1, 8)]
+ROWS = 5120  # A day: 40 batches, twice.
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("recovery") / "log"
+    simulate(path, days=len(DAYS), rows_per_day=ROWS, users=300, videos=150)
+    return path
+
+
+@pytest.fixture(scope="module")
+def healthy(log, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("recovery") / "run"
+    go(log, run)
+    return run
+
+
+def go(log: Path, run: Path, *overrides: str):
+    path = log.parent / "config.yaml"
+    path.write_text(CONFIG)
+    config = configs.load(path, [f"data.path={log}", *overrides])
+    train(config, DayLog(log), run, Console(quiet=True))
+
+
+def poisoned(log: Path, day: date, to: Path, change: Callable[[pa.Table], dict[str, np.ndarray]]) -> Path:
+    copy_days(log, DAYS, to)
+    path = to / f"date={day}" / "part-0.parquet"
+    table = pq.read_table(path)
+    for name, values in change(table).items():
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+    pq.write_table(table, path)
+    return to
+
+
+def events(run: Path, kind: str) -> list[dict]:
+    path = run / "events.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def auc(run: Path, day: date) -> float:
+    return metrics(run, day)["tasks"]["click"]["auc"]
+
+
+def test_a_healthy_run_knows_its_good_checkpoints_and_recovers_from_nothing(healthy):
+    assert not (healthy / "events.jsonl").exists()
+    about = [json.loads(path.read_text()) for path in sorted(healthy.glob("checkpoints/*/about.json"))]
+    assert [saved["good"] for saved in about] == [True, True, False]  # The last day has no next one yet.
+    assert auc(healthy, DAYS[5]) > 0.6
+
+
+@pytest.fixture(scope="module")
+def outliers(log, tmp_path_factory) -> Path:
+    """The log with a day on which a fifth of a numeric feature is 1e6."""
+
+    def change(table):
+        far = np.random.default_rng(0).random(ROWS) < 0.2
+        return {"duration_s": np.where(far, 1e6, table["duration_s"].to_numpy()).astype(np.float32)}
+
+    return poisoned(log, DAYS[3], tmp_path_factory.mktemp("outliers") / "log", change)
+
+
+@pytest.fixture(scope="module")
+def recovered(outliers, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("recovered") / "run"
+    go(outliers, run)
+    return run
+
+
+def test_a_day_of_outliers_is_left_out(recovered, healthy):
+    first, second = events(recovered, "recovery")
+    for event in (first, second):
+        assert event["why"].startswith("full divergence of loss from batch")
+        assert event["window_end"] == str(DAYS[3])
+        assert event["rule"] == "no recovery"
+        assert event["peak"] > 100 * event["median"]
+    assert first["restored"] == second["restored"]
+    begin, end = first["skipped"][str(DAYS[3])][0]
+    assert begin <= first["batches"][0] < first["batches"][1] <= end < 80
+    assert second["skipped"][str(DAYS[3])][0][1] > 80  # It came again: the rest of the window.
+    assert second["factor"] == 0.25
+    assert metrics(recovered, DAYS[3])["steps"] < 80
+    for day in (DAYS[4], DAYS[5]):
+        assert auc(recovered, day) > auc(healthy, day) - 0.02
+    assert all(np.isfinite(value).all() for name, value in weights(recovered).items() if is_model_weight(name))
+
+
+def test_a_day_of_flipped_labels_is_left_out(log, healthy, tmp_path):
+    bad = poisoned(log, DAYS[3], tmp_path / "log", lambda table: {"click": 1 - table["click"].to_numpy()})
+    go(bad, tmp_path / "run")
+    # Evaluated on that day the healthy model looks bad, and so does the one before: the day is odd, not the model.
+    assert {(event["window_end"], event["day"]) for event in events(tmp_path / "run", "odd_day")} == {
+        (str(DAYS[2]), str(DAYS[3]))
+    }
+    # Trained on that day it is bad, and the one before is not.
+    (event,) = events(tmp_path / "run", "recovery")
+    assert event["day"] == str(DAYS[4])
+    assert list(event["skipped"]) == [str(DAYS[3])]
+    assert metrics(tmp_path / "run", DAYS[3])["steps"] == 0
+    assert [path.name for path in (tmp_path / "run").glob("checkpoints/*.diverged")] == [f"{event['newest']}.diverged"]
+    for day in (DAYS[4], DAYS[5]):
+        assert auc(tmp_path / "run", day) > auc(healthy, day) - 0.02
+
+
+def test_too_high_a_rate_is_lowered(log, healthy, tmp_path):
+    remedy = ("recovery.skip_batches=false", "recovery.rate_factor=0.1")
+    go(log, tmp_path / "run", "optimizer.dense.learning_rate=2.0", *remedy)
+    found = events(tmp_path / "run", "recovery")
+    assert found
+    assert all(event["skipped"] == {} for event in found)
+    assert [event["factor"] for event in found] == pytest.approx([0.1 ** (n + 1) for n in range(len(found))])
+    assert {metrics(tmp_path / "run", day)["steps"] for day in DAYS} == {80}
+    assert auc(tmp_path / "run", DAYS[5]) > auc(healthy, DAYS[5]) - 0.02
+
+
+def test_recoveries_are_bounded(log, tmp_path):
+    wrong = ("optimizer.dense.learning_rate=2.0", "recovery.skip_batches=false", "recovery.rate_factor=1")
+    with pytest.raises(DivergedError, match=r"diverged again .* after 1 recoveries from checkpoint 1;"):
+        go(log, tmp_path / "run", *wrong, "recovery.most=1")
+    assert len(events(tmp_path / "run", "recovery")) == 1
+    assert len(events(tmp_path / "run", "diverged_for_good")) == 1
+
+
+go_back = MovingWindow._go_back
+
+
+class CrashError(Exception):
+    """What ends a run in the middle of its recovery."""
+
+
+def test_a_run_killed_while_it_recovers_goes_on_as_if_it_had_not(outliers, recovered, tmp_path, monkeypatch):
+    def crash(self, number):
+        if number is not None:  # Not where the run starts.
+            raise CrashError
+        go_back(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MovingWindow, "_go_back", crash)
+        with pytest.raises(CrashError):
+            go(outliers, tmp_path / "run")
+    go(outliers, tmp_path / "run")
+    assert_same_run(recovered, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_workers_recover_together(outliers, recovered, tmp_path):
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("unset", str(outliers)))
+    for worker in start_workers(2, tmp_path / "config.yaml", tmp_path / "run"):
+        finish(worker)
+    ours, theirs = events(recovered, "recovery"), events(tmp_path / "run", "recovery")
+    assert [event["skipped"] for event in ours] == [event["skipped"] for event in theirs]
+    for day in DAYS[:6]:
+        assert metrics(tmp_path / "run", day)["steps"] == metrics(recovered, day)["steps"]
+        assert auc(tmp_path / "run", day) == pytest.approx(auc(recovered, day), abs=0.01)  # ReLU amplifies rounding.
