@@ -116,9 +116,24 @@ def evaluate(
 
 
 @app.command()
-def export(model_dir: ModelDir):
+def export(
+    model_dir: ModelDir,
+    show: Annotated[bool, typer.Option("--list", help="List the versions instead.")] = False,
+    promote: Annotated[
+        int | None, typer.Option(metavar="N", help="Roll back: publish a copy of version N as the newest instead.")
+    ] = None,
+):
     """Publish a run's newest checkpoint as the next version in MODEL_DIR/export."""
     settings = run_config(model_dir)
+    if show or promote is not None:
+        from trainers.versions import promote as copy
+        from trainers.versions import table
+
+        if promote is not None:
+            console.print(copy(model_dir, promote, settings.export.keep_versions), soft_wrap=True)
+        if show:
+            console.print(table(model_dir))
+        return
     quiet_tensorflow()
     from trainers.run import export as run
 

@@ -113,6 +113,21 @@ class EvaluationConfig(Spec):
 
 class ExportConfig(Spec):
     when: Literal["last", "every_window", "never"] = Field("last", json_schema_extra=OPERATIONAL)
+    keep_versions: int = Field(
+        5, ge=1, description="Newest versions kept; older ones go.", json_schema_extra=OPERATIONAL
+    )
+    user_columns: tuple[str, ...] = Field(
+        (),
+        description="Columns of the user and the context: the signature `rank` takes one row of them and many of the "
+        "others, the candidates'. Without any there is no `rank`.",
+        json_schema_extra=OPERATIONAL,
+    )
+    score_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        description="Weights of the tasks' predictions in the score by which `rank` orders; default: 1 for each binary "
+        "task, or for every task where none is binary.",
+        json_schema_extra=OPERATIONAL,
+    )
 
 
 class Config(Spec):
@@ -150,6 +165,25 @@ class Config(Spec):
                     f"tasks.{name}: name it with letters a to z, digits and _.-; its label may have any name"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _rank_can_be_made(self):
+        columns, users = set(feature_columns(self.features).values()), self.export.user_columns
+        if unknown := [name for name in users if name not in columns]:
+            raise ValueError(f"export.user_columns: {unknown[0]} is the column of no feature; take it out")
+        if columns == set(users):
+            raise ValueError("export.user_columns: every column is the user's; leave those of the candidates out")
+        if unknown := [name for name in self.export.score_weights if name not in self.tasks]:
+            raise ValueError(f"export.score_weights: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
+        if users and (taken := {"score", "order"} & self.tasks.keys()):
+            raise ValueError(f"tasks.{min(taken)}: `rank` puts out something of that name; rename the task")
+        return self
+
+    @property
+    def score_weights(self) -> dict[str, float]:
+        """Weights of the tasks in the score of `rank`, by task."""
+        binary = [name for name, task in self.tasks.items() if task.kind == "binary"]
+        return self.export.score_weights or dict.fromkeys(binary or self.tasks, 1.0)
 
     @model_validator(mode="after")
     def _shared_tables_fit(self):

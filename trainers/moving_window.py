@@ -107,7 +107,14 @@ class MovingWindow:
     def publish(self) -> Path:
         """Publishes the model as it is, once a window; returns its version."""
         publisher = Publisher(
-            self.run, self.log, self.model, self.preprocessor, self.statistics, self.predict, self.report
+            self.config,
+            self.run,
+            self.log,
+            self.model,
+            self.preprocessor,
+            self.statistics,
+            self.predict,
+            self.report,
         )
         return publisher.publish(self.position.last_day)
 
