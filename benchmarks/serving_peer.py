@@ -2,8 +2,8 @@
 
     TF_USE_LEGACY_KERAS=1 python -m benchmarks.serving_peer RUN OUT      (benchmarks/serving.py starts it)
 
-Same features, widths and layers as the run's config, on tf_keras's own preprocessing layers inside the model; weights as
-they are initialised, which costs the same. Its process is its own, for TFRS knows Keras 2 only.
+Same features, widths and layers as the run's config, on tf_keras's own preprocessing layers inside the model; weights
+as they are initialised, which costs the same. Its process is its own, for TFRS knows Keras 2 only.
 """
 
 import sys

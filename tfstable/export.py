@@ -31,8 +31,8 @@ def save(
 ) -> Path:
     """Writes the next version under a hidden name and returns its path; `publish` makes it visible.
 
-    Its signatures are `serving_default` (raw columns by name), `serve_examples` (the same as serialized tf.Examples) and,
-    where some columns are the user's, `rank`. All put out finite float32 or fail.
+    Its signatures are `serving_default` (raw columns by name), `serve_examples` (the same as serialized tf.Examples)
+    and, where some columns are the user's, `rank`. All put out finite float32 or fail.
 
     Args:
         directory: Where the versions are, `MODEL_DIR/export`.
@@ -48,20 +48,19 @@ def save(
     preprocess = _finite_inputs(model, preprocessor)
     columns = {name: RawColumn(**column) for name, column in card["columns"].items()}
 
-    def serve(raw):
-        return model(preprocess(raw), training=False)
-
-    functions = {"serving_default": _signature(serve, preprocessor.signature())}
+    serve = _signature(lambda raw: model(preprocess(raw), training=False), preprocessor.signature())
     examples = tf.TensorSpec([None], tf.string, name="examples")
-    functions["serve_examples"] = _signature(lambda serialized: serve(parse(serialized, columns)), examples)
+    signatures = {
+        "serving_default": serve,
+        "serve_examples": _signature(lambda serialized: serve(parse(serialized, columns)), examples),
+    }
     if user_columns:
         rank = Rank(model, preprocess, preprocessor.signature(), user_columns, score_weights)
-        functions["rank"] = _signature(rank, rank.signature())
-    concrete = {name: function.get_concrete_function() for name, function in functions.items()}
+        signatures["rank"] = _signature(rank, rank.signature())
     # What the signatures read, and nothing else: the model would bring what only training needs.
-    module.variables_read = list({id(v): v for c in concrete.values() for v in c.graph.variables}.values())
-    tf.saved_model.save(module, str(partial), signatures=functions)
-    described = {name: _described(function) for name, function in concrete.items()}
+    module.variables_read = list({id(v): v for s in signatures.values() for v in s.graph.variables}.values())
+    tf.saved_model.save(module, str(partial), signatures=signatures)
+    described = {name: _described(signature) for name, signature in signatures.items()}
     cards.write(partial, {"withdrawn": [], "promoted_from": None, **card, "signatures": described})
     return partial
 
@@ -95,14 +94,14 @@ class Serving:
             raise InputError(f"{self._version}: {error.message.splitlines()[0]}") from None
 
 
-def _signature(function, inputs) -> tf.function:
-    """A function for a signature: float predictions as float32, and an error in place of one that is not finite."""
+def _signature(function, inputs):
+    """A traced function for a signature: float predictions as float32, and an error for one that is not finite."""
 
     def call(argument):
         outputs = function(argument)
         return {name: value if value.dtype.is_integer else _checked(name, value) for name, value in outputs.items()}
 
-    return tf.function(call, input_signature=[inputs], autograph=False)
+    return tf.function(call, input_signature=[inputs], autograph=False).get_concrete_function()
 
 
 def _checked(name, value):

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from importlib.metadata import version as installed
-from itertools import islice
 from pathlib import Path
 from typing import Any
 

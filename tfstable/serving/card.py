@@ -1,4 +1,4 @@
-"""The model card of a version: what it was trained on, how good it was, what it takes. JSON for programs, Markdown for us."""
+"""The model card of a version, as JSON and Markdown: what it was trained on, how good it was, what it takes."""
 
 import json
 from pathlib import Path

@@ -32,18 +32,22 @@ def parse(examples: tf.Tensor, columns: dict[str, RawColumn]) -> dict[str, tf.Te
 
 def serialize(raw: Mapping[str, np.ndarray]) -> list[bytes]:
     """Returns rows of raw columns as serialized tf.Examples; missing values are left out."""
-    return [
-        tf.train.Example(
-            features=tf.train.Features(feature={name: _feature(column[i]) for name, column in raw.items()})
-        ).SerializeToString()
-        for i in range(len(next(iter(raw.values()))))
-    ]
+    examples = []
+    for i in range(len(next(iter(raw.values())))):
+        features = {name: _feature(np.atleast_1d(column[i])) for name, column in raw.items()}
+        present = {name: feature for name, feature in features.items() if feature is not None}
+        examples.append(tf.train.Example(features=tf.train.Features(feature=present)).SerializeToString())
+    return examples
 
 
-def _feature(value) -> tf.train.Feature:
-    values = np.atleast_1d(value)
+def _feature(values: np.ndarray) -> tf.train.Feature | None:
     if values.dtype.kind == "f":
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values[~np.isnan(values)]))
-    if values.dtype.kind == "i":
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values[values != MISSING_INT]))
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode() for text in values if text != ""]))
+        values = values[~np.isnan(values)]
+        feature = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    elif values.dtype.kind == "i":
+        values = values[values != MISSING_INT]
+        feature = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    else:
+        values = [text.encode() for text in values if text != ""]
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    return feature if len(values) else None

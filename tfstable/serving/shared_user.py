@@ -37,7 +37,7 @@ _STAGES = (
 
 
 def fits(model: RankingModel) -> bool:
-    """Returns whether the logits can be taken apart: the stages are RankingModel's, in float32, without cross layers."""
+    """Returns whether the logits can be taken apart: RankingModel's own stages, in float32, without cross layers."""
     own = all(getattr(type(model), stage) is getattr(RankingModel, stage) for stage in _STAGES)
     first = model.bottom.layers[0]
     return own and model.cross is None and isinstance(first, keras.layers.Dense) and model.compute_dtype == "float32"
@@ -63,9 +63,9 @@ class SharedUser:
         )
         m, n = len(at_user), len(at_candidate)
         first, norm = model.bottom.layers[0], model.input_norm
-        gamma, beta = (1.0, 0.0) if norm is None else (norm.gamma.numpy()[:, None], norm.beta.numpy())
-        kernel, bias = first.kernel.numpy().astype(np.float64), first.bias.numpy() + beta @ first.kernel.numpy()
-        kernel = kernel * gamma
+        kernel, bias = (np.float64(value.numpy()) for value in (first.kernel, first.bias))
+        if norm is not None:
+            kernel, bias = kernel * norm.gamma.numpy()[:, None], bias + norm.beta.numpy() @ kernel
         of_user, of_candidate = kernel[at_user], kernel[at_candidate]
         self._widths, self._bias = (m, n), _constant(bias)
         self._of_user, self._of_candidate = _constant(of_user), _constant(of_candidate)
@@ -127,7 +127,7 @@ class SharedUser:
 
 
 class _SideBySide:
-    """The heads of all tasks at once: the towers' kernels beside each other, the outputs' along a diagonal of blocks."""
+    """The heads of all tasks at once: the towers' kernels side by side, the outputs' along a diagonal of blocks."""
 
     @staticmethod
     def fits(model: RankingModel) -> bool:
