@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test install lint format clean bench bench-kuairand bench-throughput bench-optimizers bench-layers
+.PHONY: train test install lint lint-docker format clean bench bench-kuairand bench-throughput bench-optimizers bench-layers
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -26,6 +26,11 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Linters from npm; `make test-all` has them too.
+lint-docker:
+	npx --yes dockerfilelint@1.8.0 docker/Dockerfile docker/Dockerfile.tpu
+	npx --yes dclint@3.1.0 --quiet docker/compose.yaml
 
 format: install
 	$(BIN)/ruff check --fix .
