@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test install lint lint-docker format clean bench bench-kuairand bench-throughput bench-optimizers bench-layers
+.PHONY: train test install lint lint-docker format clean bench bench-kuairand bench-throughput bench-serving \
+	bench-optimizers bench-layers
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -37,10 +38,13 @@ format: install
 	$(BIN)/ruff format .
 
 # The benchmarks write benchmarks/results/; each line is one command, and the heading of its file says what it shows.
-bench: bench-throughput bench-optimizers bench-layers bench-kuairand
+bench: bench-throughput bench-serving bench-optimizers bench-layers bench-kuairand
 
 bench-kuairand: install
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
+
+bench-serving: $(VENV)/.peers
+	$(BIN)/python -m benchmarks.serving --raw $(RAW)
 
 bench-throughput: install
 	$(BIN)/python -m benchmarks.throughput --raw $(RAW)

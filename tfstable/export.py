@@ -4,26 +4,24 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from tfstable.data.columns import MISSING, RawColumn
+from tfstable.data.columns import RawColumn
 from tfstable.errors import InputError
-from tfstable.features import Preprocessor
+from tfstable.models import RankingModel
 from tfstable.serving import card as cards
 from tfstable.serving.examples import parse
+from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.rank import Rank
 from tfstable.serving.versions import begin, metadata, promote, prune, publish, versions
-from tfstable.specs import NumericFeature
 
 __all__ = ["Serving", "metadata", "promote", "prune", "publish", "save", "versions"]
 
 
 def save(
     directory: Path,
-    model: keras.Model,
-    preprocessor: Preprocessor,
+    model: RankingModel,
     card: dict[str, Any],
     *,
     user_columns: Collection[str] = (),
@@ -37,31 +35,30 @@ def save(
     Args:
         directory: Where the versions are, `MODEL_DIR/export`.
         model: The trained model.
-        preprocessor: What it was trained behind; becomes part of the signatures.
-        card: What the model card says besides the signatures: at least `window_end`, and `columns`, the raw columns.
+        card: What the model card says besides columns and signatures: at least `window_end`.
         user_columns: Raw columns of the user and the context, of which `rank` takes one row.
         score_weights: Weights of the tasks in the score of `rank`.
     """
     partial = begin(directory)
     module = tf.Module()
-    module.preprocessor = preprocessor
-    preprocess = _finite_inputs(model, preprocessor)
-    columns = {name: RawColumn(**column) for name, column in card["columns"].items()}
-
-    serve = _signature(lambda raw: model(preprocess(raw), training=False), preprocessor.signature())
+    preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns)
+    module.tables = preprocess.unpacked
+    columns = model.statistics.columns
+    serve = _signature(lambda raw: model(preprocess(raw), training=False), preprocess.signature())
     examples = tf.TensorSpec([None], tf.string, name="examples")
     signatures = {
         "serving_default": serve,
         "serve_examples": _signature(lambda serialized: serve(parse(serialized, columns)), examples),
     }
     if user_columns:
-        rank = Rank(model, preprocess, preprocessor.signature(), user_columns, score_weights)
+        rank = Rank(model, preprocess, user_columns, score_weights)
         signatures["rank"] = _signature(rank, rank.signature())
     # What the signatures read, and nothing else: the model would bring what only training needs.
     module.variables_read = list({id(v): v for s in signatures.values() for v in s.graph.variables}.values())
     tf.saved_model.save(module, str(partial), signatures=signatures)
     described = {name: _described(signature) for name, signature in signatures.items()}
-    cards.write(partial, {"withdrawn": [], "promoted_from": None, **card, "signatures": described})
+    shown = {name: column.model_dump() for name, column in columns.items()}
+    cards.write(partial, {"withdrawn": [], "promoted_from": None, **card, "columns": shown, "signatures": described})
     return partial
 
 
@@ -106,23 +103,6 @@ def _signature(function, inputs):
 
 def _checked(name, value):
     return tf.debugging.check_numerics(tf.cast(value, tf.float32), f"{name} is not finite; inputs are out of range")
-
-
-def _finite_inputs(model, preprocessor):
-    """The preprocessor, to which a number that is infinite is a missing one, as far as the model would see infinity."""
-    numbers = [name for name, feature in model.feature_specs.items() if isinstance(feature, NumericFeature)]
-    nothing = {
-        name: tf.fill([1] * spec.shape.rank, tf.constant(MISSING[spec.dtype.name], spec.dtype))
-        for name, spec in preprocessor.signature().items()
-    }
-    missing = {name: preprocessor(nothing)[name].numpy()[0] for name in numbers}
-
-    def preprocess(raw):
-        features = preprocessor(raw)
-        finite = {n: tf.where(tf.math.is_finite(features[n]), features[n], missing[n]) for n in numbers}
-        return {**features, **finite}
-
-    return preprocess
 
 
 def _described(function) -> dict[str, dict[str, dict[str, Any]]]:

@@ -111,7 +111,6 @@ class MovingWindow:
             self.run,
             self.log,
             self.model,
-            self.preprocessor,
             self.statistics,
             self.predict,
             self.report,

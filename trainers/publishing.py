@@ -16,7 +16,6 @@ from tfstable import export
 from tfstable.data.columns import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
-from tfstable.features import Preprocessor
 from tfstable.models import RankingModel
 from tfstable.serving import warmup
 from tfstable.serving.examples import serialize
@@ -37,8 +36,7 @@ class Publisher:
         run: The run's directory.
         log: The log.
         model: The model.
-        preprocessor: What it was trained behind.
-        statistics: The statistics that `preprocessor` was made with.
+        statistics: The statistics that it was made with.
         predict: The trainer's own predictions for every row of a day, by task.
         report: What the user sees.
     """
@@ -49,13 +47,12 @@ class Publisher:
         run: RunDirectory,
         log: DayLog,
         model: RankingModel,
-        preprocessor: Preprocessor,
         statistics: Statistics,
         predict: Callable[[date], dict[str, np.ndarray]],
         report: Report,
     ):
         self._config, self._run, self._log, self._model, self._report = config, run, log, model, report
-        self._preprocessor, self._statistics, self._predict = preprocessor, statistics, predict
+        self._statistics, self._predict = statistics, predict
 
     def publish(self, last: date) -> Path:
         """Publishes the model trained through day `last`, once a window; returns the newest version."""
@@ -70,7 +67,6 @@ class Publisher:
         partial = export.save(
             self._run.exports,
             self._model,
-            self._preprocessor,
             self._card(last),
             user_columns=self._config.export.user_columns,
             score_weights=self._config.score_weights,
@@ -139,7 +135,6 @@ class Publisher:
         first = min(path.name for path in (self._run.path / "windows").iterdir())
         return {
             "window_end": str(last),
-            "columns": {name: column.model_dump() for name, column in self._statistics.columns.items()},
             "model": {
                 "class": config.model.model_class,
                 "weights": int(sum(np.prod(w.shape) for w in self._model.trainable_variables)),

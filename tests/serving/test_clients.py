@@ -117,6 +117,7 @@ def test_a_c_program_scores_as_python_does(program, version, serving, signatures
         np.testing.assert_allclose(ranked[name], values, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_saved_model_cli_shows_and_runs(version, serving, rows, tmp_path):
     tool = Path(sys.executable).with_name("saved_model_cli")
     common = ["--dir", version, "--tag_set", "serve", "--signature_def", "serving_default"]
@@ -175,7 +176,7 @@ def hostile(rows: dict[str, np.ndarray], ranked: bool) -> dict[str, dict[str, np
         "two users": {**rows, "user_id": np.int64([1, 2]), "user_country": np.array(["BR", "DE"], object)},
         "a matrix for a column": {**rows, "video_id": rows["video_id"][:, None]},
         "a wider matrix for a column": {**rows, "duration_s": np.ones((n, 7), np.float32)},
-        "a scalar for a column": {**rows, "hour": np.int64(3)},
+        "a scalar for a column": {**rows, "video_id": np.int64(3)},
         "a vector for lists": {**rows, "tags": np.array(["a"] * n, object)},
         "a cube for lists": {**rows, "tags": np.full((n, 2, 2), "a", object)},
         "lists of nothing": {**rows, "tags": np.empty((n, 0), object)},

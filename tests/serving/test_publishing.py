@@ -182,6 +182,7 @@ def test_a_model_that_puts_out_no_number_is_not_published(log, run, tmp_path):
     assert event["event"] == "export_refused"
 
 
+@pytest.mark.slow
 def test_without_user_columns_there_is_no_rank(log, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(copy / "export")
@@ -189,6 +190,7 @@ def test_without_user_columns_there_is_no_rank(log, run, tmp_path):
     assert sorted(export.Serving(version).signatures) == ["serve_examples", "serving_default"]
 
 
+@pytest.mark.slow
 def test_signatures_stay_between_versions_and_precisions(log, run, tmp_path):
     start(log, tmp_path / "run", "trainer.precision=mixed_bfloat16", "trainer.steps=1", "model.units=[8]")
     other = export.metadata(tmp_path / "run" / "export" / "1")

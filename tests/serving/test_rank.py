@@ -86,7 +86,7 @@ def make(model_class=RankingModel, **arguments) -> RankingModel:
 
 
 def as_served(model: RankingModel) -> tf.function:
-    rank = Rank(model, PREPROCESSOR, PREPROCESSOR.signature(), USER, WEIGHTS)
+    rank = Rank(model, PREPROCESSOR, USER, WEIGHTS)
     return tf.function(rank, input_signature=[rank.signature()])
 
 
@@ -182,7 +182,7 @@ def test_the_user_passes_the_first_layer_once():
         return tf.compat.v1.profiler.profile(graph, options=options).total_float_ops
 
     model, raw, n = make(**APART["recipe"] | {"units": (256, 8)}), request(1000), 1000
-    rank = Rank(model, PREPROCESSOR, PREPROCESSOR.signature(), USER, WEIGHTS)
+    rank = Rank(model, PREPROCESSOR, USER, WEIGHTS)
     saved = operations(lambda r: model(PREPROCESSOR(r), training=False), repeated(raw)) - operations(rank, raw)
     # Of the 24 inputs the user brings 4 + 1 + 3 + 4 + 3. Centring the candidates' takes some of it back.
     assert saved > 0.85 * 2 * 15 * 256 * n

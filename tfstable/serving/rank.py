@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfstable.features import Preprocessor
 from tfstable.models import RankingModel
 from tfstable.models import tasks as task_math
+from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.shared_user import SharedUser, fits
 
 
@@ -19,7 +20,6 @@ class Rank:
     Args:
         model: The trained model.
         preprocess: From raw columns to the model's inputs, each column by itself.
-        columns: The raw columns, as `Preprocessor.signature` returns them.
         user_columns: Those of the user and the context; the others are the candidates'.
         score_weights: Weights of the tasks' predictions in `score`, by task.
 
@@ -32,13 +32,12 @@ class Rank:
     def __init__(
         self,
         model: RankingModel,
-        preprocess: Preprocessor,
-        columns: Mapping[str, tf.TensorSpec],
+        preprocess: Preprocessor | PackedPreprocessor,
         user_columns: Collection[str],
         score_weights: Mapping[str, float],
     ):
         self._model, self._preprocess, self._weights = model, preprocess, dict(score_weights)
-        self._columns, self._user_columns = dict(columns), set(user_columns)
+        self._user_columns = set(user_columns)
         column_of = {name: feature.column or name for name, feature in model.feature_specs.items()}
         self._user = {name for name, column in column_of.items() if column in self._user_columns}
         self._shared = SharedUser(model, self._user) if fits(model) else None
@@ -47,7 +46,7 @@ class Rank:
         """Returns the raw columns: those of the user with one row, those of the candidates with an open number."""
         return {
             name: tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name) if name in self._user_columns else spec
-            for name, spec in self._columns.items()
+            for name, spec in self._preprocess.signature().items()
         }
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -67,9 +67,9 @@ class SharedUser:
         if norm is not None:
             kernel, bias = kernel * norm.gamma.numpy()[:, None], bias + norm.beta.numpy() @ kernel
         of_user, of_candidate = kernel[at_user], kernel[at_candidate]
-        self._widths, self._bias = (m, n), _constant(bias)
-        self._of_user, self._of_candidate = _constant(of_user), _constant(of_candidate)
-        self._of_distance = _constant((m * of_candidate.sum(axis=0) - n * of_user.sum(axis=0)) / (m + n))
+        self._widths, self._bias, self._of_user = (m, n), _constant(bias), _constant(of_user)
+        of_distance = (m * of_candidate.sum(axis=0) - n * of_user.sum(axis=0)) / (m + n)
+        self._of_candidate = _constant(of_candidate if norm is None else np.vstack([of_candidate, of_distance]))
         self._rest = keras.Sequential(model.bottom.layers[1:] or [keras.layers.Identity()])
         self._heads = _SideBySide(model) if _SideBySide.fits(model) else model.heads
 
@@ -87,8 +87,10 @@ class SharedUser:
         user, candidate, distance = user - means[0], candidate - means[1], means[1] - means[0]
         squares = [tf.reduce_sum(tf.square(x), axis=1, keepdims=True) for x in (user, candidate)]
         variance = (squares[0] + squares[1] + tf.square(distance) * (m * n / (m + n))) / (m + n)
-        z = tf.matmul(candidate, self._of_candidate) + (tf.matmul(user, self._of_user) + distance * self._of_distance)
-        return z * tf.math.rsqrt(variance + self._model.input_norm.epsilon) + self._bias
+        scale = tf.math.rsqrt(variance + self._model.input_norm.epsilon)  # (N, 1)
+        # 1 / sigma scales the narrow input, not the wide output; what is the user's is then one more row of the kernel.
+        kernel = tf.concat([self._of_candidate, tf.matmul(user, self._of_user)], axis=0)  # (n + 2, units)
+        return tf.matmul(tf.concat([candidate * scale, distance * scale, scale], axis=1), kernel) + self._bias
 
     def _vector(self, part, features):
         """The input vector of one side, `(rows, width)`, in the order of `_in_order`."""
