@@ -123,7 +123,7 @@ def test_a_run_leaves_the_files_of_the_design(run):
     assert first["eval_day"] == "2025-01-03"
     assert first["examples"] == 2 * ROWS
     assert first["steps"] == 8  # ceil(2000 / 256)
-    assert set(first["tasks"]["click"]) == {"auc", "auc_se", "gauc", "logloss", "calibration", "best_auc"}
+    assert set(first["tasks"]["click"]) == {"auc", "auc_se", "gauc", "logloss", "calibration", "positives", "best_auc"}
     assert set(first["tasks"]["watch_time"]) == {"rmse", "mae"}
     last = metrics(run, DAYS[4])
     assert last["eval_day"] is None
@@ -309,7 +309,7 @@ def test_a_bad_value_found_while_training_is_the_error_of_the_run(run, log, tmp_
 
 
 def test_another_config_is_refused_unless_fresh(run, log, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
     with pytest.raises(InputError, match=r"model\.beta \(1\.0 -> 2\.0\).*--fresh"):
         start(log, tmp_path / "run", "model.beta=2.0")
     assert_same_run(run, tmp_path / "run")
@@ -421,7 +421,7 @@ def test_an_interrupted_simulation_is_not_taken_for_the_log(tmp_path):
 
 
 def test_evaluate_export_and_predict_from_the_command_line(run, log, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
     shutil.rmtree(tmp_path / "run" / "export")
 
     def tfstable(*arguments) -> str:
