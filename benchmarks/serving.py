@@ -79,7 +79,7 @@ def measured(work: Path, what: str, *arguments) -> dict:
 
 
 def turns(most: int, candidates: int) -> int:
-    return max(60, most * 200 // (candidates + 100))
+    return max(150, most * 300 // (candidates + 200))
 
 
 def latency(work: str, threads: int, most: int):
@@ -91,7 +91,9 @@ def latency(work: str, threads: int, most: int):
             one.feed(request(work, one, n, name))
         seconds = {name: [] for name in SIDES}
         for turn in range(-10, turns(most, n)):
-            for name, one in clients.items():
+            names = list(clients)
+            for name in names[turn % 3 :] + names[: turn % 3]:  # Each side comes after each other one.
+                one = clients[name]
                 began = time.perf_counter()
                 one.run()
                 took = time.perf_counter() - began

@@ -101,9 +101,12 @@ APART = {
     "normalised": {"hidden_normalisation": True, "tower_units": (8, 4), "dropout": 0.5},
     "rezero": {"units": (16, 16), "rezero": True, "tower_units": (8,), "activation_clip": 1.0},
     "one layer": {"units": (16,), "wide": True},
+    "cross": {"cross_depth": 2, "tower_units": (8,)},
+    "cross of low rank": {"cross_depth": 2, "cross_rank": 3, "input_normalisation": False, "wide": True},
+    "cross alone": {"cross_depth": 1, "units": ()},
 }
 WHOLE = {
-    "cross": {"cross_depth": 2},
+    "experts": {"cross_depth": 1, "cross_rank": 3, "cross_experts": 2},
     "parallel": {"cross_depth": 1, "cross_arrangement": "parallel", "wide": True},
     "no bottom": {"units": ()},
     "mmoe": {"model_class": MMoE, "expert_units": (8,)},
@@ -154,7 +157,7 @@ def test_equal_scores_keep_the_order_of_the_request():
     assert as_served(make())(raw)["order"].numpy().tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("arguments", [APART["recipe"], WHOLE["cross"]])
+@pytest.mark.parametrize("arguments", [APART["recipe"], APART["cross"], WHOLE["mmoe"]])
 def test_no_candidate_is_no_error(arguments):
     raw = {n: v if n in USER else v[:0] for n, v in request().items()}
     got = as_served(make(**arguments))(raw)

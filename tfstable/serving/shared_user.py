@@ -1,6 +1,7 @@
 """The logits of one user and many candidates, what belongs to the user computed once.
 
-A dense layer on user and candidate side by side is a sum, of which the user's part is the same for every candidate:
+A dense layer on user and candidate side by side, the bottom's first or a cross layer's first, is a sum, of which the
+user's part is the same for every candidate:
 
     W [u; c] + b = W_u u + W_c c + b
 
@@ -17,6 +18,7 @@ LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Varian
 from collections.abc import Collection
 
 import keras
+import keras_rs
 import numpy as np
 import tensorflow as tf
 
@@ -37,10 +39,10 @@ _STAGES = (
 
 
 def fits(model: RankingModel) -> bool:
-    """Returns whether the logits can be taken apart: RankingModel's own stages, in float32, without cross layers."""
+    """Returns whether the logits can be taken apart: RankingModel's own stages, in float32, with one way in."""
     own = all(getattr(type(model), stage) is getattr(RankingModel, stage) for stage in _STAGES)
-    first = model.bottom.layers[0]
-    return own and model.cross is None and isinstance(first, keras.layers.Dense) and model.compute_dtype == "float32"
+    one_way = model.get_config()["cross_arrangement"] == "stacked"
+    return own and one_way and model.compute_dtype == "float32" and isinstance(_first(model), keras.layers.Dense)
 
 
 class SharedUser:
@@ -62,35 +64,50 @@ class SharedUser:
             np.concatenate([at[name] for name in self._in_order(part)]).astype(int) for part in self._parts
         )
         m, n = len(at_user), len(at_candidate)
-        first, norm = model.bottom.layers[0], model.input_norm
-        kernel, bias = (np.float64(value.numpy()) for value in (first.kernel, first.bias))
+        first, norm = _first(model), model.input_norm if model.cross is None else None
+        kernel, bias = np.float64(first.kernel.numpy()), np.float64(first.bias.numpy() if first.use_bias else 0.0)
         if norm is not None:
             kernel, bias = kernel * norm.gamma.numpy()[:, None], bias + norm.beta.numpy() @ kernel
         of_user, of_candidate = kernel[at_user], kernel[at_candidate]
-        self._widths, self._bias, self._of_user = (m, n), _constant(bias), _constant(of_user)
+        self._norm, self._widths, self._bias, self._of_user = norm, (m, n), _constant(bias), _constant(of_user)
         of_distance = (m * of_candidate.sum(axis=0) - n * of_user.sum(axis=0)) / (m + n)
         self._of_candidate = _constant(of_candidate if norm is None else np.vstack([of_candidate, of_distance]))
-        self._rest = keras.Sequential(model.bottom.layers[1:] or [keras.layers.Identity()])
+        rest = model.bottom.layers[1:] if model.cross is None else model.bottom.layers
+        self._rest = keras.Sequential(rest or [keras.layers.Identity()])
+        self._in_model = np.argsort(np.concatenate([at_user, at_candidate])).astype(np.int32)
         self._heads = _SideBySide(model) if _SideBySide.fits(model) else model.heads
 
     def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         user, candidate = (self._vector(part, features) for part in self._parts)  # (1, m), (N, n)
-        logits = self._heads(self._rest(self._first_layer(user, candidate), training=False))
+        x = self._first_layer(user, candidate)
+        if self._model.cross is not None:
+            x = self._cross(user, candidate, x)
+        logits = self._heads(self._rest(x, training=False))
         wide = self._wide(features)
         return {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
 
     def _first_layer(self, user, candidate):
-        if self._model.input_norm is None:
+        if self._norm is None:
             return tf.matmul(candidate, self._of_candidate) + (tf.matmul(user, self._of_user) + self._bias)
         m, n = self._widths
         means = [tf.reduce_mean(x, axis=1, keepdims=True) for x in (user, candidate)]
         user, candidate, distance = user - means[0], candidate - means[1], means[1] - means[0]
         squares = [tf.reduce_sum(tf.square(x), axis=1, keepdims=True) for x in (user, candidate)]
         variance = (squares[0] + squares[1] + tf.square(distance) * (m * n / (m + n))) / (m + n)
-        scale = tf.math.rsqrt(variance + self._model.input_norm.epsilon)  # (N, 1)
+        scale = tf.math.rsqrt(variance + self._norm.epsilon)  # (N, 1)
         # 1 / sigma scales the narrow input, not the wide output; what is the user's is then one more row of the kernel.
         kernel = tf.concat([self._of_candidate, tf.matmul(user, self._of_user)], axis=0)  # (n + 2, units)
         return tf.matmul(tf.concat([candidate * scale, distance * scale, scale], axis=1), kernel) + self._bias
+
+    def _cross(self, user, candidate, projected):
+        """The cross layers' output: x_1 = x_0 * (W x_0 + b) + x_0 from the first product, `projected`, and so on."""
+        every = tf.concat([tf.repeat(user, tf.shape(candidate)[0], axis=0), candidate], axis=1)
+        x0 = tf.gather(every, self._in_model, axis=1)  # (N, width), in the model's order
+        first, *others = self._model.cross.layers
+        x = x0 * (projected if first.projection_dim is None else first.dense(projected)) + x0
+        for layer in others:
+            x = layer(x0, x)
+        return x if self._model.input_norm is None else self._model.input_norm(x)
 
     def _vector(self, part, features):
         """The input vector of one side, `(rows, width)`, in the order of `_in_order`."""
@@ -162,6 +179,16 @@ class _SideBySide:
             x = self._activation(tf.matmul(x, self._tower[0]) + self._tower[1], training=False)
         logits = tf.matmul(x, self._kernel) + self._bias  # (N, tasks)
         return dict(zip(self._tasks, tf.unstack(logits, axis=1), strict=True))
+
+
+def _first(model: RankingModel) -> keras.layers.Layer:
+    """The layer that the input vector enters, where there is one."""
+    if model.cross is None:
+        return model.bottom.layers[0]
+    first = model.cross.layers[0]
+    if not isinstance(first, keras_rs.layers.FeatureCross):
+        return first  # Experts have several ways in.
+    return first.dense if first.projection_dim is None else first.down_proj_dense
 
 
 def _positions(model: RankingModel) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ twice: a server that holds version 7 would not look at another 7.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ def begin(directory: Path) -> Path:
 
 def publish(partial: Path) -> Path:
     """Gives a version that was written under its hidden path its number, by one rename; `latest` then points to it."""
+    for path in partial.rglob("*"):  # Else a power cut might leave the number and not what is in the files.
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
     version = partial.rename(partial.with_name(partial.name.split(".")[1]))
     link = version.with_name(".latest.partial")
     link.unlink(missing_ok=True)
