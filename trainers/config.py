@@ -163,7 +163,7 @@ class GateConfig(Spec):
     error_margin: float = Field(
         0.25, ge=0, description="Most that an RMSE may be above the one it is compared with, as a share of it."
     )
-    noise: float = Field(3.0, ge=0, description="Standard errors of an AUC that count as noise between two days.")
+    noise: float = Field(3.0, ge=0, description="Standard errors that count as noise between two days.")
     calibration: float = Field(
         2.0, gt=1, description="Predicted over observed, or its inverse, that a model may have on its last day."
     )

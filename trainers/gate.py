@@ -59,15 +59,13 @@ def _worse(
     when: str,
     noise: float,
 ) -> list[str]:
-    if _finite(now.get("auc")) and _finite(before.get("auc")):
-        errors = [metrics["auc_se"] if _finite(metrics["auc_se"]) else 0.0 for metrics in (now, before)]
-        if now["auc"] < before["auc"] - config.auc_margin - noise * math.hypot(*errors):
-            return [f"{task}: AUC {now['auc']:.4f}, {before['auc']:.4f} {when}"]
-    if (
-        _finite(now.get("rmse"))
-        and _finite(before.get("rmse"))
-        and now["rmse"] > before["rmse"] * (1 + config.error_margin)
-    ):
+    def noise_of(metric: str) -> float:
+        return noise * math.hypot(*(m[metric] if _finite(m[metric]) else 0.0 for m in (now, before)))
+
+    compared = [metric for metric in ("auc", "rmse") if _finite(now.get(metric)) and _finite(before.get(metric))]
+    if "auc" in compared and now["auc"] < before["auc"] - config.auc_margin - noise_of("auc_se"):
+        return [f"{task}: AUC {now['auc']:.4f}, {before['auc']:.4f} {when}"]
+    if "rmse" in compared and now["rmse"] > before["rmse"] * (1 + config.error_margin) + noise_of("rmse_se"):
         return [f"{task}: RMSE {now['rmse']:.4g}, {before['rmse']:.4g} {when}"]
     return []
 

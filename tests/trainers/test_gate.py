@@ -19,7 +19,7 @@ def binary(auc: float, calibration: float = 1.0, positives: int = 400, logloss: 
 
 
 def regression(rmse: float | None) -> dict:
-    return {"rmse": rmse, "mae": rmse}
+    return {"rmse": rmse, "rmse_se": 0.1, "mae": rmse}
 
 
 def refused(progressive: dict, before: dict, own: dict, **config) -> list[str]:
