@@ -7,10 +7,11 @@ python requirements.py tensorflow-tpu==2.19.1
 import configparser
 import sys
 
+distribution = sys.argv[1]
 config = configparser.ConfigParser()
 config.read("setup.cfg")
 for line in config["options"]["install_requires"].splitlines():
-    if line.startswith("tensorflow>") and (distribution := sys.argv[1]):
-        line = distribution if "==" in distribution else line.replace("tensorflow", distribution)
-    if line and not line.startswith("#"):
+    if line.startswith("tensorflow>"):
+        print(distribution if "==" in distribution else line.replace("tensorflow", distribution))
+    elif line and not line.startswith("#"):
         print(line)

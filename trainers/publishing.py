@@ -127,7 +127,8 @@ class Publisher:
         return requests
 
     def _rows(self, day: date, count: int) -> dict[str, np.ndarray]:
-        raw = next(raw_batches(self._log.units(day), self._statistics.columns))
+        batches = raw_batches(self._log.units(day), self._statistics.columns)
+        raw = next(batch for batch in batches if len(next(iter(batch.values()))))  # A day may begin with an empty file.
         return {name: values[:count] for name, values in raw.items()}
 
     def _of_one_user(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
