@@ -46,7 +46,8 @@ def config(tmp_path_factory) -> Path:
 
 MODELS = {
     "smelu-float32": (["model.activation=smelu"], 1e-5),
-    "relu-float64": (["model.activation=relu", "trainer.precision=float64"], 1e-12),
+    # In float64 a weight of 1e30 is a number like any other, and would freeze what it touches: every example weighs 1.
+    "relu-float64": (["model.activation=relu", "trainer.precision=float64", "data.weight=null"], 1e-12),
     "relu-float32": (["model.activation=relu"], None),
 }
 
@@ -74,7 +75,8 @@ def test_devices_and_workers_train_what_one_device_does(devices, model, config, 
 
     ours, theirs = weights(alone[model]), weights(tmp_path / "run")
     assert ours.keys() == theirs.keys()
-    assert ours["optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"] == STEPS - 2
+    left_out = 0 if "float64" in model else 2
+    assert ours["optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"] == STEPS - left_out
     drift = {}
     for name, value in ours.items():
         if np.issubdtype(value.dtype, np.integer):
@@ -92,8 +94,9 @@ def test_devices_and_workers_train_what_one_device_does(devices, model, config, 
         assert one["examples"] == several["examples"]
         for task, values in one["tasks"].items():
             assert several["tasks"][task] == pytest.approx(values, rel=100 * bound), (day, task)
-    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
-    assert [event["count"] for event in events if event["event"] == "skipped_steps"] == [1, 1]
+    path = tmp_path / "run" / "events.jsonl"
+    events = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    assert sum(event["count"] for event in events if event["event"] == "skipped_steps") == left_out
 
 
 def test_a_deterministic_profiled_run_has_the_same_bits(config, alone, tmp_path):

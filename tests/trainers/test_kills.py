@@ -77,7 +77,7 @@ def exported(run: Path) -> dict[str, list[np.ndarray]]:
     found = {}
     for number in export.versions(run / "export"):
         version = run / "export" / str(number)
-        variables = tf.saved_model.load(str(version)).variables_of_model
+        variables = tf.saved_model.load(str(version)).variables_read
         found[export.metadata(version)["window_end"]] = [variable.numpy() for variable in variables]
     return found
 
