@@ -161,6 +161,32 @@ def stability(
 
 
 @app.command()
+def reproducibility(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option(help="Directory of the trainings, the table and the pictures.")] = Path(
+        "runs/reproducibility"
+    ),
+    overrides: Overrides = [],  # noqa: B006
+):
+    """Measure how far apart trainings end that differ in one thing alone, and what activations and remedies do to it.
+
+    Trainings that are in OUT already are not made again: the same command goes on where it was stopped.
+    """
+    from trainers.reproducibility.config import ReproducibilityConfig
+
+    settings = configs.load(config, overrides, ReproducibilityConfig)
+    from trainers.check import check_log, open_log
+
+    with progress_bar() as progress, bad_input():
+        log = open_log(settings, progress)
+    check_log(settings, log)
+    quiet_tensorflow()
+    from trainers.reproducibility.program import reproducibility as run
+
+    run(settings, log, out, console)
+
+
+@app.command()
 def predict(
     version: Annotated[Path, typer.Option("--export", help="A version: MODEL_DIR/export/N.")],
     data: Annotated[Path, typer.Option(help="The log.")],
