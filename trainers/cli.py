@@ -99,11 +99,16 @@ def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
 
 
 @app.command()
-def schema(grid: Annotated[bool, typer.Option(help="Of a config of `tfstable stability`.")] = False):
+def schema(
+    grid: Annotated[bool, typer.Option(help="Of a config of `tfstable stability`.")] = False,
+    reproducibility: Annotated[bool, typer.Option(help="Of a config of `tfstable reproducibility`.")] = False,
+):
     """Print the JSON schema of a config: every key with its type, default and meaning."""
+    from trainers.reproducibility.config import ReproducibilityConfig
     from trainers.stability.config import StabilityConfig
 
-    print(json.dumps((StabilityConfig if grid else configs.Config).model_json_schema(), indent=1))
+    kind = StabilityConfig if grid else ReproducibilityConfig if reproducibility else configs.Config
+    print(json.dumps(kind.model_json_schema(), indent=1))
 
 
 @app.command()

@@ -29,12 +29,16 @@ class Difference(Spec):
 class ExperimentConfig(Spec):
     """Every curve's every point, in every setting, trained several times with every difference."""
 
-    differ: dict[str, Difference] = Field(min_length=1, description="By name, what trainings differ in.")
+    differ: dict[str, Difference] = Field(
+        {"seed": Difference(kind="seed")}, min_length=1, description="By name, what trainings differ in."
+    )
     settings: dict[str, Keys] = Field(
         {"": {}}, min_length=1, description="By name, keys that all curves are tried with."
     )
     curves: dict[str, Annotated[tuple[Keys, ...], Field(min_length=1)]] = Field(
-        min_length=1, description="By name, the points of a curve, the first of which the others are compared with."
+        {"model": ({},)},
+        min_length=1,
+        description="By name, the points of a curve, the first of which the others are compared with.",
     )
     runs: int = Field(4, ge=2, le=10, description="Trainings of a point; all pairs of them are compared.")
     ensembles: tuple[Annotated[int, Field(ge=2)], ...] = Field(
@@ -82,7 +86,7 @@ class Plan:
 class ReproducibilityConfig(Config):
     """A run's config, and what to vary in it."""
 
-    reproducibility: ExperimentConfig
+    reproducibility: ExperimentConfig = Field(default_factory=ExperimentConfig)
 
     @model_validator(mode="after")
     def _cells_fit(self):

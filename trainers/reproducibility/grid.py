@@ -77,10 +77,14 @@ class Grid:
             "rows": rows,
         }
 
+    def path_of(self, plan: Plan) -> Path:
+        """Returns where a training's record is, or will be."""
+        known = [weight_keys(plan.config), *vars(replace(plan, config=None)).values(), self._log]
+        return self._path / f"{hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()[:16]}.json"
+
     def _trained(self, cell: Cell, plan: Plan) -> Path:
         """Trains a plan if it was not; returns the path of its record."""
-        known = [weight_keys(plan.config), *vars(replace(plan, config=None)).values(), self._log]
-        path = self._path / f"{hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()[:16]}.json"
+        path = self.path_of(plan)
         if not path.exists():
             record, arrays = self._bench.train(plan)
             keep(path, record, arrays)
