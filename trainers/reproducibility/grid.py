@@ -51,9 +51,10 @@ class Grid:
 
     def run(self) -> dict[str, Any]:
         """Returns the table: a row a cell, and one for each size of ensemble."""
-        rows = []
+        rows, used = [], set()
         for cell in self._config.cells():
             paths = [self._trained(cell, plan) for plan in self._config.plans(cell)]
+            used |= set(paths)
             records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
             arrays = [arrays_beside(path) for path in paths]
             label = self._label(cell)
@@ -73,7 +74,7 @@ class Grid:
             "k": self._grid.k,
             "tasks": list(self.tasks),
             "trace_every": self._grid.trace_every,
-            "runs": len(list(self._path.glob("*.json"))),
+            "runs": len(used),
             "rows": rows,
         }
 
