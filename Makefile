@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test test-all install lint format clean bench bench-kuairand bench-throughput bench-scaling bench-optimizers bench-layers bench-stability bench-reproducibility
+.PHONY: train test test-all install lint lint-docker format clean bench bench-kuairand bench-throughput bench-scaling \
+	bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -33,12 +34,18 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Linters from npm; `make test-all` has them too.
+lint-docker:
+	npx --yes dockerfilelint@1.8.0 docker/Dockerfile docker/Dockerfile.tpu
+	npx --yes dclint@3.1.0 --quiet docker/compose.yaml
+
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # The benchmarks write benchmarks/results/; each line is one command, and the heading of its file says what it shows.
-bench: bench-throughput bench-scaling bench-optimizers bench-layers bench-kuairand bench-stability bench-reproducibility
+bench: bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand bench-stability \
+	bench-reproducibility
 
 bench-kuairand: install
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
@@ -48,6 +55,9 @@ bench-stability: install
 
 bench-reproducibility: install
 	$(BIN)/python -m benchmarks.reproducibility --raw $(RAW)
+
+bench-serving: $(VENV)/.peers
+	$(BIN)/python -m benchmarks.serving --raw $(RAW)
 
 bench-throughput: install
 	$(BIN)/python -m benchmarks.throughput --raw $(RAW)

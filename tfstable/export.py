@@ -1,83 +1,118 @@
 """SavedModels: raw named columns in, named tasks out; numbered versions that appear whole or not at all."""
 
-import json
-import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfstable.data.columns import RawColumn
 from tfstable.errors import InputError
-from tfstable.features import Preprocessor
+from tfstable.models import RankingModel
+from tfstable.serving import card as cards
+from tfstable.serving.examples import parse
+from tfstable.serving.packing import PackedPreprocessor
+from tfstable.serving.rank import Rank
+from tfstable.serving.versions import begin, metadata, promote, prune, publish, versions
 
-METADATA = Path("assets.extra") / "tfstable.json"
+__all__ = ["Serving", "metadata", "promote", "prune", "publish", "save", "versions"]
 
 
-def versions(directory: Path) -> list[int]:
-    """Returns the numbers of the published versions, in order."""
-    return sorted(int(path.name) for path in Path(directory).glob("[0-9]*") if path.name.isdigit())
-
-
-def save(directory: Path, model: keras.Model, preprocessor: Preprocessor, metadata: dict[str, Any]) -> Path:
+def save(
+    directory: Path,
+    model: RankingModel,
+    card: dict[str, Any],
+    *,
+    user_columns: Collection[str] = (),
+    score_weights: Mapping[str, float] | None = None,
+) -> Path:
     """Writes the next version under a hidden name and returns its path; `publish` makes it visible.
+
+    Its signatures are `serving_default` (raw columns by name), `serve_examples` (the same as serialized tf.Examples)
+    and, where some columns are the user's, `rank`. All put out finite float32 or fail.
 
     Args:
         directory: Where the versions are, `MODEL_DIR/export`.
         model: The trained model.
-        preprocessor: What it was trained behind; becomes part of the signature.
-        metadata: Plain values that travel with the version.
+        card: What the model card says besides columns and signatures: at least `window_end`.
+        user_columns: Raw columns of the user and the context, of which `rank` takes one row.
+        score_weights: Weights of the tasks in the score of `rank`.
     """
-    directory = Path(directory)
-    partial = directory / f".{max(versions(directory), default=0) + 1}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-
-    @tf.function(input_signature=[preprocessor.signature()], autograph=False)
-    def serve(raw):
-        predictions = model(preprocessor(raw), training=False)
-        return {name: tf.cast(value, tf.float32) for name, value in predictions.items()}
-
+    partial = begin(directory)
     module = tf.Module()
-    # The variables alone: the Keras object would bring its training-only parts along.
-    module.variables_of_model = [variable.value for variable in model.variables]
-    module.preprocessor = preprocessor
-    tf.saved_model.save(module, str(partial), signatures={"serving_default": serve})
-    (partial / METADATA).parent.mkdir()
-    (partial / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+    preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns)
+    module.tables = preprocess.unpacked
+    columns = model.statistics.columns
+    serve = _signature(lambda raw: model(preprocess(raw), training=False), preprocess.signature())
+    examples = tf.TensorSpec([None], tf.string, name="examples")
+    signatures = {
+        "serving_default": serve,
+        "serve_examples": _signature(lambda serialized: serve(parse(serialized, columns)), examples),
+    }
+    if user_columns:
+        rank = Rank(model, preprocess, user_columns, score_weights)
+        signatures["rank"] = _signature(rank, rank.signature())
+    # What the signatures read, and nothing else: the model would bring what only training needs.
+    module.variables_read = list({id(v): v for s in signatures.values() for v in s.graph.variables}.values())
+    tf.saved_model.save(module, str(partial), signatures=signatures)
+    described = {name: _described(signature) for name, signature in signatures.items()}
+    shown = {name: column.model_dump() for name, column in columns.items()}
+    cards.write(partial, {"withdrawn": [], "promoted_from": None, **card, "columns": shown, "signatures": described})
     return partial
 
 
-def publish(partial: Path) -> Path:
-    """Gives a saved version its number, by one rename."""
-    return partial.rename(partial.with_name(partial.name.split(".")[1]))
-
-
-def metadata(version: Path) -> dict[str, Any]:
-    """Returns what `save` stored beside the version."""
-    try:
-        return json.loads((Path(version) / METADATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{version}: not an export of tfstable; name a version such as DIR/export/1") from None
-
-
 class Serving:
-    """A SavedModel as a server sees it: loaded afresh, called through `serving_default` alone.
+    """A SavedModel as a server sees it: loaded afresh, called through its signatures alone.
 
     Args:
         version: Directory of a version.
 
     Attributes:
-        columns: Raw columns that the signature takes, by name.
+        columns: Raw columns that the signatures take, by name.
+        signatures: Names of the signatures.
     """
 
     def __init__(self, version: Path):
         self.columns = {name: RawColumn(**column) for name, column in metadata(version)["columns"].items()}
-        self._loaded = tf.saved_model.load(str(version))
-        self._signature = self._loaded.signatures["serving_default"]
+        self._version, self._loaded = version, tf.saved_model.load(str(version))
+        self.signatures = list(self._loaded.signatures)
 
-    def __call__(self, raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns each task's predictions, `(rows,)` float32, for rows of raw columns."""
+    def __call__(self, raw: dict[str, np.ndarray], signature: str = "serving_default") -> dict[str, np.ndarray]:
+        """Returns the outputs by name, `(rows,)` each, for raw columns by name.
+
+        Raises:
+            InputError: If a prediction is not finite.
+        """
         tensors = {name: tf.constant(raw[name], column.dtype) for name, column in self.columns.items()}
-        return {name: value.numpy() for name, value in self._signature(**tensors).items()}
+        try:
+            return {name: value.numpy() for name, value in self._loaded.signatures[signature](**tensors).items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError(f"{self._version}: {error.message.splitlines()[0]}") from None
+
+
+def _signature(function, inputs):
+    """A traced function for a signature: float predictions as float32, and an error for one that is not finite."""
+
+    def call(argument):
+        outputs = function(argument)
+        return {name: value if value.dtype.is_integer else _checked(name, value) for name, value in outputs.items()}
+
+    return tf.function(call, input_signature=[inputs], autograph=False).get_concrete_function()
+
+
+def _checked(name, value):
+    return tf.debugging.check_numerics(tf.cast(value, tf.float32), f"{name} is not finite; inputs are out of range")
+
+
+def _described(function) -> dict[str, dict[str, dict[str, Any]]]:
+    def spec(tensor):
+        return {"dtype": tensor.dtype.name, "shape": tensor.shape.as_list()}
+
+    (inputs,), _ = function.structured_input_signature
+    inputs = inputs if isinstance(inputs, dict) else {inputs.name: inputs}
+    outputs = function.structured_outputs
+    return {
+        "inputs": {name: spec(inputs[name]) for name in sorted(inputs)},
+        "outputs": {name: spec(outputs[name]) for name in sorted(outputs)},
+    }

@@ -46,19 +46,19 @@ class Preprocessor(tf.Module):
 
     def _feature(self, name, feature, x):
         if isinstance(feature, NumericFeature):
-            x = _transform(_as_float(x), feature)
+            x = _transform(as_float(x), feature)
             mean, deviation = self._statistics.moments.get(name, (0.0, 1.0))
             return (x - mean) / deviation
         if isinstance(feature, QuantileFeature):
-            return _bucket(_as_float(x), self._statistics.boundaries[name])
+            return _bucket(as_float(x), self._statistics.boundaries[name])
         several = feature.delimiter is not None or x.shape.rank == 2
         x = _values(x, feature)
         if isinstance(feature, HashFeature):
-            rows = tf.where(_is_missing(x), tf.constant(0, tf.int64), 1 + _hash(x, feature.buckets))
+            rows = tf.where(is_missing(x), tf.constant(0, tf.int64), 1 + hash_bucket(x, feature.buckets))
         else:
             rows = self._lookups[table_name(name, feature)].lookup(x)
         rows = tf.cast(rows, tf.int32)
-        return tf.where(_is_missing(x), -1, rows) if several else rows
+        return tf.where(is_missing(x), -1, rows) if several else rows
 
 
 def _lookup(values: list) -> tf.lookup.StaticHashTable:
@@ -78,7 +78,7 @@ def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
     return tf.ensure_shape(x, [None, feature.max_values]) if x.shape.rank == 2 else x
 
 
-def _hash(x: tf.Tensor, buckets: int) -> tf.Tensor:
+def hash_bucket(x: tf.Tensor, buckets: int) -> tf.Tensor:
     """Strings by FarmHash, integers by the finaliser of SplitMix64 (four times as fast as hashing their digits)."""
     if x.dtype == tf.string:
         return tf.strings.to_hash_bucket_fast(x, buckets)
@@ -89,14 +89,14 @@ def _hash(x: tf.Tensor, buckets: int) -> tf.Tensor:
     return tf.bitwise.bitwise_and(x, tf.int64.max) % buckets
 
 
-def _is_missing(x: tf.Tensor) -> tf.Tensor:
+def is_missing(x: tf.Tensor) -> tf.Tensor:
     return tf.equal(x, "" if x.dtype == tf.string else tf.constant(MISSING_INT, x.dtype))
 
 
-def _as_float(x: tf.Tensor) -> tf.Tensor:
+def as_float(x: tf.Tensor) -> tf.Tensor:
     if x.dtype.is_floating:
         return x
-    return tf.where(_is_missing(x), float("nan"), tf.cast(x, tf.float32))
+    return tf.where(is_missing(x), float("nan"), tf.cast(x, tf.float32))
 
 
 def _transform(x: tf.Tensor, feature: NumericFeature) -> tf.Tensor:

@@ -130,9 +130,24 @@ def evaluate(
 
 
 @app.command()
-def export(model_dir: ModelDir):
+def export(
+    model_dir: ModelDir,
+    show: Annotated[bool, typer.Option("--list", help="List the versions instead.")] = False,
+    promote: Annotated[
+        int | None, typer.Option(metavar="N", help="Roll back: publish a copy of version N as the newest instead.")
+    ] = None,
+):
     """Publish a run's newest checkpoint as the next version in MODEL_DIR/export."""
     settings = run_config(model_dir)
+    if show or promote is not None:
+        from trainers.versions import promote as copy
+        from trainers.versions import table
+
+        if promote is not None:
+            console.print(copy(model_dir, promote, settings.export.keep_versions), soft_wrap=True)
+        if show:
+            console.print(table(model_dir))
+        return
     quiet_tensorflow()
     from trainers.run import export as run
 
@@ -289,7 +304,8 @@ def run_config(model_dir: Path, data: Path | None = None) -> configs.Config:
     """Returns the config that a run was started with."""
     if not (model_dir / "params.yaml").exists():
         raise InputError(f"{model_dir}: not a run of tfstable; train one with `tfstable train`")
-    return configs.load(model_dir / "params.yaml", [f"data.path={data}"] if data else [])
+    here = ["trainer.strategy=one_device"]  # Wherever it was trained.
+    return configs.load(model_dir / "params.yaml", [*here, f"data.path={data}"] if data else here)
 
 
 def quiet_tensorflow():

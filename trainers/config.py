@@ -173,8 +173,43 @@ class EvaluationConfig(Spec):
     batch_size: int = Field(8192, ge=1, json_schema_extra=OPERATIONAL)
 
 
+class GateConfig(Spec):
+    """What a model must be like to be published; docs/stability.md says why."""
+
+    auc_margin: float = Field(
+        0.02, ge=0, description="Most that an AUC may be below the one it is compared with, besides its noise."
+    )
+    error_margin: float = Field(
+        0.25, ge=0, description="Most that an RMSE may be above the one it is compared with, as a share of it."
+    )
+    noise: float = Field(3.0, ge=0, description="Standard errors that count as noise between two days.")
+    calibration: float = Field(
+        2.0, gt=1, description="Predicted over observed, or its inverse, that a model may have on its last day."
+    )
+
+
 class ExportConfig(Spec):
     when: Literal["last", "every_window", "never"] = Field("last", json_schema_extra=OPERATIONAL)
+    gate: GateConfig | None = Field(
+        default_factory=GateConfig,
+        description="What a model must be like to be published; null publishes any.",
+        json_schema_extra=OPERATIONAL,
+    )
+    keep_versions: int = Field(
+        5, ge=1, description="Newest versions kept; older ones go.", json_schema_extra=OPERATIONAL
+    )
+    user_columns: tuple[str, ...] = Field(
+        (),
+        description="Columns of the user and the context: the signature `rank` takes one row of them and many of the "
+        "others, the candidates'. Without any there is no `rank`.",
+        json_schema_extra=OPERATIONAL,
+    )
+    score_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        description="Weights of the tasks' predictions in the score by which `rank` orders; default: 1 for each binary "
+        "task, or for every task where none is binary.",
+        json_schema_extra=OPERATIONAL,
+    )
 
 
 class Config(Spec):
@@ -214,6 +249,25 @@ class Config(Spec):
                     f"tasks.{name}: name it with letters a to z, digits and _.-; its label may have any name"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _rank_can_be_made(self):
+        columns, users = set(feature_columns(self.features).values()), self.export.user_columns
+        if unknown := [name for name in users if name not in columns]:
+            raise ValueError(f"export.user_columns: {unknown[0]} is the column of no feature; take it out")
+        if columns == set(users):
+            raise ValueError("export.user_columns: every column is the user's; leave those of the candidates out")
+        if unknown := [name for name in self.export.score_weights if name not in self.tasks]:
+            raise ValueError(f"export.score_weights: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
+        if users and (taken := {"score", "order"} & self.tasks.keys()):
+            raise ValueError(f"tasks.{min(taken)}: `rank` puts out something of that name; rename the task")
+        return self
+
+    @property
+    def score_weights(self) -> dict[str, float]:
+        """Weights of the tasks in the score of `rank`, by task."""
+        binary = [name for name, task in self.tasks.items() if task.kind == "binary"]
+        return self.export.score_weights or dict.fromkeys(binary or self.tasks, 1.0)
 
     @model_validator(mode="after")
     def _shared_tables_fit(self):

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from tfstable.data.columns import numbers
 from tfstable.data.log import DayLog, read
-from tfstable.metrics import auc, auc_standard_error, calibration, gauc, log_loss, mae, rmse
+from tfstable.metrics import auc, auc_standard_error, calibration, gauc, log_loss, mae, rmse, rmse_standard_error
 from tfstable.specs import BinaryTask, TaskSpec, label_columns
 from trainers.config import Config
 
@@ -22,9 +22,9 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
         predictions: By task, `(rows of the day,)` in the log's order.
 
     Returns:
-        For a binary task `auc`, its standard error `auc_se`, `logloss`, `calibration` (predicted over observed), `gauc`
-        if a column for it is configured, `best_auc` if the true probability is known; for a regression `rmse` and
-        `mae` in the label's units.
+        For a binary task `auc`, its standard error `auc_se`, `logloss`, `calibration` (predicted over observed),
+        `positives` (rows), `gauc` if a column for it is configured, `best_auc` if the true probability is known; for a
+        regression `rmse`, its standard error `rmse_se`, and `mae`, in the label's units.
     """
     wanted = {*label_columns(config.tasks).values(), config.data.weight}
     wanted |= {task.truth for task in config.tasks.values() if isinstance(task, BinaryTask)}
@@ -50,6 +50,7 @@ def _binary(task: BinaryTask, table: pa.Table, name: str, predictions, weights, 
         "auc_se": auc_standard_error(labels, predictions, weights),
         "logloss": log_loss(labels, predictions, weights),
         "calibration": calibration(labels, predictions, weights),
+        "positives": int(np.nansum(labels)),
     }
     if groups is not None:
         metrics["gauc"] = gauc(labels, predictions, groups, weights)
@@ -60,4 +61,8 @@ def _binary(task: BinaryTask, table: pa.Table, name: str, predictions, weights, 
 
 def _regression(task: TaskSpec, table: pa.Table, name: str, predictions, weights) -> dict[str, float]:
     labels = numbers(table[task.label or name])
-    return {"rmse": rmse(labels, predictions, weights), "mae": mae(labels, predictions, weights)}
+    return {
+        "rmse": rmse(labels, predictions, weights),
+        "rmse_se": rmse_standard_error(labels, predictions, weights),
+        "mae": mae(labels, predictions, weights),
+    }

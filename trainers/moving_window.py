@@ -75,18 +75,17 @@ class MovingWindow:
                 self._recover(diverged)
 
     def publish(self) -> Path | None:
-        """Publishes the model as it is, once a window; returns its version, to the chief alone."""
+        """Publishes the model as it is, once a window; returns its version, or None if it is refused, or to workers."""
         state, last = self.state, self.state.position.last_day
-        made_of = (state.model_to_export(), state.preprocessor, self.statistics)
-        publisher = Publisher(self.run, self.log, *made_of, state.predict, self.report, self.config.data.weight)
-        day = publisher.day_to_compare(last) if self.run.writable else None
-        if self.run.writable:
-            state.agreement.of_chief(day.toordinal() if day else 0)
-            with state.optimizer.averaged_weights():
-                return publisher.publish(last)
-        if ordinal := state.agreement.of_chief(0):
-            state.predict(date.fromordinal(ordinal))  # The chief's comparison needs every worker's part.
-        return None
+        publisher = Publisher(self.config, self.run, self.log, state.model_to_export(), self.statistics, self.report)
+        published = publisher.published(last) if self.run.writable else None
+        if state.agreement.of_chief(published is not None):
+            return published
+        predictions = state.predict(last)  # By every worker's part.
+        if not self.run.writable:
+            return None
+        with state.optimizer.averaged_weights():
+            return publisher.publish(last, predictions)
 
     def stream(self, todo: list[Window]) -> Iterator[Arrays]:
         """Yields the batches of all windows to train, from the position on."""
@@ -264,12 +263,11 @@ class MovingWindow:
         An odd day must not be taken for a bad model: where a day looks bad, the newest model known to be good is
         evaluated on it too, and if that does no better, the day is told of and training goes on.
         """
-        state, earlier = self.state, self.run.earlier_metrics(last, EARLIER_DAYS)
+        state = self.state
+        earlier = [tasks for earlier, tasks in self.run.evaluations() if earlier < str(day)][-EARLIER_DAYS:]
 
         def wrong(tasks, jumped) -> list[str]:
-            history = {
-                name: [*(m["tasks"][name] for m in earlier if name in m["tasks"]), own] for name, own in tasks.items()
-            }
+            history = {name: [*(metrics[name] for metrics in earlier), own] for name, own in tasks.items()}
             return evaluation_diverged(history, self.config.divergence, jumped)
 
         broken = wrong(tasks, state.watch.jumped) if self.run.writable else []

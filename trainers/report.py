@@ -100,7 +100,9 @@ class Report:
 
     def summary(self, metrics: dict[str, Any]):
         """Shows the last evaluation day as a table."""
-        names = list(dict.fromkeys(metric for values in metrics["tasks"].values() for metric in values))
+        names = dict.fromkeys(metric for values in metrics["tasks"].values() for metric in values)
+        for for_files in ("positives", "rmse_se"):
+            names.pop(for_files, None)
         table = Table("task", *names, title=f"{metrics['eval_day']}, trained to {metrics['window'][1]}")
         for task, values in metrics["tasks"].items():
             table.add_row(task, *("" if values.get(name) is None else f"{values[name]:.4f}" for name in names))

@@ -74,7 +74,10 @@ def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: C
 def export(config: Config, model_dir: Path, console: Console):
     """Publishes a run's newest checkpoint."""
     log = DayLog(config.data.path, config.data.missing_day)
-    console.print(f"{_restored(config, model_dir, log, console).publish()}: the newest checkpoint", soft_wrap=True)
+    version = _restored(config, model_dir, log, console).publish()
+    if version is None:
+        raise InputError(f"{model_dir}: the export gate refuses the newest checkpoint; events.jsonl says why")
+    console.print(f"{version}: the newest checkpoint", soft_wrap=True)
 
 
 def _restored(config: Config, model_dir: Path, log: DayLog, console: Console) -> MovingWindow:

@@ -83,11 +83,14 @@ class RunDirectory:
         path = self.path / "windows" / str(last) / "metrics.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def earlier_metrics(self, last: date, most: int) -> list[dict[str, Any]]:
-        """Returns the metrics of the windows that end before `last` and have an evaluation day: the newest `most`."""
-        days = sorted(path.parent.name for path in self.path.glob("windows/*/metrics.json"))
-        found = [self.window_metrics(date.fromisoformat(day)) for day in days if day < str(last)][-most:]
-        return [metrics for metrics in found if metrics["eval_day"] is not None]
+    def evaluations(self) -> list[tuple[str, dict[str, dict[str, float]]]]:
+        """Returns the evaluated days in order, each with the metrics by task of the model that had not seen it."""
+        found = {}
+        for path in sorted(self.path.glob("windows/*/metrics.json")):
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+            if metrics["eval_day"] is not None:
+                found |= {metrics["eval_day"]: metrics["tasks"], **metrics.get("later_days", {})}
+        return sorted(found.items())
 
     def newest_metrics(self) -> dict[str, Any] | None:
         """Returns the metrics of the last evaluation day; None before there is one."""

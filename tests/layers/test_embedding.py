@@ -164,3 +164,10 @@ def test_wrong_arguments():
     for stddev in (-0.1, float("nan")):
         with pytest.raises(ValueError, match="stddev must be non-negative"):
             Embeddings(FEATURES, stddev=stddev)
+
+
+@pytest.mark.parametrize("names", [("tag", "user"), ("more_tags", "tags"), ("city",), ("tag", "tags")])
+def test_side_by_side_is_the_call_in_one_tensor(layer, names):
+    expected = layer(tensors())
+    got = layer.side_by_side(names, {name: tensors()[name] for name in names})
+    np.testing.assert_array_equal(got, np.stack([expected[name] for name in names], axis=1))

@@ -11,6 +11,7 @@ from tfstable.metrics import (
     prediction_difference,
     rmse,
     rmse_difference,
+    rmse_standard_error,
 )
 
 ALL = [calibration, expected_calibration_error, log_loss, rmse, mae]
@@ -125,3 +126,15 @@ def test_rmse_difference_and_its_error():
     )
     assert rmse_difference([0, np.nan], [0, np.inf], [0, 1])[:3] == (0, 0, 0)
     assert np.isnan(rmse_difference([0, 1], [0, np.inf], [0, 1])).all()
+
+
+def test_standard_error_of_rmse_is_the_scatter_of_samples():
+    rng = np.random.default_rng(0)
+    samples = [(rng.normal(size=400), rng.exponential(size=400)) for _ in range(600)]
+    seen = np.std([rmse(labels, predictions) for labels, predictions in samples])
+    stated = np.mean([rmse_standard_error(labels, predictions) for labels, predictions in samples])
+    assert stated == pytest.approx(seen, rel=0.1)
+    assert rmse_standard_error([1.0, 2.0], [1.0, 2.0]) == 0
+    assert np.isnan(rmse_standard_error([1.0], [2.0]))
+    # By hand: squares 1 and 9, mean 5, variance of the mean 2 / 1 * (16 + 16) / 4 = 16, root 4, over 2 sqrt(5).
+    assert rmse_standard_error([0.0, 0.0], [1.0, 3.0]) == pytest.approx(4 / (2 * np.sqrt(5)))

@@ -5,14 +5,17 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
-def start(config: Path, run: Path, *overrides: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
+def start(
+    config: Path, run: Path, *overrides: str, flags: Sequence[str] = (), environment: dict[str, str] | None = None
+) -> subprocess.Popen:
     """Starts `tfstable train`; both of its outputs come as one text."""
-    command = [sys.executable, "-m", "trainers", "train", "--config", str(config), "--model-dir", str(run)]
+    command = [sys.executable, "-m", "trainers", "train", "--config", str(config), "--model-dir", str(run), *flags]
     command += [part for override in overrides for part in ("--set", override)]
     return subprocess.Popen(
         command,

@@ -64,12 +64,12 @@ def test_weights_train_as_without_and_evaluation_and_export_use_the_average(run,
     exported = pq.read_table(tmp_path / "out.parquet")["click"].to_numpy()
     model = restored(log, run, EMA)
     np.testing.assert_allclose(model.state.predict(DAYS[4])["click"], exported, atol=1e-5)
-    averages = [value.numpy() for value in model.optimizer.averaging.averaged_values()]
+    averages = [value.numpy() for value in model.state.optimizer.averaging.averaged_values()]
     plain = restored(log, tmp_path / "raw", "export.when=never")
-    assert np.abs(plain.predict(DAYS[4])["click"] - exported).max() > 1e-3
-    for variable, average in zip(plain.model.trainable_variables, averages, strict=True):
+    assert np.abs(plain.state.predict(DAYS[4])["click"] - exported).max() > 1e-3
+    for variable, average in zip(plain.state.model.trainable_variables, averages, strict=True):
         variable.assign(average)
-    np.testing.assert_allclose(plain.predict(DAYS[4])["click"], exported, atol=1e-5)
+    np.testing.assert_allclose(plain.state.predict(DAYS[4])["click"], exported, atol=1e-5)
 
 
 def test_a_run_stopped_inside_a_window_goes_on_bitwise(run, log, tmp_path):
@@ -98,10 +98,10 @@ def test_swa_over_windows_is_the_mean_of_their_weights(log, tmp_path):
     options = ("optimizer.averaging={kind: swa}", "export.when=never", "trainer.keep_checkpoints=9")
     start(copy_days(log, DAYS[:4], tmp_path / "log"), tmp_path / "run", *options)
     model, ends = restored(log, tmp_path / "run", *options), []
-    averages = [value.numpy() for value in model.optimizer.averaging.averaged_values()]
-    for path in model.checkpoints.checkpoints:  # One a window.
-        model.checkpoints.checkpoint.restore(path)
-        ends.append([variable.numpy() for variable in model.model.trainable_variables])
+    averages = [value.numpy() for value in model.state.optimizer.averaging.averaged_values()]
+    for saved in model.state.checkpoints.all()[1:]:  # One a window, after that of the untrained model.
+        model.state.restore(saved.number)
+        ends.append([variable.numpy() for variable in model.state.model.trainable_variables])
     assert len(ends) == 3
     for average, snapshots in zip(averages, zip(*ends, strict=True), strict=True):
         np.testing.assert_allclose(average, np.mean(snapshots, axis=0), atol=1e-6)

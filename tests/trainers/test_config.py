@@ -55,6 +55,12 @@ def test_defaults_are_overridden_by_the_file_and_the_file_by_set(path):
     assert load(path, ["trainer.batch_size=32", "trainer.batch_size=16"]).trainer.batch_size == 16
 
 
+def test_weights_of_the_score(path):
+    assert load(path).score_weights == {"click": 1.0}  # Binary tasks.
+    assert load(path, ["tasks.click={kind: regression}"]).score_weights == {"click": 1.0, "time": 1.0}
+    assert load(path, ["export.score_weights={time: 0.1}"]).score_weights == {"time": 0.1}
+
+
 def test_set_takes_yaml_and_makes_sections(path):
     config = load(path, ["features.item={kind: hash, buckets: 9}", "optimizer.dense.learning_rate=1e-3"])
     assert config.features["item"].buckets == 9
@@ -217,6 +223,22 @@ WRONG = {  # --set arguments, and what the line must say.
     ),
     "name with an underscore first": (["features._id={kind: hash, buckets: 2}"], "features._id reads column '_id'"),
     "task that no layer takes": (["tasks.a/b={kind: binary}"], "tasks.a/b: name it with letters"),
+    "user column of no feature": (
+        ["export.user_columns=[city]"],
+        "export.user_columns: city is the column of no feature",
+    ),
+    "no candidate's column": (
+        ["export.user_columns=[user_id, tag, age]"],
+        "export.user_columns: every column is the user",
+    ),
+    "weight of no task": (
+        ["export.score_weights={like: 1}"],
+        "export.score_weights: like is no task; the tasks are click",
+    ),
+    "task with the name of an output": (
+        ["export.user_columns=[user_id]", "tasks.score={kind: binary}"],
+        "tasks.score: `rank` puts out something of that name",
+    ),
     "operand of nothing": (["data.path.x=1"], "--set data.path.x=1: path has no keys below it"),
     "set without a value": (["trainer.seed"], "--set trainer.seed: write --set section.key=value"),
     "set of no YAML": (["model.units=[1"], "--set model.units=[1: the value is not YAML; quote it"),

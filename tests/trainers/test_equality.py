@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.trainers.launch import finish, start, start_workers
-from tests.trainers.test_moving_window import CONFIG, is_model_weight, metrics, weights
+from tests.trainers.test_moving_window import CONFIG, assert_same_run, is_model_weight, metrics, weights
 from tfstable.data.simulate import simulate
 
 pytestmark = pytest.mark.slow
@@ -94,3 +94,10 @@ def test_devices_and_workers_train_what_one_device_does(devices, model, config, 
             assert several["tasks"][task] == pytest.approx(values, rel=100 * bound), (day, task)
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert [event["count"] for event in events if event["event"] == "skipped_steps"] == [1, 1]
+
+
+def test_a_deterministic_profiled_run_has_the_same_bits(config, alone, tmp_path):
+    overrides, _ = MODELS["smelu-float32"]
+    finish(start(config, tmp_path / "run", *overrides, "trainer.deterministic=true", flags=["--profile"]))
+    assert_same_run(alone["smelu-float32"], tmp_path / "run")
+    assert list((tmp_path / "run" / "tensorboard").rglob("*.xplane.pb"))

@@ -117,31 +117,35 @@ def wait_for_checkpoints(run: Path, number: int, processes: list[subprocess.Pope
         time.sleep(0.01)
 
 
-LONG = ["trainer.passes=20", "trainer.steps_per_call=20", "trainer.checkpoint_minutes=0.005", "export.when=last"]
+@pytest.fixture(scope="module")
+def long(config) -> list[str]:
+    """What makes windows last: 160 steps each, five of them."""
+    settings = ["trainer.passes=20", "trainer.steps_per_call=20", "trainer.checkpoint_minutes=0.005"]
+    return [*settings, "export.when=last", f"data.path={few_days(config, 6)}"]
 
 
-def test_sigterm_checkpoints_and_leaves_with_143(config, tmp_path):
-    process = start(config, tmp_path / "stopped", *LONG)
-    wait_for_checkpoints(tmp_path / "stopped", 1, [process])
+def test_sigterm_checkpoints_and_leaves_with_143(config, long, tmp_path):
+    process = start(config, tmp_path / "stopped", *long)
+    wait_for_checkpoints(tmp_path / "stopped", 3, [process])  # The first is that of the untrained model.
     process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
     assert "stopped by SIGTERM; the same command goes on" in finish(process, status=143)
     print(f"left {time.monotonic() - sent:.1f} s after SIGTERM")
     at = weights(tmp_path / "stopped")
-    finish(start(config, tmp_path / "stopped", *LONG))
-    finish(start(config, tmp_path / "whole", *LONG))
+    finish(start(config, tmp_path / "stopped", *long))
+    finish(start(config, tmp_path / "whole", *long))
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
     assert at["optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"] > 0
 
 
-def test_workers_stop_together_and_a_death_ends_the_others(config, tmp_path):
-    whole = start_workers(2, config, tmp_path / "whole", *LONG)
+def test_workers_stop_together_and_a_death_ends_the_others(config, long, tmp_path):
+    whole = start_workers(2, config, tmp_path / "whole", *long)
     for worker in whole:
         finish(worker)
 
     # SIGTERM to the second alone: both checkpoint at the same step and leave.
-    workers = start_workers(2, config, tmp_path / "run", *LONG)
-    wait_for_checkpoints(tmp_path / "run", 1, workers)
+    workers = start_workers(2, config, tmp_path / "run", *long)
+    wait_for_checkpoints(tmp_path / "run", 3, workers)
     workers[1].send_signal(signal.SIGTERM)
     for worker in workers:
         finish(worker, status=143)
@@ -149,15 +153,15 @@ def test_workers_stop_together_and_a_death_ends_the_others(config, tmp_path):
     # The death of either: the other one says so and leaves.
     for victim in (0, 1):
         newest = max(int(path.name) for path in (tmp_path / "run" / "checkpoints").glob("[0-9]*"))
-        workers = start_workers(2, config, tmp_path / "run", *LONG)
-        wait_for_checkpoints(tmp_path / "run", newest + 1, workers)
+        workers = start_workers(2, config, tmp_path / "run", *long)
+        wait_for_checkpoints(tmp_path / "run", newest + 2, workers)
         workers[victim].kill()
         said = finish(workers[1 - victim], status=os.EX_TEMPFAIL)
         assert f"error: worker {1 - victim} of 2 stopped: another one is gone" in said
         assert "start all workers again" in said
         workers[victim].wait()
 
-    for worker in start_workers(2, config, tmp_path / "run", *LONG):
+    for worker in start_workers(2, config, tmp_path / "run", *long):
         finish(worker)
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
@@ -181,7 +185,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, tmp_path):
     for path in checkpoints.glob("*/checkpoint.index"):
         path.write_bytes(b"nothing")
     said = finish(start(config, tmp_path / "run", "export.when=never"), status=2)
-    assert "none of its 2 checkpoints can be read; restore one from a backup, or start the run anew" in said
+    assert "checkpoints can be read; restore one from a backup, or start the run anew with --fresh" in said
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Embedding tables that are read by rows, never whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -84,6 +84,18 @@ class Embeddings(keras.layers.Layer):
             names = [name for name, feature in self.features.items() if feature.dim == dim]
             embedded |= self._lookup(dim, names, inputs)
         return {name: embedded[name] for name in self.features}
+
+    def side_by_side(self, names: Sequence[str], inputs) -> tf.Tensor:
+        """Returns the vectors of some features of one width, `(batch, names, dim)`: those of `call`, in one tensor."""
+        (dim,) = {self.features[name].dim for name in names}
+        several = [name for name in names if tf.convert_to_tensor(inputs[name]).shape.rank == 2]
+        if several:
+            vectors = self._lookup(dim, list(names), inputs)
+            return tf.stack([vectors[name] for name in names], axis=1)
+        offsets = [self._offsets[self.features[name].table] for name in names]
+        dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
+        rows = tf.stack([tf.cast(inputs[name], dtype) for name in names], axis=1) + tf.constant(offsets, dtype)
+        return tf.cast(tf.gather(self._tables[dim].value, rows), self.compute_dtype)
 
     def _lookup(self, dim, names, inputs):
         columns = []  # Of every feature: (batch, values), values = 1 for single-valued ones.

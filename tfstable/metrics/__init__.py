@@ -18,7 +18,7 @@ from tfstable.metrics.difference import (
 from tfstable.metrics.gauc import gauc
 from tfstable.metrics.logloss import log_loss
 from tfstable.metrics.rank_correlation import kendall, spearman
-from tfstable.metrics.regression import RmseDifference, mae, rmse, rmse_difference
+from tfstable.metrics.regression import RmseDifference, mae, rmse, rmse_difference, rmse_standard_error
 
 __all__ = [
     "AucDifference",
@@ -39,6 +39,7 @@ __all__ = [
     "prediction_difference_quantiles",
     "rmse",
     "rmse_difference",
+    "rmse_standard_error",
     "spearman",
     "top_k_churn",
 ]

@@ -28,6 +28,22 @@ def rmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = 
     return float(np.sqrt(np.average((rows.predictions - rows.labels) ** 2, weights=rows.weights)))
 
 
+def rmse_standard_error(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Standard error of `rmse`, from the scatter of the squared errors, rows taken for independent.
+
+        se(R) = se(mean e^2) / (2 R),  se(mean e^2)^2 = n / (n - 1) * sum w^2 (e^2 - R^2)^2 / (sum w)^2
+
+    Arguments and errors as of `rmse`; NaN where that is, and for a single row; 0 where R is.
+    """
+    rows = counted_rows(labels, predictions, weights)
+    if not rows.measurable or len(rows.labels) < 2:
+        return float("nan")
+    w, n, square = rows.weights, len(rows.labels), (rows.predictions - rows.labels) ** 2
+    mean = np.average(square, weights=w)
+    variance = n / (n - 1) * np.sum((w * (square - mean)) ** 2) / w.sum() ** 2
+    return float(np.sqrt(variance) / (2 * np.sqrt(mean))) if mean > 0 else 0.0
+
+
 def mae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Weighted mean absolute error. Arguments, result and errors as of `rmse`."""
     rows = counted_rows(labels, predictions, weights)

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 from tfstable.specs import Spec
 from trainers.config import Config, ModelConfig
 from trainers.divergence_config import DivergenceConfig
-from trainers.optimizer_config import ClippingConfig, DenseConfig, OptimizerConfig, Positive
+from trainers.optimizer_config import ClippingConfig, OptimizerConfig, Positive
 
 
 class Treatment(Spec):
@@ -47,7 +47,7 @@ class GridConfig(Spec):
 
 
 class StabilityConfig(Config):
-    """A run's config, and the grid. `model` and `optimizer.embeddings` hold what all runs share."""
+    """A run's config, and the grid. `model` and `optimizer` hold what all runs share, rates and clippings aside."""
 
     stability: GridConfig
 
@@ -63,7 +63,7 @@ class StabilityConfig(Config):
                         where = ".".join(map(str, detail["loc"]))
                         raise ValueError(f"stability: model {model} under {name}: {where}: {detail['msg']}") from None
         if self.optimizer.groups is not None:
-            raise ValueError("stability: optimizer.groups is the grid's own; give optimizer.embeddings alone")
+            raise ValueError("stability: a grid knows optimizer.dense and optimizer.embeddings, no optimizer.groups")
         return self
 
     def model_config_of(self, model: str, treatment: Treatment) -> ModelConfig:
@@ -72,14 +72,16 @@ class StabilityConfig(Config):
 
     def run_config(self, model: str, treatment: Treatment, rate: float, seed: int) -> Config:
         """Returns the config of one run: one learning rate for the whole model, as in the paper."""
-        dense = {"rule": "adagrad", "learning_rate": rate, "clipping": treatment.dense}
-        tables = {"learning_rate": rate, "clipping": treatment.embeddings}
+        optimizer = self.optimizer
         return self.model_copy(
             update={
                 "model": self.model_config_of(model, treatment),
                 "optimizer": OptimizerConfig(
-                    dense=DenseConfig.model_validate(dense),
-                    embeddings=self.optimizer.embeddings.model_copy(update=tables),
+                    dense=optimizer.dense.model_copy(update={"learning_rate": rate, "clipping": treatment.dense}),
+                    embeddings=optimizer.embeddings.model_copy(
+                        update={"learning_rate": rate, "clipping": treatment.embeddings}
+                    ),
+                    on_nonfinite=optimizer.on_nonfinite,
                 ),
                 "trainer": self.trainer.model_copy(update={"seed": seed}),
             }

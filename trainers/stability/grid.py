@@ -50,7 +50,7 @@ class Grid:
 
     def run(self) -> dict[str, Any]:
         """Trains what is not there yet; returns the table."""
-        grid = self._grid
+        grid, log = self._grid, self._bench.log
         rate = self._best_rate()
         rows: list[dict[str, Any]] = []
         broken: set[tuple[str, str]] = set()
@@ -69,10 +69,12 @@ class Grid:
                 if row["diverged"]:
                     broken.add(cell)
         return {
-            "log": self._bench.log.path.name,
+            "days": [str(log.days[0]), str(log.days[-1])],
+            "rows_of_the_log": sum(log.rows(day) for day in log.days),
             "chosen_on": self.choosing,
             "reported_on": self.reporting,
             "rate": rate,
+            "most": grid.most,
             "runs": len(self._seconds),
             "seconds": sum(self._seconds.values()),
             "rows": rows,
@@ -138,6 +140,7 @@ class Grid:
             "diverged": sum(map(bool, reasons)),
             "reasons": reasons,
             "micro": sum(bool(micro_divergences(r)) for r in records),
+            "mean_auc": mean_and_std([score(r, self.reporting, self._positives) for r in records]),
             "tasks": {
                 task: {"metric": metric, **mean_and_std([r["days"][self.reporting][task][metric] for r in records])}
                 for task, metric in self.tasks.items()

@@ -49,7 +49,7 @@ def score(record: Record, day: str, positives: Mapping[str, float]) -> float:
 
 def mean_and_std(values: Sequence[float | None]) -> dict[str, float | None]:
     """Returns mean and sample standard deviation; None where a value is missing, no std of a single one."""
-    if any(value is None for value in values):
+    if any(value is None or not math.isfinite(value) for value in values):
         return {"mean": None, "std": None}
     mean = sum(values) / len(values)
     std = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else None

@@ -42,14 +42,15 @@ def _run(row: dict[str, Any]) -> Run:
 
 
 def _example(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
-    """The clearest row of a kind: of the largest model and multiple, by its first seed."""
-    fits = {
-        "healthy": lambda row: not row["diverged"] and not row["micro"],
-        "micro-divergence": lambda row: not row["diverged"] and row["micro"] == row["seeds"],
-        "full divergence": lambda row: row["diverged"] == row["seeds"],
-    }[kind]
-    found = [row for row in rows if fits(row)]
-    return max(found, key=lambda row: row["multiple"] if kind != "full divergence" else -row["multiple"], default=None)
+    """A row all of whose seeds are of a kind: the best one; of those that diverged the largest model's lowest rate."""
+    if kind == "full divergence":
+        found = [row for row in rows if row["diverged"] == row["seeds"]]
+        return min(reversed(found), key=lambda row: row["multiple"], default=None)
+    micro = {"healthy": lambda row: not row["micro"], "micro-divergence": lambda row: row["micro"] == row["seeds"]}[
+        kind
+    ]
+    found = [row for row in rows if not row["diverged"] and micro(row)]
+    return max(found, key=lambda row: row["mean_auc"]["mean"], default=None)
 
 
 def _onset_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

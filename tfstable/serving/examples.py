@@ -1,0 +1,53 @@
+"""`serve_examples`: rows as serialized tf.Example protos, where a column that is absent is missing."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfstable.data.columns import MISSING, RawColumn
+from tfstable.specs import MISSING_INT
+
+
+def parse(examples: tf.Tensor, columns: dict[str, RawColumn]) -> dict[str, tf.Tensor]:
+    """Returns raw columns, as `serving_default` takes them, of serialized tf.Examples.
+
+    Args:
+        examples: `(batch,)` strings. Integers stand in int64_list, numbers in float_list, text in bytes_list.
+        columns: The raw columns by name.
+
+    Raises:
+        tf.errors.InvalidArgumentError: When run, for what is no tf.Example, or has a column of another type or length.
+    """
+    features = {}
+    for name, column in columns.items():
+        dtype = tf.dtypes.as_dtype(column.dtype)
+        missing = tf.constant(MISSING[column.dtype], dtype)
+        if column.width is None:
+            features[name] = tf.io.FixedLenFeature([], dtype, missing)
+        else:
+            features[name] = tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True, default_value=missing)
+    return tf.io.parse_example(examples, features)
+
+
+def serialize(raw: Mapping[str, np.ndarray]) -> list[bytes]:
+    """Returns rows of raw columns as serialized tf.Examples; missing values are left out."""
+    examples = []
+    for i in range(len(next(iter(raw.values())))):
+        features = {name: _feature(np.atleast_1d(column[i])) for name, column in raw.items()}
+        present = {name: feature for name, feature in features.items() if feature is not None}
+        examples.append(tf.train.Example(features=tf.train.Features(feature=present)).SerializeToString())
+    return examples
+
+
+def _feature(values: np.ndarray) -> tf.train.Feature | None:
+    if values.dtype.kind == "f":
+        values = values[~np.isnan(values)]
+        feature = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    elif values.dtype.kind == "i":
+        values = values[values != MISSING_INT]
+        feature = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    else:
+        values = [text.encode() for text in values if text != ""]
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    return feature if len(values) else None

@@ -1,0 +1,70 @@
+"""`rank`: one user, many candidates, one order."""
+
+from collections.abc import Collection, Mapping
+
+import tensorflow as tf
+
+from tfstable.features import Preprocessor
+from tfstable.models import RankingModel
+from tfstable.models import tasks as task_math
+from tfstable.serving.packing import PackedPreprocessor
+from tfstable.serving.shared_user import SharedUser, fits
+
+
+class Rank:
+    """Scores N candidates for one user, best first.
+
+    The user's columns are preprocessed and looked up once, and pass their share of the first layer once where the model
+    can be taken apart (see `shared_user`); else their rows are repeated behind the preprocessing.
+
+    Args:
+        model: The trained model.
+        preprocess: From raw columns to the model's inputs, each column by itself.
+        user_columns: Those of the user and the context; the others are the candidates'.
+        score_weights: Weights of the tasks' predictions in `score`, by task.
+
+    Shapes:
+        In: raw columns by name, one row of the user's and N of the candidates'. Out: by task its `(N,)` predictions;
+        `score`, `(N,)`, their weighted sum, decreasing; `order`, `(N,)` int32: the place in the request of what stands
+        here. Candidates with equal scores keep the request's order.
+    """
+
+    def __init__(
+        self,
+        model: RankingModel,
+        preprocess: Preprocessor | PackedPreprocessor,
+        user_columns: Collection[str],
+        score_weights: Mapping[str, float],
+    ):
+        self._model, self._preprocess, self._weights = model, preprocess, dict(score_weights)
+        self._user_columns = set(user_columns)
+        column_of = {name: feature.column or name for name, feature in model.feature_specs.items()}
+        self._user = {name for name, column in column_of.items() if column in self._user_columns}
+        self._shared = SharedUser(model, self._user) if fits(model) else None
+
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """Returns the raw columns: those of the user with one row, those of the candidates with an open number."""
+        return {
+            name: tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name) if name in self._user_columns else spec
+            for name, spec in self._preprocess.signature().items()
+        }
+
+    def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        features = self._preprocess(raw)
+        predictions = self._repeated(features) if self._shared is None else self._logits_of(features)
+        score = tf.add_n([weight * predictions[task] for task, weight in self._weights.items()])
+        score, order = tf.math.top_k(score, tf.size(score))
+        return {
+            **{name: tf.gather(value, order) for name, value in predictions.items()},
+            "score": score,
+            "order": order,
+        }
+
+    def _logits_of(self, features):
+        logits = self._shared(features)
+        return {name: task_math.prediction(task, logits[name]) for name, task in self._model.task_specs.items()}
+
+    def _repeated(self, features):
+        rows = next(tf.shape(value)[0] for name, value in features.items() if name not in self._user)
+        every = {n: tf.repeat(v, rows, axis=0) if n in self._user else v for n, v in features.items()}
+        return self._model(every, training=False)

@@ -1,0 +1,203 @@
+"""The logits of one user and many candidates, what belongs to the user computed once.
+
+A dense layer on user and candidate side by side, the bottom's first or a cross layer's first, is a sum, of which the
+user's part is the same for every candidate:
+
+    W [u; c] + b = W_u u + W_c c + b
+
+Layer normalisation in front of it keeps that form. With gamma and beta folded into the layer (W' = W gamma,
+b' = W beta + b), u' = u - mean(u), c' = c - mean(c), d = mean(c) - mean(u), and m, n the widths of u and c:
+
+    z = (W'_u u' + W'_c c' + d (m W'_c 1 - n W'_u 1) / (m + n)) / sigma + b'
+    sigma^2 = (|u'|^2 + |c'|^2 + d^2 m n / (m + n)) / (m + n) + epsilon
+
+which is the same function in another order of the sums; centring each part on its own mean keeps it exact (Chan, Golub,
+LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979).
+"""
+
+from collections.abc import Collection
+
+import keras
+import keras_rs
+import numpy as np
+import tensorflow as tf
+
+from tfstable.models import RankingModel
+from tfstable.statistics import is_several_valued
+
+_STAGES = (
+    "embed",
+    "interact",
+    "shared_bottom",
+    "heads",
+    "wide_logits",
+    "logits",
+    "call",
+    "dense_stack",
+    "output_layer",
+)
+
+
+def fits(model: RankingModel) -> bool:
+    """Returns whether the logits can be taken apart: RankingModel's own stages, in float32, with one way in."""
+    own = all(getattr(type(model), stage) is getattr(RankingModel, stage) for stage in _STAGES)
+    one_way = model.get_config()["cross_arrangement"] == "stacked"
+    return own and one_way and model.compute_dtype == "float32" and isinstance(_first(model), keras.layers.Dense)
+
+
+class SharedUser:
+    """A trained model, its first layer folded and taken apart.
+
+    Args:
+        model: A model that `fits`.
+        user: Names of the features that are the user's.
+
+    Shapes:
+        In: as of the model, with one row of the user's features and N of the others. Out: logits by task, `(N,)`.
+    """
+
+    def __init__(self, model: RankingModel, user: Collection[str]):
+        self._model = model
+        self._parts = [[n for n in model.feature_specs if (n in user) is own] for own in (True, False)]
+        at = _positions(model)
+        at_user, at_candidate = (
+            np.concatenate([at[name] for name in self._in_order(part)]).astype(int) for part in self._parts
+        )
+        m, n = len(at_user), len(at_candidate)
+        first, norm = _first(model), model.input_norm if model.cross is None else None
+        kernel, bias = np.float64(first.kernel.numpy()), np.float64(first.bias.numpy() if first.use_bias else 0.0)
+        if norm is not None:
+            kernel, bias = kernel * norm.gamma.numpy()[:, None], bias + norm.beta.numpy() @ kernel
+        of_user, of_candidate = kernel[at_user], kernel[at_candidate]
+        self._norm, self._widths, self._bias, self._of_user = norm, (m, n), _constant(bias), _constant(of_user)
+        of_distance = (m * of_candidate.sum(axis=0) - n * of_user.sum(axis=0)) / (m + n)
+        self._of_candidate = _constant(of_candidate if norm is None else np.vstack([of_candidate, of_distance]))
+        rest = model.bottom.layers[1:] if model.cross is None else model.bottom.layers
+        self._rest = keras.Sequential(rest or [keras.layers.Identity()])
+        self._in_model = np.argsort(np.concatenate([at_user, at_candidate])).astype(np.int32)
+        self._heads = _SideBySide(model) if _SideBySide.fits(model) else model.heads
+
+    def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        user, candidate = (self._vector(part, features) for part in self._parts)  # (1, m), (N, n)
+        x = self._first_layer(user, candidate)
+        if self._model.cross is not None:
+            x = self._cross(user, candidate, x)
+        logits = self._heads(self._rest(x, training=False))
+        wide = self._wide(features)
+        return {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
+
+    def _first_layer(self, user, candidate):
+        if self._norm is None:
+            return tf.matmul(candidate, self._of_candidate) + (tf.matmul(user, self._of_user) + self._bias)
+        m, n = self._widths
+        means = [tf.reduce_mean(x, axis=1, keepdims=True) for x in (user, candidate)]
+        user, candidate, distance = user - means[0], candidate - means[1], means[1] - means[0]
+        squares = [tf.reduce_sum(tf.square(x), axis=1, keepdims=True) for x in (user, candidate)]
+        variance = (squares[0] + squares[1] + tf.square(distance) * (m * n / (m + n))) / (m + n)
+        scale = tf.math.rsqrt(variance + self._norm.epsilon)  # (N, 1)
+        # 1 / sigma scales the narrow input, not the wide output; what is the user's is then one more row of the kernel.
+        kernel = tf.concat([self._of_candidate, tf.matmul(user, self._of_user)], axis=0)  # (n + 2, units)
+        return tf.matmul(tf.concat([candidate * scale, distance * scale, scale], axis=1), kernel) + self._bias
+
+    def _cross(self, user, candidate, projected):
+        """The cross layers' output: x_1 = x_0 * (W x_0 + b) + x_0 from the first product, `projected`, and so on."""
+        every = tf.concat([tf.repeat(user, tf.shape(candidate)[0], axis=0), candidate], axis=1)
+        x0 = tf.gather(every, self._in_model, axis=1)  # (N, width), in the model's order
+        first, *others = self._model.cross.layers
+        x = x0 * (projected if first.projection_dim is None else first.dense(projected)) + x0
+        for layer in others:
+            x = layer(x0, x)
+        return x if self._model.input_norm is None else self._model.input_norm(x)
+
+    def _vector(self, part, features):
+        """The input vector of one side, `(rows, width)`, in the order of `_in_order`."""
+        parts = []
+        for names in self._by_width(part):
+            vectors = self._model.embeddings.side_by_side(names, features)
+            parts.append(tf.reshape(vectors, [-1, vectors.shape[1] * vectors.shape[2]]))
+        if numbers := [name for name in part if name in self._model.numeric]:
+            parts.append(tf.stack([features[name] for name in numbers], axis=1))
+        return tf.concat(parts, axis=1)
+
+    def _wide(self, features):
+        if self._model.wide is None:
+            return {}
+        total = 0.0  # (1, tasks) of the user plus (N, tasks)
+        for part in self._parts:
+            for names in self._by_width(part):
+                total += tf.reduce_sum(self._model.wide.side_by_side(names, features), axis=1)
+        return dict(zip(self._model.wide_tasks, tf.unstack(total, axis=1), strict=True))
+
+    def _in_order(self, part):
+        return [name for names in self._by_width(part) for name in names] + [
+            name for name in part if name in self._model.numeric
+        ]
+
+    def _by_width(self, part) -> list[list[str]]:
+        """Embedded features of a part that have one width and are single-valued, or several-valued, at a time."""
+        groups: dict[tuple, list[str]] = {}
+        for name in part:
+            if name not in self._model.numeric:
+                groups.setdefault((self._model.embeddings.features[name].dim, self._several(name)), []).append(name)
+        return list(groups.values())
+
+    def _several(self, name):
+        return is_several_valued(name, self._model.feature_specs[name], self._model.statistics)
+
+
+class _SideBySide:
+    """The heads of all tasks at once: the towers' kernels side by side, the outputs' along a diagonal of blocks."""
+
+    @staticmethod
+    def fits(model: RankingModel) -> bool:
+        layers = [layer for tower in model.towers.values() for layer in tower.layers]
+        dense = sum(isinstance(layer, keras.layers.Dense) for layer in layers) / len(model.towers)
+        plain = not any(isinstance(layer, keras.layers.LayerNormalization) for layer in layers)
+        return dense == 0 or (dense == 1 and plain)
+
+    def __init__(self, model: RankingModel):
+        towers, outputs = list(model.towers.values()), [model.outputs_of[name] for name in model.task_specs]
+        self._tasks, self._tower = list(model.task_specs), None
+        kernels = [output.kernel.numpy() for output in outputs]
+        if isinstance(towers[0].layers[0], keras.layers.Dense):
+            dense = [tower.layers[0] for tower in towers]
+            self._tower = [
+                _constant(np.concatenate([getattr(d, v).numpy() for d in dense], axis=-1)) for v in ("kernel", "bias")
+            ]
+            self._activation = keras.Sequential(towers[0].layers[1:])  # Element-wise, and the same for every tower.
+            size = kernels[0].shape[0]
+            blocks = np.zeros((len(kernels) * size, len(kernels)))
+            for i, kernel in enumerate(kernels):
+                blocks[i * size : (i + 1) * size, i] = kernel[:, 0]
+            self._kernel = _constant(blocks)
+        else:
+            self._kernel = _constant(np.concatenate(kernels, axis=1))
+        self._bias = _constant(np.concatenate([output.bias.numpy() for output in outputs]))
+
+    def __call__(self, x):
+        if self._tower is not None:
+            x = self._activation(tf.matmul(x, self._tower[0]) + self._tower[1], training=False)
+        logits = tf.matmul(x, self._kernel) + self._bias  # (N, tasks)
+        return dict(zip(self._tasks, tf.unstack(logits, axis=1), strict=True))
+
+
+def _first(model: RankingModel) -> keras.layers.Layer:
+    """The layer that the input vector enters, where there is one."""
+    if model.cross is None:
+        return model.bottom.layers[0]
+    first = model.cross.layers[0]
+    if not isinstance(first, keras_rs.layers.FeatureCross):
+        return first  # Experts have several ways in.
+    return first.dense if first.projection_dim is None else first.down_proj_dense
+
+
+def _positions(model: RankingModel) -> dict[str, np.ndarray]:
+    """Where each feature lies in the model's input vector."""
+    widths = {name: feature.dim for name, feature in model.embeddings.features.items()}
+    widths |= dict.fromkeys(model.numeric, 1)
+    ends = np.cumsum(list(widths.values()))
+    return {name: np.arange(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+
+
+def _constant(value) -> tf.Variable:
+    return tf.Variable(np.asarray(value, np.float32), trainable=False)
