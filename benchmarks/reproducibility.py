@@ -57,6 +57,7 @@ PARTS = {
             "trainer.batch_size": 512,
             "model.units": [128, 128],
             "model.cross_depth": 1,
+            "reproducibility.days": 1,
             "reproducibility.trace_every": 50,
             "reproducibility.differ": {"halves": {"kind": "replicas"}},
             "reproducibility.settings": {p: {"trainer.precision": p} for p in ("float32", "float64")},
@@ -83,9 +84,20 @@ PARTS = {
             "reproducibility.curves": {
                 "as it is": [{}],
                 "ReLU": [{"model.activation": "relu"}],
-                "EMA": [{"optimizer.averaging": {"kind": "ema", "horizon_steps": n}} for n in (9, 18, 36)],
+                "EMA": [{"optimizer.averaging": {"kind": "ema", "horizon_steps": n}} for n in (9, 18)],
                 "SWA": [{"optimizer.averaging": {"kind": "swa", "horizon_windows": 3}}],
-                "decay of the dense rate in a window": [{"optimizer.dense.schedule": {"window_end": 0.05}}],
+                "decay of the dense rate in a window": [
+                    {"optimizer.dense.schedule": {"window_end": 0.05}},
+                    {"optimizer.dense.schedule": {"window_end": 0.05}, "optimizer.dense.learning_rate": 0.1},
+                ],
+                "committee of 4 x [128, 128]": [
+                    {
+                        "model.class": "tfstable.models.Committee",
+                        "model.options": {"members": 4},
+                        "model.units": [128, 128],
+                        "model.tower_units": [32],
+                    }
+                ],
             },
         },
     ),
@@ -102,6 +114,7 @@ PARTS = {
             "optimizer.embeddings.learning_rate": 0.05,
             "evaluation.gauc_column": "user_id",
             "reproducibility.runs": 3,
+            "reproducibility.days": 4,
             "reproducibility.tasks": ["click", "like"],
             "reproducibility.differ": {"full shuffles": {"kind": "order"}, "initial weights": {"kind": "weights"}},
             "reproducibility.settings": SETTINGS,

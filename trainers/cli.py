@@ -168,13 +168,7 @@ def stability(
     """
     from trainers.stability.config import StabilityConfig
 
-    settings = configs.load(config, overrides, StabilityConfig)
-    from trainers.check import check_log, open_log
-
-    with progress_bar() as progress, bad_input():
-        log = open_log(settings, progress)
-    check_log(settings, log)
-    quiet_tensorflow()
+    settings, log = open_grid(config, overrides, StabilityConfig)
     from trainers.stability.program import stability as run
 
     run(settings, log, out, console)
@@ -194,13 +188,7 @@ def reproducibility(
     """
     from trainers.reproducibility.config import ReproducibilityConfig
 
-    settings = configs.load(config, overrides, ReproducibilityConfig)
-    from trainers.check import check_log, open_log
-
-    with progress_bar() as progress, bad_input():
-        log = open_log(settings, progress)
-    check_log(settings, log)
-    quiet_tensorflow()
+    settings, log = open_grid(config, overrides, ReproducibilityConfig)
     from trainers.reproducibility.program import reproducibility as run
 
     run(settings, log, out, console)
@@ -298,6 +286,18 @@ def kuairand(
     with progress_bar() as progress, bad_input():
         days = source.prepare(raw, out, progress=progress)
     console.print(f"{out}: {len(days)} new days" + (f", {days[0]} to {days[-1]}" if days else ""))
+
+
+def open_grid(config: Path, overrides: list[str], kind: type[configs.Config]):
+    """Returns the config of a grid of trainings and its log, checked against it; TensorFlow is there then."""
+    settings = configs.load(config, overrides, kind)
+    from trainers.check import check_log, open_log
+
+    with progress_bar() as progress, bad_input():
+        log = open_log(settings, progress)
+    check_log(settings, log)
+    quiet_tensorflow()
+    return settings, log
 
 
 def run_config(model_dir: Path, data: Path | None = None) -> configs.Config:
