@@ -71,7 +71,7 @@ PARTS = {
         {
             "reproducibility.runs": 8,
             "reproducibility.ensembles": [2, 4],
-            "reproducibility.tasks": ["is_click", "long_view"],
+            "reproducibility.tasks": ["is_click", "long_view", "is_like", "is_profile_enter"],
             "reproducibility.curves": {"as it is": [{}], "reproducible": [sections_that_differ(RECIPE, REPRODUCIBLE)]},
         },
     ),

@@ -27,10 +27,11 @@ def _difference(table: dict[str, Any], out: Path):
                     x = [row["tasks"][task][loss] for row in own]
                     y = [row["tasks"][task]["difference"]["mean"] for row in own]
                     bars = [row["tasks"][task]["difference"] for row in own]
-                    error = [[0 if b["low"] is None else b[end] - b["mean"] for b in bars] for end in ("low", "high")]
+                    below = [0 if b["low"] is None else b["mean"] - max(0, b["low"]) for b in bars]
+                    above = [0 if b["low"] is None else b["high"] - b["mean"] for b in bars]
                     style = {"color": f"C{c}", "marker": MARKERS[s % len(MARKERS)], "lw": 1, "ms": 4, "elinewidth": 0.5}
                     label = " ".join(filter(None, (curve, setting)))
-                    axis.errorbar(x, y, [[-e for e in error[0]], error[1]], label=label, **style)
+                    axis.errorbar(x, y, [below, above], label=label, **style)
             axis.set_title(f"{task}: {what}", fontsize=9)
             axis.set_xlabel(loss)
         line[0].set_ylabel("relative prediction difference")
