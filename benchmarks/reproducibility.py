@@ -84,11 +84,13 @@ PARTS = {
             "reproducibility.curves": {
                 "as it is": [{}],
                 "ReLU": [{"model.activation": "relu"}],
-                "EMA": [{"optimizer.averaging": {"kind": "ema", "horizon_steps": n}} for n in (9, 18)],
-                "SWA": [{"optimizer.averaging": {"kind": "swa", "horizon_windows": 3}}],
-                "decay of the dense rate in a window": [
-                    {"optimizer.dense.schedule": {"window_end": 0.05}},
-                    {"optimizer.dense.schedule": {"window_end": 0.05}, "optimizer.dense.learning_rate": 0.1},
+                "EMA": [
+                    {"optimizer.averaging.kind": "ema", "optimizer.averaging.horizon_steps": steps} for steps in (9, 18)
+                ],
+                "SWA of 3 windows": [{"optimizer.averaging": {"kind": "swa", "horizon_windows": 3}}],
+                "dense rate decays in a window": [
+                    {"optimizer.dense.schedule.window_end": 0.05, "optimizer.dense.learning_rate": rate}
+                    for rate in (0.05, 0.1)
                 ],
                 "committee of 4 x [128, 128]": [
                     {
