@@ -18,9 +18,8 @@ import yaml
 RESULTS = Path(__file__).parent / "results" / "reproducibility"
 GRID, FEED = "configs/reproducibility.yaml", "configs/quickstart.yaml"
 RECIPE, REPRODUCIBLE = "configs/kuairand.yaml", "configs/kuairand_reproducible.yaml"
-EMA = {"optimizer.averaging": {"kind": "ema", "horizon_steps": 9}}
 FEW = {name: [{"model.activation": name}] for name in ("relu", "smelu", "swish")}
-SETTINGS = {"normalised": {"model.hidden_normalisation": True}, "averaged": {"model.hidden_normalisation": True, **EMA}}
+NORMALISATION = {name: {"model.hidden_normalisation": name == "normalised"} for name in ("plain", "normalised")}
 
 
 def sections_that_differ(one: str, other: str) -> dict:
@@ -43,8 +42,14 @@ PARTS = {
                 "blocks of 4096 rows": {"kind": "order", "keys": {"trainer.shuffle": {"kind": "blocks", "rows": 4096}}},
                 "swaps of neighbouring batches": {"kind": "order", "keys": {"trainer.shuffle": {"kind": "swaps"}}},
             },
-            "reproducibility.settings": SETTINGS,
-            "reproducibility.curves": FEW,
+            "reproducibility.settings": {
+                "plain": NORMALISATION["plain"],
+                "averaged": {"optimizer.averaging": {"kind": "ema", "horizon_steps": 9}, **NORMALISATION["plain"]},
+            },
+            "reproducibility.curves": {
+                "relu": [{"model.activation": "relu"}],
+                "smelu 0.5": [{"model.activation": "smelu", "model.beta": 0.5}],
+            },
         },
     ),
     # The same batches summed whole and in halves, 1000 steps over one window of 11 days.
@@ -119,7 +124,7 @@ PARTS = {
             "reproducibility.days": 4,
             "reproducibility.tasks": ["click", "like"],
             "reproducibility.differ": {"full shuffles": {"kind": "order"}, "initial weights": {"kind": "weights"}},
-            "reproducibility.settings": SETTINGS,
+            "reproducibility.settings": NORMALISATION,
             "reproducibility.curves": FEW,
         },
     ),
