@@ -138,7 +138,7 @@ def main():
     parser.add_argument("--only", choices=list(PARTS), help="one part")
     arguments = parser.parse_args()
 
-    logs = {name: arguments.work / name / "log" for name in ("kuairand", "feed")}
+    logs = {name: arguments.work / "logs" / name for name in ("kuairand", "feed")}
     tfstable("prepare", "kuairand", "--raw", arguments.raw, "--out", logs["kuairand"])
     for part in [arguments.only] if arguments.only else PARTS:
         log, config, keys = PARTS[part]
