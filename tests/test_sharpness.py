@@ -58,6 +58,10 @@ def test_scales_act_on_both_sides():
 
 @pytest.fixture(scope="module")
 def model():
+    return make_model()
+
+
+def make_model() -> RankingModel:
     keras.utils.set_random_seed(0)
     features = {"user": HashFeature(kind="hash", buckets=20, dim=3), "age": NumericFeature(kind="numeric")}
     tasks = {"click": BinaryTask(kind="binary"), "watch": RegressionTask(kind="regression")}
@@ -121,6 +125,17 @@ def test_adagrad_preconditions_by_the_accumulators_of_the_next_step(model, batch
     exact = np.linalg.eigvalsh(scale[:, None] * exact_hessian * scale).max()
     assert figures["preconditioned"] == pytest.approx(exact, rel=2e-3)
     assert figures["two_over_rate"] == pytest.approx(10)  # The dense group's.
+
+
+@pytest.mark.slow
+def test_mirrored_variables_give_the_same_figures(model, batch):
+    def figures(made: RankingModel, optimizer) -> dict[str, float]:
+        optimizer.build(made.trainable_variables)
+        return SharpnessProbe(made, optimizer, iterations=10)(*batch)
+
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        mirrored = figures(make_model(), Adagrad(0.2))
+    assert mirrored == pytest.approx(figures(model, Adagrad(0.2)), rel=1e-3)
 
 
 def test_descent_leaves_a_minimum_exactly_above_two_over_the_sharpness():

@@ -109,6 +109,8 @@ class SharpnessProbe:
         self._model, self._iterations, self._tolerance = model, iterations, tolerance
         self._variables = [v for v in model.trainable_variables if not is_embedding_table(v)]
         self._optimizers = optimizer.optimizers if isinstance(optimizer, Composite) else [optimizer]
+        # Replicated variables can be read on a replica alone; each then measures the same.
+        self._strategy = getattr(self._variables[0].value, "distribute_strategy", tf.distribute.get_strategy())
 
     def __call__(self, features, labels, weight) -> dict[str, float]:
         """Returns the figures for one batch, as a dataset of the trainer yields it.
@@ -119,11 +121,12 @@ class SharpnessProbe:
             residual of the two power iterations.
         """
         rates = [
-            float(o.learning_rate * o.rate_factor)
+            float(tf.convert_to_tensor(o.learning_rate) * tf.convert_to_tensor(o.rate_factor.value))
             for o in self._optimizers
             if any(_knows(o, v) for v in self._variables)
         ]
-        hessian, preconditioned, residual = self._measure(features, labels, weight)
+        figures = self._measure(features, labels, weight)
+        hessian, preconditioned, residual = (self._strategy.experimental_local_results(f)[0] for f in figures)
         return {
             "hessian": float(hessian),
             "preconditioned": float(preconditioned),
@@ -133,6 +136,9 @@ class SharpnessProbe:
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _measure(self, features, labels, weight):
+        return self._strategy.run(self._measure_on_replica, args=(features, labels, weight))
+
+    def _measure_on_replica(self, features, labels, weight):
         def loss():
             logits = self._model.logits(features, training=False)  # Dropout would make each product another's.
             return self._model.compute_loss(features, labels, logits, weight)

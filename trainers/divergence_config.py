@@ -34,7 +34,7 @@ class DivergenceConfig(Spec):
     drift: float = Field(
         2.0, gt=1, allow_inf_nan=False, description="A whole horizon above the untrained model's loss by this factor."
     )
-    chance: Positive = Field(3.0, description="Standard errors of 0.5 within which a day's AUC is chance.")
+    chance: Positive = Field(2.0, description="Standard errors of 0.5 within which a day's AUC is chance.")
     measurable: Positive = Field(
         6.0, description="Standard errors above 0.5 at which an earlier AUC was no chance, so that losing it counts."
     )

@@ -137,7 +137,7 @@ def test_bad_input_is_one_line(place, run, tmp_path):
             del stored["tasks"]
         else:
             stored["tasks"]["click"]["label"] = "clicked"
-        (tmp_path / name / export.METADATA).write_text(json.dumps(stored))
+        (tmp_path / name / "model_card.json").write_text(json.dumps(stored))
     shutil.copytree(place / "a", tmp_path / "unpublished", ignore=lambda *_: ["export"])
     shutil.copytree(place / "log", tmp_path / "log")
     path = tmp_path / "log" / f"date={DAY}" / "part-0.parquet"

@@ -124,12 +124,13 @@ class Grid:
 
         def quality(run: Run) -> tuple[bool, float]:
             record = self.record(run)
-            healthy = not divergence(record, self.reference, self.choosing, grid.detector)
+            healthy = not divergence(record, self.reference, self.choosing, self._positives, grid.detector)
             return healthy, score(record, self.choosing, self._positives)
 
         best = max(runs, key=quality) if len(runs) > 1 else runs[0]
         records = [self.record(Run(model, treatment, best.threshold, rate, seed)) for seed in range(seeds)]
-        reasons = [divergence(record, self.reference, self.reporting, grid.detector) for record in records]
+        settings = (self.reference, self.reporting, self._positives, grid.detector)
+        reasons = [divergence(record, *settings) for record in records]
         return {
             "model": model,
             "treatment": treatment,

@@ -4,22 +4,25 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainers.divergence import evaluation_diverged
 from trainers.divergence_config import DivergenceConfig
 
 Record = Mapping[str, Any]
 
 
-def divergence(record: Record, reference: Record, day: str, rules: DivergenceConfig) -> list[str]:
+def divergence(
+    record: Record, reference: Record, day: str, positives: Mapping[str, float], rules: DivergenceConfig
+) -> list[str]:
     """Returns why a run counts as diverged, a line a reason; empty if it does not.
 
-    It does if its loss diverged fully, or if its metrics on `day` are those of a diverged model beside the reference's:
-    a network that died in the first steps has a calm loss ever after, that of a constant.
+    It does if its loss diverged fully, if its predictions are not finite, or if its mean AUC has lost more than
+    `rules.collapse` of the reference's excess over 0.5: a network that died in the first steps has a calm loss ever
+    after, that of a constant.
 
     Args:
         record: The run's record.
         reference: The record of a healthy run: the first model under the rate's treatment at 1x.
         day: An evaluation day.
+        positives: Of each binary task, see `score`.
         rules: The detector's rules.
     """
     reasons = [
@@ -27,8 +30,12 @@ def divergence(record: Record, reference: Record, day: str, rules: DivergenceCon
         for f in record["findings"]
         if f["kind"] == "full_divergence" and f["column"] == "loss"
     ]
-    metrics = {task: [reference["days"][day][task], own] for task, own in record["days"][day].items()}
-    return reasons + evaluation_diverged(metrics, rules)
+    mean, usual = score(record, day, positives), score(reference, day, positives)
+    if not math.isfinite(mean):
+        reasons.append("predictions are not finite")
+    elif mean - 0.5 < (1 - rules.collapse) * (usual - 0.5):
+        reasons.append(f"mean AUC {mean:.4f}, of the reference {usual:.4f}")
+    return reasons
 
 
 def micro_divergences(record: Record) -> list[dict[str, Any]]:
