@@ -8,7 +8,7 @@ RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 .PHONY: train test test-all install lint lint-docker format clean bench bench-kuairand bench-throughput bench-scaling \
-	bench-serving bench-optimizers bench-layers bench-stability
+	bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -44,13 +44,17 @@ format: install
 	$(BIN)/ruff format .
 
 # The benchmarks write benchmarks/results/; each line is one command, and the heading of its file says what it shows.
-bench: bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand bench-stability
+bench: bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand bench-stability \
+	bench-reproducibility
 
 bench-kuairand: install
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
 
 bench-stability: install
 	$(BIN)/python -m benchmarks.stability --raw $(RAW)
+
+bench-reproducibility: install
+	$(BIN)/python -m benchmarks.reproducibility --raw $(RAW)
 
 bench-serving: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.serving --raw $(RAW)

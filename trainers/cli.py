@@ -99,11 +99,16 @@ def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
 
 
 @app.command()
-def schema(grid: Annotated[bool, typer.Option(help="Of a config of `tfstable stability`.")] = False):
+def schema(
+    grid: Annotated[bool, typer.Option(help="Of a config of `tfstable stability`.")] = False,
+    reproducibility: Annotated[bool, typer.Option(help="Of a config of `tfstable reproducibility`.")] = False,
+):
     """Print the JSON schema of a config: every key with its type, default and meaning."""
+    from trainers.reproducibility.config import ReproducibilityConfig
     from trainers.stability.config import StabilityConfig
 
-    print(json.dumps((StabilityConfig if grid else configs.Config).model_json_schema(), indent=1))
+    kind = StabilityConfig if grid else ReproducibilityConfig if reproducibility else configs.Config
+    print(json.dumps(kind.model_json_schema(), indent=1))
 
 
 @app.command()
@@ -163,14 +168,28 @@ def stability(
     """
     from trainers.stability.config import StabilityConfig
 
-    settings = configs.load(config, overrides, StabilityConfig)
-    from trainers.check import check_log, open_log
-
-    with progress_bar() as progress, bad_input():
-        log = open_log(settings, progress)
-    check_log(settings, log)
-    quiet_tensorflow()
+    settings, log = open_grid(config, overrides, StabilityConfig)
     from trainers.stability.program import stability as run
+
+    run(settings, log, out, console)
+
+
+@app.command()
+def reproducibility(
+    config: ConfigFile,
+    out: Annotated[Path, typer.Option(help="Directory of the trainings, the table and the pictures.")] = Path(
+        "runs/reproducibility"
+    ),
+    overrides: Overrides = [],  # noqa: B006
+):
+    """Measure how far apart trainings end that differ in one thing alone, and what activations and remedies do to it.
+
+    Trainings that are in OUT already are not made again: the same command goes on where it was stopped.
+    """
+    from trainers.reproducibility.config import ReproducibilityConfig
+
+    settings, log = open_grid(config, overrides, ReproducibilityConfig)
+    from trainers.reproducibility.program import reproducibility as run
 
     run(settings, log, out, console)
 
@@ -267,6 +286,18 @@ def kuairand(
     with progress_bar() as progress, bad_input():
         days = source.prepare(raw, out, progress=progress)
     console.print(f"{out}: {len(days)} new days" + (f", {days[0]} to {days[-1]}" if days else ""))
+
+
+def open_grid(config: Path, overrides: list[str], kind: type[configs.Config]):
+    """Returns the config of a grid of trainings and its log, checked against it; TensorFlow is there then."""
+    settings = configs.load(config, overrides, kind)
+    from trainers.check import check_log, open_log
+
+    with progress_bar() as progress, bad_input():
+        log = open_log(settings, progress)
+    check_log(settings, log)
+    quiet_tensorflow()
+    return settings, log
 
 
 def run_config(model_dir: Path, data: Path | None = None) -> configs.Config:

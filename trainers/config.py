@@ -60,6 +60,9 @@ class ModelConfig(Spec):
     units: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256), description="Widths of the shared bottom.")
     activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = "relu"
     beta: Positive = Field(1.0, description="Half-width of SmeLU.")
+    slope_below: float = Field(
+        0.0, allow_inf_nan=False, description="SmeLU's slope below its parabola; not 0: its generalised form."
+    )
     activation_clip: Positive | None = Field(None, description="Largest absolute activation; null for no clipping.")
     hidden_normalisation: bool = Field(False, description="Layer normalisation before each activation.")
     rezero: bool = Field(False, description="ReZero residuals around layers that keep their width.")
@@ -82,6 +85,21 @@ class ModelConfig(Spec):
         return {**self.model_dump(exclude={"model_class", "options"}), **self.options}
 
 
+class ShuffleConfig(Spec):
+    kind: Literal["full", "blocks", "swaps"] = Field(
+        "full",
+        description="full: any order. blocks: the log's order, shuffled within blocks of `rows`. swaps: a full shuffle "
+        "that is the same for every seed, in which the seed swaps neighbouring batches.",
+    )
+    rows: int | None = Field(None, ge=1, description="Rows of a block.")
+
+    @model_validator(mode="after")
+    def _blocks_have_rows(self):
+        if (self.kind == "blocks") != (self.rows is not None):
+            raise ValueError("kind: blocks and rows go together: give both or none")
+        return self
+
+
 class TrainerConfig(Spec):
     window_days: int = Field(7, ge=1, description="Days in a window.")
     stride_days: int = Field(1, ge=1, description="Days from one window's end to the next one's.")
@@ -89,6 +107,7 @@ class TrainerConfig(Spec):
     steps: int | None = Field(None, ge=1, description="Steps a window, instead of passes.")
     batch_size: int = Field(1024, ge=1, description="Examples of a step, over all replicas.")
     seed: int = Field(0, ge=0, lt=2**31)
+    shuffle: ShuffleConfig = Field(default_factory=ShuffleConfig, description="The order of the rows of a window.")
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu", "auto"] = Field(
         "one_device",
         description="Devices to train on: one, all of this host, those of the workers that TF_CONFIG names, a TPU, or "
@@ -295,6 +314,16 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
 
 
+def set_key(raw: dict, key: str, value: Any, what: str):
+    """Sets a dotted key of a config as it stands in a file; `what` begins the error's line."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"{what}: {parent} has no keys below it")
+    raw[last] = value
+
+
 def weight_keys(config: Config) -> dict[str, Any]:
     """Returns the dotted keys that affect the weights, with their values."""
     return dict(_flat(config, ""))
@@ -334,12 +363,7 @@ def _apply(raw: dict, override: str):
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
         raise InputError(f"--set {override}: the value is not YAML; quote it") from None
-    *parents, last = key.split(".")
-    for parent in parents:
-        raw = raw.setdefault(parent, {})
-        if not isinstance(raw, dict):
-            raise InputError(f"--set {override}: {parent} has no keys below it")
-    raw[last] = value
+    set_key(raw, key, value, f"--set {override}")
 
 
 def _explain(path: Path, raw: dict, detail: dict, spec: type[Config]) -> str:

@@ -25,6 +25,7 @@ from trainers.recovery import Diverged, Recovery
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
 from trainers.run_state import RunState
+from trainers.shuffle import make_shuffle
 from trainers.termination import Terminated, Termination
 
 CALL_SECONDS = 5.0  # What a call of the graph should take at most: until it returns, nothing else can happen.
@@ -102,7 +103,9 @@ class MovingWindow:
     def plan(self, window: Window) -> tuple[Batches, int]:
         """Returns the batches of a window and how many of them, over all passes, to train on."""
         trainer = self.config.trainer
-        batches = self.state.reader.batches(window.days, trainer.batch_size, self.config.data.buffer_rows)
+        batches = self.state.reader.batches(
+            window.days, trainer.batch_size, self.config.data.buffer_rows, make_shuffle(trainer.shuffle)
+        )
         return batches, trainer.steps or max(1, round(trainer.passes * batches.steps))
 
     def _train_to_the_end(self):
@@ -130,12 +133,12 @@ class MovingWindow:
         numbers, done = self.recovery.numbers(window.last, state.position.batch, total), 0
         state.watch.begin(window.last, total)
         if len(numbers):
-            state.steps.trace(iterator)  # Takes long, and SIGTERM may end it: nothing is lost yet.
+            state.trace(iterator)  # Takes long, and SIGTERM may end it: nothing is lost yet.
         began = checkpointed = time.monotonic()
         with self.termination.held(), self.report.window(window, len(numbers)) as show:
             while done < len(numbers):
                 trained = numbers[done : done + self._steps_of_a_call()]
-                losses, stop = self._call(iterator, len(trained))
+                losses, stop = self._call(iterator, trained, total)
                 done += len(trained)
                 show(done, len(trained) * trainer.batch_size, int(state.optimizer.iterations.numpy()), losses)
                 self._look_at_losses(window, trained, losses)
@@ -171,11 +174,15 @@ class MovingWindow:
             return 1  # The first call shows what a step takes.
         return int(np.clip(CALL_SECONDS / self.seconds_per_step, 1, self.config.trainer.steps_per_call))
 
-    def _call(self, iterator, count: int) -> tuple[np.ndarray, bool]:
-        """Trains `count` steps; returns their losses, `(count, 1 + tasks)`, and whether a worker was asked to stop."""
-        began, agreement = time.monotonic(), self.state.agreement
+    def _call(self, iterator, numbers: np.ndarray, total: int) -> tuple[np.ndarray, bool]:
+        """Trains on the batches `numbers` of a window of `total`, the iterator's next ones.
+
+        Returns their losses, `(batches, 1 + tasks)`, and whether a worker was asked to stop.
+        """
+        began, agreement, count = time.monotonic(), self.state.agreement, len(numbers)
+        rates = self.state.rate_factors(numbers, total)
         with self.profiler.call():
-            losses = self.state.steps.train(iterator, tf.constant(count)).numpy()
+            losses = self.state.steps.train(iterator, tf.constant(count), rates).numpy()
         stop, seconds = agreement.total(self.termination.requested, time.monotonic() - began)
         self.seconds_per_step = seconds / agreement.workers / count
         return losses, stop > 0

@@ -1,6 +1,7 @@
 """From the config's optimizer section to an optimizer."""
 
 import keras
+import numpy as np
 
 from tfstable.optimizers import (
     SGD,
@@ -17,6 +18,7 @@ from tfstable.optimizers import (
     TrustRatio,
     WarmupDecay,
 )
+from tfstable.optimizers.schedule import window_decay
 from trainers.optimizer_config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
 
 RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
@@ -36,12 +38,32 @@ def make_optimizer(config: OptimizerConfig, track_every: int = 0, batch_size: in
         track_every: As of `RuleOptimizer`.
         batch_size: Examples of a step.
     """
-    groups = config.groups or {"embeddings": config.embeddings, "dense": config.dense}
     return Composite(
-        [Group(name, _rule(rule, track_every)) for name, rule in groups.items()],
+        [Group(name, _rule(rule, track_every)) for name, rule in _groups(config).items()],
         on_nonfinite=config.on_nonfinite,
         averaging=config.averaging and _average(config.averaging, batch_size),
     )
+
+
+def decays_in_windows(config: OptimizerConfig) -> bool:
+    """Whether the rate of a group falls inside each window."""
+    return any(rule.schedule.window_end is not None for rule in _groups(config).values())
+
+
+def window_rates(config: OptimizerConfig, numbers: np.ndarray, total: int) -> np.ndarray:
+    """Returns what the rate of each group is multiplied by inside a window, `(steps, groups)`.
+
+    Args:
+        config: The config's optimizer section.
+        numbers: `(steps,)` numbers of batches in their window.
+        total: Batches of the window.
+    """
+    ends = [rule.schedule.window_end for rule in _groups(config).values()]
+    return np.stack([window_decay(numbers / total, 1.0 if end is None else end) for end in ends], axis=1)
+
+
+def _groups(config: OptimizerConfig) -> dict[str, RuleConfig]:
+    return config.groups or {"embeddings": config.embeddings, "dense": config.dense}
 
 
 def _average(config: EmaConfig | SwaConfig, batch_size: int) -> Ema | Swa:

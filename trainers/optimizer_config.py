@@ -13,13 +13,18 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ScheduleConfig(Spec):
-    """The learning rate over the steps: a linear warm-up, then a decay."""
+    """The learning rate over the steps: a linear warm-up, then a decay; and a decay inside each window."""
 
     warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises linearly to learning_rate.")
     decay: Literal["none", "cosine", "inverse_sqrt"] = Field(
         "none", description="cosine falls to 0 over decay_steps; inverse_sqrt is halved after 3 decay_steps."
     )
     decay_steps: int | None = Field(None, ge=1, description="Steps of the decay, counted from the warm-up's end.")
+    window_end: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="Share of the rate that is left at the end of each window, to which it falls along half a cosine "
+        "from the whole rate at the window's first step; null for a rate that does not.",
+    )
 
     @model_validator(mode="after")
     def _decay_has_steps(self):

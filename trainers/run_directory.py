@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfstable.errors import InputError
 from tfstable.statistics import Statistics
 from trainers.config import Config, dump, load, weight_keys
@@ -141,6 +143,20 @@ def write(path: Path, text: str):
     except OSError:  # A full disk.
         partial.unlink(missing_ok=True)
         raise
+
+
+def keep(path: Path, record: dict[str, Any], arrays: dict[str, np.ndarray]):
+    """Writes a record as JSON at `path`, and its arrays beside it as .npz, which `arrays_beside` reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.npz")
+    np.savez_compressed(partial, **arrays)
+    partial.replace(path.with_suffix(".npz"))
+    write(path, to_json(record))  # Last: a record says that all of it is there.
+
+
+def arrays_beside(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path.with_suffix(".npz")) as file:
+        return {name: file[name] for name in file.files}
 
 
 def to_json(value: Any) -> str:

@@ -23,7 +23,7 @@ from trainers.cluster import read_cluster
 from trainers.config import Config
 from trainers.loss_watch import LossWatch
 from trainers.model import make_model
-from trainers.optimizer import make_optimizer
+from trainers.optimizer import decays_in_windows, make_optimizer, window_rates
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
 from trainers.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
@@ -101,6 +101,7 @@ class RunState:
         )
         self.saved: Saved | None = None
         self.watch = LossWatch(config.divergence, list(config.tasks))
+        self._rate_factor, self._decays = 1.0, decays_in_windows(config.optimizer)
 
     def feed(self, batches: Iterator[Arrays], batch_size: int) -> tf.distribute.DistributedDataset:
         """Returns the batches as a dataset in which each replica finds its part."""
@@ -153,8 +154,23 @@ class RunState:
 
     def set_rate_factor(self, factor: float):
         """Multiplies the learning rates of the config by `factor`."""
+        self._rate_factor = factor
         for optimizer in self.optimizer.optimizers:
             optimizer.rate_factor.assign(factor)
+
+    def rate_factors(self, numbers: np.ndarray, total: int) -> tf.Tensor | None:
+        """Returns what the batches `numbers` of a window of `total` multiply each group's rate by, `(batches, groups)`.
+
+        None where it is the same in every step.
+        """
+        if not self._decays:
+            return None
+        return tf.constant(self._rate_factor * window_rates(self._config.optimizer, numbers, total), tf.float32)
+
+    def trace(self, iterator):
+        """Compiles the train step, which takes the time of many steps, without one."""
+        groups = len(self.optimizer.optimizers)
+        self.steps.trace(iterator, tf.TensorSpec([None, groups], tf.float32) if self._decays else None)
 
 
 def _optimizer(config: Config, model: RankingModel) -> Composite:

@@ -41,17 +41,27 @@ class Steps:
             self._compute_gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
 
     @tf.function(reduce_retracing=True)
-    def train(self, iterator, steps: tf.Tensor) -> tf.Tensor:
-        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and each task's, a row a step."""
+    def train(self, iterator, steps: tf.Tensor, rate_factors: tf.Tensor | None = None) -> tf.Tensor:
+        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and each task's, a row a step.
+
+        Args:
+            iterator: Of batches.
+            steps: How many steps.
+            rate_factors: `(steps, groups)`, what each step multiplies the learning rate of each of the optimizer's
+                groups by; None: what they were left with.
+        """
         losses = tf.TensorArray(self._loss_dtype, size=steps, element_shape=[1 + len(self._tasks)])
         for step in tf.range(steps):
+            if rate_factors is not None:
+                for group, optimizer in enumerate(self._optimizer.optimizers):
+                    optimizer.rate_factor.assign(rate_factors[step, group])
             per_replica = self._strategy.run(self._step, args=next(iterator))
             losses = losses.write(step, self._strategy.reduce(tf.distribute.ReduceOp.MEAN, per_replica, axis=None))
         return losses.stack()
 
-    def trace(self, iterator):
+    def trace(self, iterator, rate_factors: tf.TensorSpec | None = None):
         """Compiles `train`, which takes the time of many steps, without a step."""
-        self.train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32))
+        self.train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32), rate_factors)
 
     def predict(self, dataset: tf.distribute.DistributedDataset, rows: int) -> dict[str, np.ndarray]:
         """Returns each task's predictions, `(rows,)`, for the first `rows` rows of a dataset, in its order."""

@@ -10,6 +10,7 @@ import yaml
 from tfstable.errors import InputError
 from trainers import config as configs
 from trainers.config import Config, dump, load, weight_keys
+from trainers.reproducibility.config import ReproducibilityConfig
 from trainers.stability.config import StabilityConfig
 
 GOOD = """
@@ -147,7 +148,8 @@ def test_the_schema_describes_every_key():
 
 @pytest.mark.parametrize("recipe", sorted(Path(__file__).parents[2].glob("configs/*.yaml")), ids=lambda p: p.name)
 def test_the_recipes_load(recipe, tmp_path):
-    kind = StabilityConfig if recipe.name.startswith("stability") else Config
+    kinds = {"stability": StabilityConfig, "reproducibility": ReproducibilityConfig}
+    kind = next((kind for name, kind in kinds.items() if recipe.name.startswith(name)), Config)
     config = load(recipe, kind=kind)
     (tmp_path / "again.yaml").write_text(dump(config))
     assert load(tmp_path / "again.yaml", kind=kind) == config

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfstable.data.columns import arrow_types, numbers, to_numpy
 from tfstable.data.log import DayLog
+from tfstable.data.shuffle import FullShuffle, Shuffle
 from tfstable.data.window import Arrays, Batches, take
 from tfstable.errors import InputError
 from tfstable.features import Preprocessor
@@ -52,10 +53,18 @@ class ExampleReader:
         labels = {name: pa.float32() for name in (*self._labels.values(), self._weight) if name}
         return labels | arrow_types(self._columns)
 
-    def batches(self, days: tuple[date, ...], batch_size: int, buffer_rows: int) -> Batches:
+    def batches(
+        self,
+        days: tuple[date, ...],
+        batch_size: int,
+        buffer_rows: int,
+        shuffle: Shuffle = FullShuffle(),  # noqa: B008
+    ) -> Batches:
         """Returns the batches over `days`."""
         units = [unit for day in days for unit in self._log.units(day)]
-        return Batches(units, self.columns, self.convert, batch_size=batch_size, buffer_rows=buffer_rows)
+        return Batches(
+            units, self.columns, self.convert, batch_size=batch_size, buffer_rows=buffer_rows, shuffle=shuffle
+        )
 
     def convert(self, table: pa.Table) -> dict[str, Arrays]:
         """Turns rows of the log into model inputs, labels and weights, all NumPy.

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfstable.data.log import Unit, read
+from tfstable.data.shuffle import FullShuffle, Shuffle
 
 Arrays = Mapping[str, "np.ndarray | Arrays"] | np.ndarray  # A nest of arrays with one row an example.
 
@@ -53,8 +54,8 @@ def windows(days: Sequence[date], length: int, stride: int, after: date | None =
 class Batches:
     """Batches over units of a log, each with exactly `batch_size` rows.
 
-    Rows stream through a buffer: the units are permuted, then the rows within each buffer; where everything fits, that
-    is a full shuffle, and the buffer is read once for all passes. The next buffer is read while this one is served.
+    Rows stream through a buffer, whose rows `shuffle` orders. With a full shuffle the units are permuted before; where
+    everything fits, the buffer is read once for all passes. The next buffer is read while this one is served.
     The last batch of a pass is filled with copies of a row, marked by a weight of zero.
 
     Args:
@@ -64,6 +65,7 @@ class Batches:
             example weights under "weight".
         batch_size: Rows of a batch.
         buffer_rows: Rows held at a time, rounded up to whole batches. Memory: twice that while the next one is read.
+        shuffle: The order of the rows of a pass that has a key.
     """
 
     def __init__(
@@ -74,16 +76,20 @@ class Batches:
         *,
         batch_size: int,
         buffer_rows: int,
+        shuffle: Shuffle = FullShuffle(),  # noqa: B008  (it has no state)
     ):
         self._units, self._columns, self._convert = list(units), columns, convert
-        self._batch_size = batch_size
+        self._batch_size, self._shuffle = batch_size, shuffle
         self._buffer_rows = -(-buffer_rows // batch_size) * batch_size
         self.rows = sum(unit.rows for unit in units)
         self.steps = -(-self.rows // batch_size)
         self._whole: Arrays | None = None  # The only buffer, once read, where everything fits into one.
 
     def forever(self, key: tuple[int, ...], start: int = 0) -> Iterator[Arrays]:
-        """Yields the batches of pass after pass, from step `start` on; pass p is shuffled by (`key`, p)."""
+        """Yields the batches of pass after pass, from step `start` on; pass p is shuffled by (`key`, p).
+
+        The first number of `key` is the seed; the others say what is shuffled.
+        """
         number, step = divmod(start, self.steps)
         while True:
             yield from self.one_pass((*key, number), step)
@@ -94,7 +100,7 @@ class Batches:
         buffers = -(-self.rows // self._buffer_rows)
         units = self._units
         if key is not None and buffers > 1:
-            units = [units[i] for i in np.random.default_rng(key).permutation(len(units))]
+            units = [units[i] for i in self._shuffle.units(key, len(units))]
         per_buffer = self._buffer_rows // self._batch_size
         first, skipped = divmod(start, per_buffer)
         with ThreadPoolExecutor(1) as pool:
@@ -104,7 +110,9 @@ class Batches:
                 if number + 1 < buffers:
                     pending = pool.submit(self._load, units, number + 1, buffers)
                 rows = len(examples["weight"])
-                order = np.arange(rows) if key is None else np.random.default_rng((*key, number)).permutation(rows)
+                order = np.arange(rows)
+                if key is not None:
+                    order = self._shuffle.rows((*key, number), rows, self._batch_size)
                 for begin in range(skipped * self._batch_size, rows, self._batch_size):
                     yield self._take(examples, order[begin : begin + self._batch_size])
                 skipped = 0

@@ -1,5 +1,6 @@
-"""The multitask ranking model and the mathematics of its tasks."""
+"""The multitask ranking model, a committee of such, and the mathematics of its tasks."""
 
+from tfstable.models.committee import Committee
 from tfstable.models.ranking import RankingModel
 
-__all__ = ["RankingModel"]
+__all__ = ["Committee", "RankingModel"]

@@ -6,7 +6,15 @@ import keras
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from tfstable.layers import ClipActivation, CrossTower, EmbeddingFeature, Embeddings, ReZero, SmeLU
+from tfstable.layers import (
+    ClipActivation,
+    CrossTower,
+    EmbeddingFeature,
+    Embeddings,
+    GeneralisedSmeLU,
+    ReZero,
+    SmeLU,
+)
 from tfstable.models import tasks as task_math
 from tfstable.specs import BinaryTask, Feature, NumericFeature, TaskSpec
 from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
@@ -33,6 +41,7 @@ class RankingModel(keras.Model):
         units: Widths of the shared bottom's layers.
         activation: Keras activation by name, or "smelu".
         beta: Half-width of SmeLU, in the units of its input.
+        slope_below: Slope of SmeLU below its parabola: 0, or that of the generalised form.
         activation_clip: Largest absolute activation of the dense layers; None for no clipping.
         hidden_normalisation: Layer normalisation before each activation of the bottom.
         rezero: ReZero residuals around the bottom's layers that keep their width.
@@ -65,6 +74,7 @@ class RankingModel(keras.Model):
         units: Sequence[int] = (256, 256),
         activation: str = "relu",
         beta: float = 1.0,
+        slope_below: float = 0.0,
         activation_clip: float | None = None,
         hidden_normalisation: bool = False,
         rezero: bool = False,
@@ -88,6 +98,7 @@ class RankingModel(keras.Model):
             "units": list(units),
             "activation": activation,
             "beta": beta,
+            "slope_below": slope_below,
             "activation_clip": activation_clip,
             "hidden_normalisation": hidden_normalisation,
             "rezero": rezero,
@@ -212,7 +223,10 @@ class RankingModel(keras.Model):
             block = [keras.layers.Dense(size, kernel_initializer="he_normal", name=f"dense_{i}", dtype=policy)]
             if config["hidden_normalisation"]:
                 block.append(keras.layers.LayerNormalization(name=f"norm_{i}", dtype=policy))
-            if config["activation"] == "smelu":
+            if config["activation"] == "smelu" and config["slope_below"]:
+                a = b = config["beta"]
+                block.append(GeneralisedSmeLU(a, b, config["slope_below"], dtype=policy))
+            elif config["activation"] == "smelu":
                 block.append(SmeLU(config["beta"], dtype=policy))
             else:
                 block.append(keras.layers.Activation(config["activation"], dtype=policy))

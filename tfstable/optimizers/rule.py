@@ -55,7 +55,7 @@ class RuleOptimizer(GuardedOptimizer):
         self.clipping = clipping
         self.weight_decay = weight_decay
         self.track_every = track_every
-        # What a trainer lowers after a divergence, whatever the learning rate is made from.
+        # What a trainer lowers after a divergence or along a window, whatever the learning rate is made from.
         self.rate_factor = self.add_variable(
             shape=(), dtype="float32", initializer="ones", aggregation="only_first_replica", name="rate_factor"
         )

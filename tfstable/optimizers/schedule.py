@@ -1,9 +1,31 @@
 """The learning rate over the steps."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_choice, check_number
+
+
+def window_decay(done, end):
+    """What a rate is multiplied by inside a window: half a cosine from 1 at its start to `end` where it is done.
+
+        d(s) = end + (1 - end) (1 + cos(pi s)) / 2
+
+    The last batches of a window then move the weights little, and the next window starts at the whole rate again. It is
+    a function of the place alone, so a run that resumes goes on exactly, however long its windows are.
+
+    Args:
+        done: s, the share of the window's steps that came before a step, in [0, 1]. Any shape.
+        end: What is left at the end, in [0, 1].
+
+    Returns:
+        An array of the shape of `done`, float64.
+
+    Reference:
+        Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017.
+    """
+    return end + (1 - end) * (1 + np.cos(np.pi * np.asarray(done))) / 2
 
 
 @keras.saving.register_keras_serializable(package="tfstable")

@@ -2,28 +2,23 @@
 
 import functools
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from tfstable.data.dataset import ExampleReader
 from tfstable.data.log import DayLog
-from tfstable.data.window import Arrays, Batches, take, windows
-from tfstable.features import Preprocessor
+from tfstable.data.window import take
 from tfstable.sharpness import SharpnessProbe
-from trainers.check import check_log
 from trainers.divergence import Detector
 from trainers.evaluation import evaluate
 from trainers.model import make_model
-from trainers.moving_window import fit_statistics
 from trainers.optimizer import make_optimizer
 from trainers.stability.config import StabilityConfig
 from trainers.steps import Steps
+from trainers.workbench import Workbench
 
 FIGURES = ("hessian", "preconditioned", "two_over_rate", "residual")  # Of the SharpnessProbe.
 PROBED_ROWS = 512
@@ -62,7 +57,7 @@ class Trained:
     watched: dict[str, np.ndarray]
 
 
-class Bench:
+class Bench(Workbench):
     """Trains runs of a grid on a log, each from nothing.
 
     Runs that share model and threshold share their variables and graphs: rate and seed are values of variables. They
@@ -74,19 +69,8 @@ class Bench:
     """
 
     def __init__(self, config: StabilityConfig, log: DayLog):
-        self.config, self.log = config, log
-        self.statistics = fit_statistics(config, log, check_log(config, log))
-        preprocessor = Preprocessor(config.features, self.statistics)
-        self.reader = ExampleReader(log, preprocessor, self.statistics, config.tasks, config.data.weight)
-        # Each keeps its preprocessed rows, where they fit data.buffer_rows: later runs read nothing.
-        self._batches: dict[tuple[tuple[date, ...], int], Batches] = {}
+        super().__init__(config, log)
         self._made = functools.lru_cache(maxsize=8)(self._make)
-
-    def batches(self, days: tuple[date, ...], size: int) -> Batches:
-        """Returns the batches over `days`; the same object for the same arguments."""
-        if (days, size) not in self._batches:
-            self._batches[days, size] = self.reader.batches(days, size, self.config.data.buffer_rows)
-        return self._batches[days, size]
 
     def train(self, run: Run, evaluated: set[date], watch: bool = False, probed: range = range(0)) -> Trained:
         """Trains a run on every window before the last evaluation day, in time order.
@@ -103,16 +87,17 @@ class Bench:
         treatment = self.config.stability.treatments[run.treatment][run.threshold]
         config = self.config.run_config(run.model, treatment, run.rate, run.seed)
         model, optimizer, steps, initial = self._made(run.model, run.treatment, run.threshold, watch)
-        self._begin(config, model, optimizer, initial)
+        self.begin(config, model, optimizer, initial)
+        for group in optimizer.optimizers:
+            group.learning_rate = config.optimizer.dense.learning_rate
 
-        trainer, last = config.trainer, max(evaluated)
-        todo = [w for w in windows(self.log.days, trainer.window_days, trainer.stride_days) if w.last < last]
-        totals = [self._steps(w.days) for w in todo]
-        iterator = iter(self.reader.dataset(self._stream(todo, totals, trainer.seed), trainer.batch_size))
+        trainer = config.trainer
+        todo = self.windows(trainer, max(evaluated))
+        iterator = self.feed(todo, trainer, trainer.seed)
         detector = Detector(self.config.stability.detector, config.tasks)
         probe = SharpnessProbe(model, optimizer, iterations=15, tolerance=0.05)
         losses, findings, watched, days, done, diverged = [], [], [], {}, 0, False
-        for window, total in zip(todo, totals, strict=True):
+        for window, total in todo:
             left = 0 if diverged else total
             while left:
                 count = 1 if watch else min(trainer.steps_per_call, left)
@@ -130,7 +115,7 @@ class Bench:
             np.concatenate(losses),
             days,
             [vars(finding) for finding in findings],
-            sum(totals),
+            sum(total for _, total in todo),
             time.monotonic() - began,
             _by_variable(watched),
         )
@@ -160,31 +145,8 @@ class Bench:
         initial = [tf.identity(variable.value) for variable in optimizer.variables]
         return made, optimizer, Steps(tf.distribute.get_strategy(), made, optimizer), initial
 
-    def _begin(self, config: StabilityConfig, model: keras.Model, optimizer, initial: list[tf.Tensor]):
-        """Sets every variable to what a run of `config` starts from."""
-        keras.utils.set_random_seed(config.trainer.seed)
-        for variable, fresh in zip(model.variables, make_model(config, self.statistics).variables, strict=True):
-            variable.assign(fresh)
-        for variable, value in zip(optimizer.variables, initial, strict=True):
-            variable.assign(value)
-        for group in optimizer.optimizers:
-            group.learning_rate = config.optimizer.dense.learning_rate
-
-    def _steps(self, days: tuple[date, ...]) -> int:
-        trainer = self.config.trainer
-        return trainer.steps or max(1, round(trainer.passes * self.batches(days, trainer.batch_size).steps))
-
-    def _stream(self, todo: list, totals: list[int], seed: int) -> Iterator[Arrays]:
-        for window, total in zip(todo, totals, strict=True):
-            batches = self.batches(window.days, self.config.trainer.batch_size).forever((seed, window.last.toordinal()))
-            for _ in range(total):
-                yield next(batches)
-
     def _evaluate(self, config: StabilityConfig, steps: Steps, day: date) -> dict[str, dict[str, float]]:
-        size = config.evaluation.batch_size
-        batches = self.batches((day,), size)
-        predictions = steps.predict(self.reader.dataset(batches.one_pass(None), size), batches.rows)
-        return evaluate(config, self.log, day, predictions)
+        return evaluate(config, self.log, day, self.predict(steps, day, config.evaluation.batch_size))
 
 
 def _by_variable(watched: list[dict[str, dict[str, float]]]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from trainers.pictures import figure_of, save
 from trainers.stability.bench import Run
 from trainers.stability.grid import Grid
 
@@ -62,7 +63,7 @@ def _onset_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path):
-    figure, axes = _figure(2, len(examples), "sharex", "col")
+    figure, axes = figure_of(2, len(examples), sharex="col")
     for (kind, row), (loss, auc) in zip(examples.items(), axes.T, strict=True):
         loss.set_title(f"{kind}\n{_title(row)}" if row else f"{kind}\nnone in this grid")
         if row is None:
@@ -83,12 +84,12 @@ def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path):
         auc.legend(fontsize=7)
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("AUC of the next day")
-    _save(figure, out / "figure_1.png")
+    save(figure, out / "figure_1.png")
 
 
 def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path):
     figures = {"gradient_norm": "||g||", "weight_norm": "||w||", "update_norm": "||step||"}
-    figure, axes = _figure(len(figures), len(arrays), "sharey", "row")
+    figure, axes = figure_of(len(figures), len(arrays), sharey="row")
     for column, (treatment, own) in enumerate(arrays.items()):
         for line, (name, shown) in enumerate(figures.items()):
             for layer, values in _by_layer(own, name).items():
@@ -98,11 +99,11 @@ def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path):
         axes[0, column].set_title(f"{treatment}, {row['multiple']:g}x")
         axes[-1, column].set_xlabel("step")
     axes[0, -1].legend(fontsize=6)
-    _save(figure, out / "figure_4.png")
+    save(figure, out / "figure_4.png")
 
 
 def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path):
-    figure, axes = _figure(2, 1, "sharex", "col")
+    figure, axes = figure_of(2, 1, sharex="col")
     for treatment, own in arrays.items():
         factors = list(_by_layer(own, "clipping_factor").values())
         axes[0, 0].plot(*_steps(own["losses"][:, 0], around), lw=1, label=treatment)
@@ -114,12 +115,12 @@ def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path):
         axis.set_yscale("log")
     axes[0, 0].set_title(f"{row['model']}, {row['multiple']:g}x")
     axes[0, 0].legend(fontsize=7)
-    _save(figure, out / "figure_5.png")
+    save(figure, out / "figure_5.png")
 
 
 def _figure_6(arrays: dict, row: dict[str, Any], out: Path):
     clipped = {treatment: own for treatment, own in arrays.items() if treatment != "none"} or arrays
-    figure, axes = _figure(1, len(clipped), "sharey", "row")
+    figure, axes = figure_of(1, len(clipped), sharey="row")
     for (treatment, own), axis in zip(clipped.items(), axes[0], strict=True):
         layers = _by_layer(own, "clipping_factor")
         factors = np.log10(np.maximum(np.array(list(layers.values())), 1e-6))  # (layers, steps)
@@ -128,14 +129,14 @@ def _figure_6(arrays: dict, row: dict[str, Any], out: Path):
         axis.set_title(f"{treatment}, {row['multiple']:g}x")
         axis.set_xlabel("step")
     figure.colorbar(image, ax=list(axes[0]), label="log10 of the clipping factor")
-    _save(figure, out / "figure_6.png")
+    save(figure, out / "figure_6.png")
 
 
 def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path):
     measured = {t: own for t, own in arrays.items() if np.isfinite(own["sharpness|hessian"][around]).any()}
     if not measured:
         return
-    figure, axes = _figure(2, len(measured), "sharex", "col")
+    figure, axes = figure_of(2, len(measured), sharex="col")
     for (treatment, own), (loss, sharpness) in zip(measured.items(), axes.T, strict=True):
         loss.set_title(f"{row['model']}, {treatment}, {row['multiple']:g}x")
         loss.plot(*_steps(own["losses"][:, 0], around), lw=1, marker=".")
@@ -149,7 +150,7 @@ def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path):
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("largest eigenvalue")
     axes[1, 0].legend(fontsize=7)
-    _save(figure, out / "sharpness.png")
+    save(figure, out / "sharpness.png")
 
 
 def _by_layer(arrays: dict[str, np.ndarray], figure: str) -> dict[str, np.ndarray]:
@@ -167,22 +168,3 @@ def _steps(values: np.ndarray, around: slice) -> tuple[np.ndarray, np.ndarray]:
 
 def _title(row: dict[str, Any]) -> str:
     return f"{row['model']}, {row['treatment']}, {row['multiple']:g}x"
-
-
-def _figure(rows: int, columns: int, share: str, how: str):
-    import matplotlib  # Only who draws pays for it.
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    size = (3.6 * columns + 1.5, 2.4 * rows + 0.8)
-    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **{share: how})
-
-
-def _save(figure, path: Path):
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, dpi=110)
-    partial.replace(path)
-    from matplotlib import pyplot
-
-    pyplot.close(figure)

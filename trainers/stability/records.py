@@ -10,7 +10,7 @@ import numpy as np
 
 from tfstable.data.log import DayLog
 from trainers.config import weight_keys
-from trainers.run_directory import to_json, write
+from trainers.run_directory import arrays_beside, keep
 from trainers.stability.bench import Run, Trained
 from trainers.stability.config import StabilityConfig
 
@@ -35,11 +35,6 @@ class Records:
         path = self._file(run, watched)
         if not path.exists():
             trained = train()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.stem}.npz")
-            np.savez_compressed(partial, losses=trained.losses, **trained.watched)
-            partial.replace(path.with_suffix(".npz"))
-            # Last: a record says that all of its run is there.
             record = {
                 **vars(run),
                 "steps": len(trained.losses),
@@ -48,13 +43,12 @@ class Records:
                 "findings": trained.findings,
                 "days": trained.days,
             }
-            write(path, to_json(record))
+            keep(path, record, {"losses": trained.losses, **trained.watched})
         return json.loads(path.read_text(encoding="utf-8"))
 
     def arrays(self, run: Run, watched: bool = False) -> dict[str, np.ndarray]:
         """Returns a run's `losses`, `(steps, 1 + tasks)`, and if watched its diagnostics by `variable|figure`."""
-        with np.load(self._file(run, watched).with_suffix(".npz")) as file:
-            return {name: file[name] for name in file.files}
+        return arrays_beside(self._file(run, watched))
 
     def _file(self, run: Run, watched: bool) -> Path:
         treatment = self._config.stability.treatments[run.treatment][run.threshold]

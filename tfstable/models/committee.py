@@ -1,0 +1,61 @@
+"""A ranking model that is a small committee on shared tables."""
+
+import keras
+import tensorflow as tf
+
+from tfstable.models.ranking import RankingModel
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class Committee(RankingModel):
+    """RankingModel with several bottoms and towers, each with initial weights of its own, whose logits are averaged:
+
+        logit = 1/M sum_m head_m(bottom_m(x))
+
+    Two trainings of one network end in different functions of nearly equal quality; a mean of M such functions varies
+    less. That is what an ensemble buys, at M times its price. Here the members share the input pipeline, the embedding
+    tables and a step, so they may be small. They learn together, from the loss of their mean, and are therefore less
+    independent than the models of an ensemble.
+
+    Args:
+        members: M, at least 1.
+        **kwargs: As of `RankingModel`; `units` and `tower_units` are a member's, and `units` must not be empty.
+
+    Raises:
+        ValueError: If `members` is below 1 or `units` is empty.
+
+    Reference:
+        Hansen, Salamon, "Neural Network Ensembles", 1990.
+    """
+
+    def __init__(self, *args, members: int = 4, units=(128, 128), tower_units=(), **kwargs):
+        if members < 1 or not units:
+            raise ValueError(f"members must be at least 1 and units not empty, got {members=}, {units=}")
+        super().__init__(*args, units=units, tower_units=tower_units, **kwargs)
+        self.members, self._width, others = members, units[-1], range(1, members)
+        rezero = kwargs.get("rezero", False)
+        self.bottoms = [self.bottom, *(self.dense_stack(units, f"bottom_{m}", rezero=rezero) for m in others)]
+        self.towers_of, self.outputs_by_member = {}, {}
+        for name in self.task_specs:
+            towers = [self.dense_stack(tower_units, f"tower_{name}_{m}") for m in others]
+            self.towers_of[name] = [self.towers[name], *towers]
+            outputs = [self.output_layer(name, f"output_{name}_{m}") for m in others]
+            self.outputs_by_member[name] = [self.outputs_of[name], *outputs]
+
+    def shared_bottom(self, x, training=None):
+        """Returns what the members' bottoms put out, side by side, `(batch, members * units)`."""
+        return tf.concat([bottom(x, training=training) for bottom in self.bottoms], axis=1)
+
+    def heads(self, shared, training=None):
+        own, common = shared[:, : self.members * self._width], shared[:, self.members * self._width :]
+        # What parallel cross layers put out beside the bottoms goes to every member.
+        inputs = [tf.concat([part, common], axis=1) for part in tf.split(own, self.members, axis=1)]
+        logits = {}
+        for name in self.task_specs:
+            members = zip(inputs, self.towers_of[name], self.outputs_by_member[name], strict=True)
+            each = [output(tower(x, training=training)) for x, tower, output in members]  # (batch, 1) a member
+            logits[name] = tf.squeeze(tf.add_n(each), axis=1) / self.members
+        return logits
+
+    def get_config(self):
+        return {**super().get_config(), "members": self.members}

@@ -1,0 +1,24 @@
+"""How pictures are begun and ended."""
+
+from pathlib import Path
+
+
+def figure_of(rows: int, columns: int, **share: str):
+    """Returns a figure and its axes, `(rows, columns)`."""
+    import matplotlib  # Only who draws pays for it.
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    size = (3.6 * columns + 1.5, 2.4 * rows + 0.8)
+    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **share)
+
+
+def save(figure, path: Path):
+    """Writes a figure whole, and forgets it."""
+    from matplotlib import pyplot
+
+    partial = path.with_name(f".{path.name}")
+    figure.savefig(partial, dpi=110)
+    partial.replace(path)
+    pyplot.close(figure)

@@ -1,0 +1,1 @@
+"""`tfstable reproducibility`: how far apart trainings of one config end that differ in exactly one thing."""
