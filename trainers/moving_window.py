@@ -58,6 +58,7 @@ class MovingWindow:
         self.config, self.log, self.statistics, self.run, self.report = config, log, statistics, run, report
         self.termination, self.profiler = termination or Termination(), profiler or Profiler(None)
         self.state = RunState(config, log, statistics, run, report)
+        self.termination.install_again()
         self.recovery = Recovery(config.recovery, run)
         self._go_back(None)
         self.sharpness = SharpnessProbe(self.state.model, self.state.optimizer)

@@ -22,7 +22,7 @@ class Termination:
 
     def __init__(self):
         self.requested = False
-        self._holding = False
+        self._holding = self._is_installed = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -31,10 +31,17 @@ class Termination:
             yield
             return
         before = signal.signal(signal.SIGTERM, self._handle)
+        self._is_installed = True
         try:
             yield
         finally:
+            self._is_installed = False
             signal.signal(signal.SIGTERM, before)
+
+    def install_again(self):
+        """Takes SIGTERM back from TensorFlow, whose workers take it for themselves when they form a cluster."""
+        if self._is_installed:
+            signal.signal(signal.SIGTERM, self._handle)
 
     @contextmanager
     def held(self) -> Iterator[None]:
