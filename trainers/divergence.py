@@ -240,6 +240,7 @@ def evaluation_diverged(
         chance       AUC - 0.5 < chance * se, or more than `collapse` of it is gone, beyond chance * se; if the median
                      earlier day was above 0.5 by > measurable * se
         chance       no task's AUC - 0.5 is > chance * se, and the losses jumped
+        constant     every task's predictions of the day are all the same: a dead network, whose loss is calm
         calibration  predicted over observed beyond `calibration` or its inverse, and not so on any earlier day
         error        RMSE > error * its median on the earlier days
 
@@ -263,7 +264,9 @@ def evaluation_diverged(
     ):
         lines.append("predictions are not finite")
     aucs = [days[-1] for days in metrics_by_task.values() if math.isfinite(_number(days[-1].get("auc")))]
-    if jumped and aucs and all(day["auc"] - 0.5 < config.chance * day["auc_se"] for day in aucs):
+    if aucs and all(day["auc"] == 0.5 and day["auc_se"] == 0 for day in aucs):  # Ties, all of them.
+        lines.append("every task's predictions are all the same")
+    elif jumped and aucs and all(day["auc"] - 0.5 < config.chance * day["auc_se"] for day in aucs):
         lines.append("no task's AUC is above chance, and the losses jumped")
     for task, days in metrics_by_task.items():
         *earlier, today = [{name: _number(value) for name, value in day.items()} for day in days]

@@ -205,3 +205,13 @@ def test_absurd_calibration_and_error():
     days = [{"rmse": 20.0, "mae": 5.0}, {"rmse": 22.0, "mae": 5.0}]
     assert evaluation_diverged({"watch": days}, RULES) == []
     assert "RMSE" in evaluation_diverged({"watch": [*days, {"rmse": 300.0, "mae": 9.0}]}, RULES)[0]
+
+
+def test_a_model_that_says_the_same_of_everything_is_dead_without_a_jump():
+    same = {"auc": 0.5, "auc_se": 0.0, "logloss": 0.4, "calibration": 1.0}
+    weak = {"auc": 0.503, "auc_se": 0.01, "logloss": 0.4, "calibration": 1.0}
+    rules = DivergenceConfig()
+    assert evaluation_diverged({"click": [same], "like": [same]}, rules) == [
+        "every task's predictions are all the same"
+    ]
+    assert evaluation_diverged({"click": [same], "like": [weak]}, rules) == []

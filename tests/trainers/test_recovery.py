@@ -41,6 +41,7 @@ divergence: {horizon: 40, patience: 20}
 export: {when: never}
 """
 DAYS = [date(2025, 1, day) for day in range(1, 8)]
+HUNDREDFOLD = ("optimizer.dense.learning_rate=5.0", "optimizer.embeddings.learning_rate=5.0")  # Of what is healthy.
 ROWS = 5120  # A day: 40 batches, twice.
 
 
@@ -147,7 +148,7 @@ def test_a_day_of_flipped_labels_is_left_out(log, healthy, tmp_path):
 
 def test_too_high_a_rate_is_lowered(log, healthy, tmp_path):
     remedy = ("recovery.skip_batches=false", "recovery.rate_factor=0.1")
-    go(log, tmp_path / "run", "optimizer.dense.learning_rate=2.0", *remedy)
+    go(log, tmp_path / "run", *HUNDREDFOLD, *remedy)
     found = events(tmp_path / "run", "recovery")
     assert found
     assert all(event["skipped"] == {} for event in found)
@@ -157,7 +158,7 @@ def test_too_high_a_rate_is_lowered(log, healthy, tmp_path):
 
 
 def test_recoveries_are_bounded(log, tmp_path):
-    wrong = ("optimizer.dense.learning_rate=2.0", "recovery.skip_batches=false", "recovery.rate_factor=1")
+    wrong = (*HUNDREDFOLD, "recovery.skip_batches=false", "recovery.rate_factor=1")
     with pytest.raises(DivergedError, match=r"diverged again .* after 1 recoveries from checkpoint 1;"):
         go(log, tmp_path / "run", *wrong, "recovery.most=1")
     assert len(events(tmp_path / "run", "recovery")) == 1
