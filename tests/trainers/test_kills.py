@@ -72,13 +72,14 @@ def config(tmp_path_factory) -> Path:
     return path / "config.yaml"
 
 
-def exported(run: Path) -> dict[str, list[np.ndarray]]:
-    """The variables of each version, by the last day that it was trained on."""
+def exported(run: Path) -> dict[str, list[tuple]]:
+    """The variables of each version, by the last day that it was trained on; an export has no order of them."""
     found = {}
     for number in export.versions(run / "export"):
         version = run / "export" / str(number)
         variables = tf.saved_model.load(str(version)).variables_read
-        found[export.metadata(version)["window_end"]] = [variable.numpy() for variable in variables]
+        values = [variable.numpy() for variable in variables]
+        found[export.metadata(version)["window_end"]] = sorted((value.shape, value.tobytes()) for value in values)
     return found
 
 
@@ -99,10 +100,7 @@ def test_twenty_kills_change_nothing(config, tmp_path):
     assert kills == 20
     finish(start(config, tmp_path / "killed", "trainer.passes=2"))
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
-    ours, theirs = exported(tmp_path / "whole"), exported(tmp_path / "killed")
-    assert list(ours) == list(theirs)
-    for day, variables in ours.items():
-        assert all(np.array_equal(a, b) for a, b in zip(variables, theirs[day], strict=True)), day
+    assert exported(tmp_path / "whole") == exported(tmp_path / "killed")
     assert not [path for path in (tmp_path / "killed").rglob("*") if "partial" in path.name]
 
 
