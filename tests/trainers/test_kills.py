@@ -117,9 +117,9 @@ def wait_for_checkpoints(run: Path, number: int, processes: list[subprocess.Pope
 
 @pytest.fixture(scope="module")
 def long(config) -> list[str]:
-    """What makes windows last: 160 steps each, five of them."""
+    """What makes windows last: 160 steps each, nine of them, so that no run is over before it is stopped."""
     settings = ["trainer.passes=20", "trainer.steps_per_call=20", "trainer.checkpoint_minutes=0.005"]
-    return [*settings, "export.when=last", f"data.path={few_days(config, 6)}"]
+    return [*settings, "export.when=last", f"data.path={few_days(config, 10)}"]
 
 
 def test_sigterm_checkpoints_and_leaves_with_143(config, long, tmp_path):
