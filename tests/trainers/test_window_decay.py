@@ -1,5 +1,7 @@
 """A rate that decays inside each window: its course, exactness when a run resumes, and agreement of replicas."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,20 +100,35 @@ def test_a_recovery_lowers_what_the_window_has(log, tmp_path):
 
 
 def test_replicas_agree(log, tmp_path):
-    config, daylog = load(log, *DECAY), DayLog(log)
+    # Mirrored in a process of its own: a second MirroredStrategy of one process meets the first one's collectives.
+    program = f"""
+from pathlib import Path
+from tests.trainers.test_window_decay import train_eight_steps
+train_eight_steps(Path({str(log)!r}), Path({str(tmp_path / "two")!r}), "trainer.strategy=mirrored", "trainer.devices=2")
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    train_eight_steps(log, tmp_path / "one", "trainer.strategy=one_device")
+    one, two = (dict(np.load(tmp_path / name / "state.npz")) for name in ("one", "two"))
+    assert len(one.pop("rate_factor")) == 1
+    first, second = two.pop("rate_factor")
+    assert first == second
+    for (path, ours), theirs in zip(one.items(), two.values(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1e-12, np.linalg.norm(ours)), err_msg=path)
+
+
+def train_eight_steps(log: Path, directory: Path, *overrides: str):
+    """Trains one call of eight steps and writes the weights, and the rate factor of each replica, to state.npz."""
+    config, daylog = load(log, *DECAY, *overrides), DayLog(log)
     statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    trained = []
-    for strategy in ("one_device", "mirrored"):
-        config = load(log, *DECAY, f"trainer.strategy={strategy}")
-        run = RunDirectory(tmp_path / strategy, config)
-        state = RunState(config, daylog, statistics, run, Report(Console(quiet=True), [], None))
-        batches = state.reader.batches(tuple(DAYS[:2]), 256, 10_000)
-        iterator = iter(state.feed(batches.forever((0,)), 256))
-        state.steps.train(iterator, tf.constant(8), state.rate_factors(np.arange(8), 8))
-        trained.append([variable.numpy() for variable in state.model.trainable_variables])
-        if strategy == "mirrored":
-            factor = state.optimizer.optimizers[0].rate_factor.value
-            assert len({float(local) for local in state.strategy.experimental_local_results(factor)}) == 1
-            assert state.replicas == 2
-    for ours, theirs in zip(*trained, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1e-12, np.linalg.norm(ours)))
+    run = RunDirectory(directory, config)
+    state = RunState(config, daylog, statistics, run, Report(Console(quiet=True), [], None))
+    batches = state.reader.batches(tuple(DAYS[:2]), 256, 10_000)
+    iterator = iter(state.feed(batches.forever((0,)), 256))
+    state.steps.train(iterator, tf.constant(8), state.rate_factors(np.arange(8), 8))
+    factor = state.optimizer.optimizers[0].rate_factor.value
+    factors = [float(local) for local in state.strategy.experimental_local_results(factor)]
+    directory.mkdir(exist_ok=True)
+    weights = {variable.path: variable.numpy() for variable in state.model.trainable_variables}
+    np.savez(directory / "state.npz", rate_factor=factors, **weights)
