@@ -21,6 +21,9 @@ class Preprocessor(tf.Module):
         features: Feature specs by name.
         statistics: What `statistics.fit` learned from the first window.
 
+    Attributes:
+        column_of: The raw column of each feature, by the feature's name.
+
     Shapes:
         In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
         Out: each feature by its name. Categorical and quantile features are int32 rows of their table, `(batch,)`, or
@@ -30,12 +33,12 @@ class Preprocessor(tf.Module):
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
         super().__init__(name="preprocessor")
         self._features = list(features.items())
-        self._column_of = feature_columns(features)
+        self.column_of = feature_columns(features)
         self._statistics = statistics
         self._lookups = {table: _lookup(values) for table, values in statistics.vocabularies.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {name: self._feature(name, feature, raw[self._column_of[name]]) for name, feature in self._features}
+        return {name: self._feature(name, feature, raw[self.column_of[name]]) for name, feature in self._features}
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Returns the raw columns as named TensorSpecs with an open batch dimension."""

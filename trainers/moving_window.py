@@ -225,7 +225,7 @@ class MovingWindow:
         """Returns the sharpness on one batch of the window, the same one however often it is asked for."""
         size, key = self.config.trainer.batch_size, (self.config.trainer.seed, window.last.toordinal())
         batch = next(self.state.reader.batches(window.days, size, size).one_pass(key))
-        return self.sharpness(batch["features"], batch["labels"], batch["weight"])
+        return self.sharpness(*self.state.reader.layout.unpack(batch))
 
     def _evaluate_pending(self, last: date, next_days: tuple[date, ...]):
         """Evaluates the next days that the metrics of the window ending at `last` do not have yet.

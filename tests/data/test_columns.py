@@ -7,7 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfstable.data.columns import RawColumn, arrow_types, check_schemas, numbers, raw_batches, raw_columns, to_numpy
+from tfstable.data.columns import (
+    RawColumn,
+    arrow_types,
+    check_schemas,
+    distinct,
+    numbers,
+    raw_batches,
+    raw_columns,
+    to_numpy,
+)
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.specs import MISSING_INT, HashFeature, NumericFeature, QuantileFeature, VocabularyFeature
@@ -218,6 +227,27 @@ def test_lists_become_rows_of_a_fixed_width(list_type):
     words = pa.chunked_array([pa.array([["a", None], None, ["b", "c", "d"]])])
     got = to_numpy(words, "x", RawColumn(dtype="string", width=2))
     assert got.tolist() == [["a", ""], ["", ""], ["b", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        (["b", "a", None, "b", ""], RawColumn(dtype="string")),
+        ([None, None], RawColumn(dtype="string")),
+        ([["b", "a", "c"], None, [], ["a", None], ["b"]], RawColumn(dtype="string", width=2)),
+    ],
+)
+def test_distinct_values_and_their_places_make_the_rows_again(values, column):
+    dtype = pa.string() if column.width is None else pa.list_(pa.string())
+    array = pa.chunked_array([values[:1], values[1:]], dtype)
+    coded = [array, array.slice(1)]
+    if column.width is None:
+        coded.append(array.dictionary_encode())
+    for form in coded:
+        distinct_values, places = distinct(form, "x", column)
+        assert distinct_values[-1] == ""
+        assert len(set(distinct_values[:-1])) == len(distinct_values) - 1
+        np.testing.assert_array_equal(distinct_values[places], to_numpy(form, "x", column))
 
 
 def test_a_fraction_among_ids_names_the_column():

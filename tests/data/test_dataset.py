@@ -93,8 +93,9 @@ def reader(logs) -> ExampleReader:
     return logs["parquet"].reader
 
 
-def flat(batch) -> dict[str, np.ndarray]:
-    return {**batch["features"], **{f"label {k}": v for k, v in batch["labels"].items()}, "weight": batch["weight"]}
+def flat(reader, packed) -> dict[str, np.ndarray]:
+    features, labels, weight = reader.layout.unpack(packed)
+    return {**features, **{f"label {k}": v for k, v in labels.items()}, "weight": weight}
 
 
 @pytest.mark.parametrize("buffer_rows", [16, 1000])
@@ -102,15 +103,16 @@ def test_formats_give_the_same_batches(logs, buffer_rows):
     streams = [list(log.reader.batches(DAYS, 16, buffer_rows).one_pass((0, 1))) for log in logs.values()]
     assert [len(stream) for stream in streams] == [7, 7, 7]  # ceil(100 / 16)
     for batches in zip(*streams, strict=True):
-        first, *others = [flat(batch) for batch in batches]
+        first, *others = [flat(log.reader, batch) for log, batch in zip(logs.values(), batches, strict=True)]
         for other in others:
             for name, values in first.items():
                 np.testing.assert_array_equal(values, other[name], err_msg=name)
 
 
 def test_batches_hold_inputs_labels_and_weights(reader):
-    (batch,) = reader.batches(DAYS, 100, 1000).one_pass(None)
-    assert {name: (v.dtype.name, v.shape) for name, v in batch["features"].items()} == {
+    (packed,) = reader.batches(DAYS, 100, 1000).one_pass(None)
+    features, labels, weight = reader.layout.unpack(packed)
+    assert {name: (v.dtype.name, v.shape) for name, v in features.items()} == {
         "user": ("int32", (100,)),
         "tag": ("int32", (100, 2)),
         "city": ("int32", (100,)),
@@ -118,11 +120,11 @@ def test_batches_hold_inputs_labels_and_weights(reader):
         "age_q": ("int32", (100,)),
     }
     seconds = table(0)["seconds"].to_numpy(zero_copy_only=False)
-    np.testing.assert_array_equal(batch["labels"]["time"][:ROWS], seconds.astype(np.float32))  # NaN where null.
+    np.testing.assert_array_equal(labels["time"][:ROWS], seconds.astype(np.float32))  # NaN where null.
     clicks = [v for seed in (0, 1) for v in table(seed)["click"].to_pylist()]
-    assert [None if np.isnan(v) else v for v in batch["labels"]["click"]] == clicks
+    assert [None if np.isnan(v) else v for v in labels["click"]] == clicks
     weights = [v for seed in (0, 1) for v in table(seed)["weight"].to_pylist()]
-    assert batch["weight"].tolist() == [v or 0.0 for v in weights]  # A null weighs 0.
+    assert weight.tolist() == [v or 0.0 for v in weights]  # A null weighs 0.
 
 
 def test_without_a_weight_column_every_example_weighs_one(logs):
@@ -134,7 +136,8 @@ def test_without_a_weight_column_every_example_weighs_one(logs):
 
 def test_training_and_the_signature_see_the_same_inputs(logs):
     log = logs["csv"]
-    (batch,) = log.reader.batches(DAYS, 100, 1000).one_pass(None)
+    (packed,) = log.reader.batches(DAYS, 100, 1000).one_pass(None)
+    features, _, _ = log.reader.layout.unpack(packed)
     signature = log.preprocessor.signature()
     assert {name: spec.dtype for name, spec in signature.items()} == {
         "user_id": tf.int64,
@@ -149,7 +152,7 @@ def test_training_and_the_signature_see_the_same_inputs(logs):
         raw[name] = tf.constant([null if value is None else value for value in values], spec.dtype)
     serve = tf.function(log.preprocessor, input_signature=[signature])
     for name, value in serve(raw).items():
-        np.testing.assert_array_equal(value, batch["features"][name], err_msg=name)
+        np.testing.assert_array_equal(value, features[name], err_msg=name)
 
 
 # --- tf.data.
@@ -165,10 +168,12 @@ def test_a_dataset_has_static_shapes_and_parts_in_order(reader):
     elements = list(dataset.as_numpy_iterator())
     assert len(elements) == 14
     for number, (features, labels, weight) in enumerate(elements):
-        batch, part = whole[number // 2], slice(8 * (number % 2), 8 * (number % 2) + 8)
-        np.testing.assert_array_equal(features["user"], batch["features"]["user"][part])
-        np.testing.assert_array_equal(labels["click"], batch["labels"]["click"][part])
-        np.testing.assert_array_equal(weight, batch["weight"][part])
+        part = slice(8 * (number % 2), 8 * (number % 2) + 8)
+        expected_features, expected_labels, expected_weight = reader.layout.unpack(whole[number // 2])
+        for name, value in features.items():
+            np.testing.assert_array_equal(value, expected_features[name][part], err_msg=name)
+        np.testing.assert_array_equal(labels["click"], expected_labels["click"][part])
+        np.testing.assert_array_equal(weight, expected_weight[part])
 
 
 def test_a_dataset_that_is_left_early_leaves_no_reading_thread(reader):

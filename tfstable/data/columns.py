@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfstable.data.log import DayLog, Unit, is_csv, read
-from tfstable.data.types import cast, field_type, is_list, widest
+from tfstable.data.types import CODED_TEXT, cast, field_type, is_list, widest
 from tfstable.errors import InputError
 from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, feature_columns
 
@@ -110,11 +110,40 @@ def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
         lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
     except pa.ArrowInvalid as error:
         raise InputError(f"column {name}: {str(error)[:160]}; expected {column.dtype}") from error
-    rows = np.full((len(lists), column.width), missing, dtype=object if column.dtype == "string" else column.dtype)
-    parent = pc.list_parent_indices(lists).to_numpy()
-    position = np.arange(len(parent)) - np.searchsorted(parent, parent)  # Place of each value within its list.
-    kept = position < column.width
-    rows[parent[kept], position[kept]] = _values(pc.list_flatten(lists), missing)[kept]
+    return _rows(lists, _values(pc.list_flatten(lists), missing), missing, column.width)
+
+
+def distinct(array: pa.ChunkedArray, name: str, column: RawColumn) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the values of a column of text, each once, and where the rows' are among them.
+
+    Returns:
+        Values, `(values,)` strings of which the last is "", the missing one; places, `(rows,)` or `(rows, width)`.
+
+    Raises:
+        InputError: If a value is no text.
+    """
+    try:
+        if column.width is None:
+            coded = cast(array, CODED_TEXT).combine_chunks()
+        else:
+            lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
+            coded = cast(pc.list_flatten(lists), CODED_TEXT)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"column {name}: {str(error)[:160]}; expected {column.dtype}") from error
+    values = np.append(coded.dictionary.to_numpy(zero_copy_only=False).astype(object), "")
+    missing = len(values) - 1
+    places = _values(coded.indices, missing)
+    return values, places if column.width is None else _rows(lists, places, missing, column.width)
+
+
+def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, width: int) -> np.ndarray:
+    """Cuts the lists' values into rows, `(lists, width)`, padded with the missing one; what is beyond is dropped."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    parent = np.repeat(np.arange(len(lengths)), lengths)
+    position = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # Of each value in its list.
+    rows = np.full((len(lengths), width), missing, dtype=flat.dtype)
+    kept = position < width
+    rows[parent[kept], position[kept]] = flat[kept]
     return rows
 
 
@@ -125,10 +154,17 @@ def raw_batches(units: Sequence[Unit], columns: dict[str, RawColumn]) -> Iterato
         yield {name: to_numpy(table[name], name, column) for name, column in columns.items()}
 
 
-def arrow_types(columns: dict[str, RawColumn]) -> dict[str, pa.DataType]:
-    """Returns the type to read each column as."""
+def arrow_types(columns: dict[str, RawColumn], coded_text: bool = False) -> dict[str, pa.DataType]:
+    """Returns the type to read each column as; `coded_text` as numbers of values, where it is not in lists."""
     types = {name: ARROW[column.dtype] for name, column in columns.items()}
-    return {name: dtype if columns[name].width is None else pa.list_(dtype) for name, dtype in types.items()}
+    return {
+        name: pa.list_(dtype)
+        if columns[name].width is not None
+        else CODED_TEXT
+        if coded_text and dtype == pa.string()
+        else dtype
+        for name, dtype in types.items()
+    }
 
 
 def numbers(array: pa.ChunkedArray) -> np.ndarray:

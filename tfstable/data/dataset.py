@@ -8,20 +8,24 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.columns import arrow_types, numbers, to_numpy
+from tfstable.data.columns import arrow_types, distinct, numbers, to_numpy
 from tfstable.data.log import DayLog
+from tfstable.data.packed import Examples, Layout
 from tfstable.data.shuffle import FullShuffle, Shuffle
-from tfstable.data.window import Arrays, Batches, take
+from tfstable.data.window import Batches
 from tfstable.errors import InputError
 from tfstable.features import Preprocessor
 from tfstable.specs import TaskSpec, label_columns
 from tfstable.statistics import Statistics, check_labels
 
+HANDED_OVER = 16_384  # Rows at least that Python hands to tf.data at a time: a millisecond each, however few they are.
+
 
 class ExampleReader:
-    """Reads days of a log as batches of `{"features": ..., "labels": ..., "weight": ...}`.
+    """Reads days of a log as batches of examples: packed ones (see `Layout`), or a dataset of model inputs.
 
     Preprocessing runs once a buffer, not once a batch: the tensors are large and its cost is that of the rows alone.
+    Of text it sees each value of a buffer once, however many rows have it.
 
     Args:
         log: The log.
@@ -29,6 +33,9 @@ class ExampleReader:
         statistics: The statistics that `preprocessor` was made with.
         tasks: Task specs by name. Labels are float32, NaN where masked.
         weight: Column of example weights; None: every example weighs 1. A null weighs 0.
+
+    Attributes:
+        layout: Unpacks the examples of `batches` and `convert`.
     """
 
     def __init__(
@@ -45,13 +52,14 @@ class ExampleReader:
         signature = preprocessor.signature()
         # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
         self._preprocess = tf.function(preprocessor, input_signature=[signature], autograph=False)
-        self._outputs = self._preprocess.get_concrete_function().structured_outputs
+        self._column_of = preprocessor.column_of
+        self.layout = Layout(self._preprocess.get_concrete_function().structured_outputs, list(self._labels))
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
         """The columns to read, with the types to read them as."""
         labels = {name: pa.float32() for name in (*self._labels.values(), self._weight) if name}
-        return labels | arrow_types(self._columns)
+        return labels | arrow_types(self._columns, coded_text=True)
 
     def batches(
         self,
@@ -66,16 +74,14 @@ class ExampleReader:
             units, self.columns, self.convert, batch_size=batch_size, buffer_rows=buffer_rows, shuffle=shuffle
         )
 
-    def convert(self, table: pa.Table) -> dict[str, Arrays]:
-        """Turns rows of the log into model inputs, labels and weights, all NumPy.
+    def convert(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """Turns rows of the log into packed model inputs, labels and weights.
 
         Raises:
             InputError: If a number is infinite, a label is none of its task's, or a weight is negative or infinite: on
                 a later day than those that the statistics were fitted on, this is where it is found.
         """
-        with tf.device("CPU:0"):
-            raw = {name: tf.constant(to_numpy(table[name], name, c), c.dtype) for name, c in self._columns.items()}
-            features = {name: tensor.numpy() for name, tensor in self._preprocess(raw).items()}
+        features = self._features(table)
         for name, values in features.items():
             if values.dtype == np.float32 and not np.isfinite(values).all():
                 raise InputError(f"features.{name}: the log has infinite values; set features.{name}.clip: [low, high]")
@@ -87,7 +93,31 @@ class ExampleReader:
         labels = {name: numbers(table[column]) for name, column in self._labels.items()}
         for name, values in labels.items():
             check_labels(name, self._tasks[name], values, self._labels[name])
-        return {"features": features, "labels": labels, "weight": weight}
+        return self.layout.pack(features, labels, weight)
+
+    def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """Preprocesses numbers row by row and text value by value."""
+        raw, places = {}, {}
+        for name, column in self._columns.items():
+            if column.dtype == "string":
+                values, places[name] = distinct(table[name], name, column)
+                raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
+            else:
+                raw[name] = to_numpy(table[name], name, column)
+        with tf.device("CPU:0"):
+            found = self._preprocess({name: tf.constant(x, self._columns[name].dtype) for name, x in raw.items()})
+        features = {name: tensor.numpy() for name, tensor in found.items()}
+        for name, column in self._column_of.items():
+            if column in places:
+                features[name] = self._spread(features[name], places[column])
+        return features
+
+    @staticmethod
+    def _spread(of_values: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """From what preprocessing made of each value, `(values,)` or `(values, max_values)`, to the rows' inputs."""
+        if places.ndim == 1:
+            return of_values.take(places, axis=0)
+        return of_values[:, 0].take(places[:, : of_values.shape[1]])  # A list of one value has it in front.
 
     @contextmanager
     def input_errors(self) -> Iterator[None]:
@@ -101,16 +131,16 @@ class ExampleReader:
 
     def dataset(
         self,
-        batches: Generator[Arrays, None, None],
+        batches: Generator[Examples, None, None],
         batch_size: int,
         parts: int = 1,
         own: range | None = None,
         prefetch: int = 4,
     ) -> tf.data.Dataset:
-        """Wraps batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
+        """Wraps packed batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
 
         Args:
-            batches: Generator of batches of `batch_size` rows.
+            batches: Generator of packed batches of `batch_size` rows.
             batch_size: Rows of a batch.
             parts: Equal parts that each batch is cut into, in order: one a replica.
             own: The parts that the dataset holds, those of a worker's replicas; None for all.
@@ -119,18 +149,28 @@ class ExampleReader:
         own = range(parts) if own is None else own
         rows = batch_size // parts
 
+        def pieces(group: list[Examples]) -> Examples:
+            """(pieces, rows, ...): the own parts of some batches, in order."""
+            arrays = {name: np.stack([batch[name] for batch in group]) for name in group[0]}
+            cut = {name: x.reshape(len(group), parts, rows, *x.shape[2:]) for name, x in arrays.items()}
+            return {name: x[:, own.start : own.stop].reshape(-1, rows, *x.shape[3:]) for name, x in cut.items()}
+
         def generate():
+            group = []
             try:
                 with closing(batches):  # It reads ahead on a thread of its own, which ends with the dataset's iterator.
                     for batch in batches:
-                        for part in own:
-                            piece = take(batch, slice(part * rows, (part + 1) * rows)) if parts > 1 else batch
-                            yield piece["features"], piece["labels"], piece["weight"]
+                        group.append(batch)
+                        if len(group) * batch_size >= HANDED_OVER:
+                            yield pieces(group)
+                            group = []
             except InputError as error:
                 self._failure = error
-                raise
+            if group:
+                yield pieces(group)
+            if self._failure is not None:
+                raise self._failure
 
-        features = {name: tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype) for name, spec in self._outputs.items()}
-        labels = {name: tf.TensorSpec([rows], tf.float32) for name in self._labels}
-        signature = (features, labels, tf.TensorSpec([rows], tf.float32))
-        return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(prefetch * len(own))
+        spec = {name: tf.TensorSpec([None, *s.shape], s.dtype) for name, s in self.layout.spec(rows).items()}
+        packed = tf.data.Dataset.from_generator(generate, output_signature=spec).unbatch()
+        return packed.map(self.layout.unpack).prefetch(prefetch * len(own))

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from tfstable.data.types import cast, field_type, widest
+from tfstable.data.types import CODED_TEXT, cast, field_type, widest
 from tfstable.errors import InputError
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".feather": "feather", ".arrow": "feather"}
@@ -150,7 +150,8 @@ def _batches(unit: Unit, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBat
         scanner = _fragment(unit.path, types).scanner(columns=list(types), batch_size=READ_ROWS, batch_readahead=1)
         return scanner.to_batches()
     # A scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
-    file = pq.ParquetFile(unit.path, buffer_size=READ_BYTES, pre_buffer=False)
+    coded = [column for column, dtype in types.items() if dtype == CODED_TEXT]  # As most files hold it: not undone.
+    file = pq.ParquetFile(unit.path, buffer_size=READ_BYTES, pre_buffer=False, read_dictionary=coded)
     return file.iter_batches(READ_ROWS, row_groups=[unit.row_group], columns=list(types))
 
 
@@ -184,8 +185,9 @@ def _fragment(path: Path, columns: dict[str, pa.DataType | None] | None = None) 
 
 def _csv_types(path: Path, columns: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
     """What to parse the columns of a CSV file as: the types wanted, but for what arrow then takes for malformed."""
-    schema, types = _physical_schema(_fragment(path), path), dict(columns)
-    for column, wanted in columns.items():
+    schema = _physical_schema(_fragment(path), path)
+    types = {column: pa.string() if wanted == CODED_TEXT else wanted for column, wanted in columns.items()}
+    for column, wanted in types.items():
         written = field_type(schema, column, path)
         if pa.types.is_boolean(written) and not pa.types.is_string(wanted):
             types[column] = written  # "True" is not 1 to its parser of numbers,

@@ -7,6 +7,8 @@ import pyarrow.compute as pc
 
 from tfstable.errors import InputError
 
+CODED_TEXT = pa.dictionary(pa.int32(), pa.string())  # Each row the number of its value, each value once.
+
 
 def field_type(schema: pa.Schema, column: str, where: object) -> pa.DataType:
     """Returns the type of `column`; raises an InputError that names it and `where` if it is not in `schema`."""
@@ -38,6 +40,8 @@ def cast(array: pa.Array | pa.ChunkedArray, dtype: pa.DataType) -> pa.Array | pa
         pa.ArrowInvalid: If an integer is wanted and a value is a fraction or too large.
         pa.ArrowNotImplementedError: If there is no way from one type to the other.
     """
+    if dtype == CODED_TEXT:
+        return array if array.type == CODED_TEXT else array.cast(pa.string()).dictionary_encode()
     if pa.types.is_floating(dtype):
         return array.cast(dtype, safe=False)  # Arrow's safe cast calls 2**24 + 1 as float32 an error.
     if pa.types.is_integer(dtype) and pa.types.is_floating(array.type):

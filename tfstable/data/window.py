@@ -145,5 +145,6 @@ class Batches:
 def take(examples: Arrays, rows: np.ndarray | slice) -> Arrays:
     """Returns the given rows of every array of a nest."""
     if isinstance(examples, np.ndarray):
-        return examples[rows]
+        # Of wide rows `take` copies each at once, which is several times as fast as the general indexing.
+        return examples[rows] if isinstance(rows, slice) else examples.take(rows, axis=0)
     return {name: take(value, rows) for name, value in examples.items()}

@@ -123,15 +123,16 @@ class Bench(Workbench):
     def _sharpness(self, probe: SharpnessProbe, days: tuple[date, ...]) -> dict[str, float]:
         """The sharpness on the first rows of a window: enough of them to tell its order of magnitude."""
         batch = take(next(self.batches(days, self.config.trainer.batch_size).one_pass(None)), slice(PROBED_ROWS))
-        return probe(batch["features"], batch["labels"], batch["weight"])
+        return probe(*self.reader.layout.unpack(batch))
 
     def positives(self, day: date) -> dict[str, float]:
         """Returns how many labels of `day` are positive, or negative if those are fewer, for each binary task."""
         batches = self.batches((day,), self.config.evaluation.batch_size)
         counts: dict[str, list] = {}
         for batch in batches.one_pass(None):
-            for task, labels in batch["labels"].items():
-                known = labels[np.isfinite(labels) & (batch["weight"] > 0)]
+            _, labels_of, weight = self.reader.layout.unpack(batch)
+            for task, labels in labels_of.items():
+                known = labels[np.isfinite(labels) & (weight > 0)]
                 counts.setdefault(task, []).append((known.sum(), (1 - known).sum()))
         binary = [name for name, task in self.config.tasks.items() if task.kind == "binary"]
         return {name: float(min(np.sum(counts[name], axis=0))) for name in binary}

@@ -1,0 +1,85 @@
+"""One side of a comparison: a process that trains when it is asked to, and says how long that took.
+
+Sides live in processes of their own, since TFRS wants Keras 2, and take turns, since machines are noisy.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+from benchmarks.speed.workload import Workload
+
+
+class SideError(RuntimeError):
+    """A side that could not be built or died; the message is the end of what it printed."""
+
+
+class Side:
+    """Starts a side and waits until its first steps are behind it.
+
+    Args:
+        module: Of `benchmarks.speed.sides`.
+        arguments: Of its `make`, as JSON knows them; a `workload` as a dict.
+    """
+
+    def __init__(self, module: str, **arguments):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.speed.side", module, json.dumps(arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"},
+        )
+        self._answer()
+
+    def seconds(self, calls: int) -> float:
+        """Of wall time a call, over `calls` calls."""
+        return self._ask(calls)["seconds"] / calls
+
+    def peak_mb(self) -> float:
+        """The most memory that the process has held."""
+        return self._ask(0)["peak_mb"]
+
+    def _ask(self, calls: int) -> dict:
+        with contextlib.suppress(BrokenPipeError):  # It says below what it died of.
+            print(calls, file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> dict:
+        for line in self._process.stdout:
+            if line.startswith("{"):  # Libraries print too.
+                return json.loads(line)
+        raise SideError(self._process.communicate()[1][-2000:])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.communicate()
+
+
+def main():
+    module, arguments = sys.argv[1], json.loads(sys.argv[2])
+    if "workload" in arguments:
+        arguments["workload"] = Workload.from_dict(arguments["workload"])
+    train = importlib.import_module(f"benchmarks.speed.sides.{module}").make(**arguments)
+    for _ in range(2):
+        train(1)  # Traced, compiled, caches warm.
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        calls, began = int(line), time.perf_counter()
+        if calls:
+            train(calls)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"seconds": time.perf_counter() - began, "peak_mb": peak}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

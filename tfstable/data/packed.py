@@ -1,0 +1,72 @@
+"""Examples as a few wide arrays: picking the rows of a batch is then two copies, not one for each of many columns."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+AT_A_TIME = 4096  # Rows packed together: their part of the wide arrays stays in the cache from column to column.
+
+Examples = dict[str, np.ndarray | tf.Tensor]
+
+
+class Layout:
+    """Which columns of the wide arrays hold a feature or a label.
+
+    Packed examples are a dict of "ids", `(rows, ids)` int32, "numbers", `(rows, numbers)` float32, and "weight",
+    `(rows,)` float32.
+
+    Args:
+        features: Model inputs by name, int32 or float32, of shape `(rows,)` or `(rows, values)`.
+        labels: Names of the labels.
+    """
+
+    def __init__(self, features: Mapping[str, tf.TensorSpec], labels: list[str]):
+        self._features, self._labels = dict(features), list(labels)
+        self._widths = {name: 1 if s.shape.rank == 1 else s.shape[1] for name, s in features.items()}
+        self._ids = [name for name, spec in features.items() if spec.dtype == tf.int32]
+        self._numbers = [name for name in features if name not in self._ids]
+
+    def spec(self, rows: int) -> dict[str, tf.TensorSpec]:
+        """Returns the shapes and types of `rows` packed examples."""
+        ids = sum(self._widths[name] for name in self._ids)
+        return {
+            "ids": tf.TensorSpec([rows, ids], tf.int32),
+            "numbers": tf.TensorSpec([rows, len(self._numbers) + len(self._labels)], tf.float32),
+            "weight": tf.TensorSpec([rows], tf.float32),
+        }
+
+    def pack(
+        self, features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], weight: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns the examples packed."""
+        packed = {name: np.empty(s.shape, s.dtype.as_numpy_dtype) for name, s in self.spec(len(weight)).items()}
+        columns = {"ids": [], "numbers": []}
+        for name in self._ids:
+            columns["ids"] += [features[name]] if features[name].ndim == 1 else list(features[name].T)
+        columns["numbers"] += [*(features[name] for name in self._numbers), *(labels[name] for name in self._labels)]
+        for begin in range(0, len(weight), AT_A_TIME):
+            rows = slice(begin, begin + AT_A_TIME)
+            for kind, of_kind in columns.items():
+                for i, values in enumerate(of_kind):
+                    packed[kind][rows, i] = values[rows]
+        packed["weight"][:] = weight
+        return packed
+
+    def unpack(self, packed: Examples) -> tuple[Examples, Examples, np.ndarray | tf.Tensor]:
+        """Returns features by name, labels by name, and weights: arrays from arrays, tensors from tensors."""
+        ids, numbers = _columns(packed["ids"]), _columns(packed["numbers"])
+        features = {}
+        for name, spec in self._features.items():
+            if name in self._numbers:
+                features[name] = next(numbers)
+            elif spec.shape.rank == 1:
+                features[name] = next(ids)
+            else:
+                stack = np.stack if isinstance(packed["ids"], np.ndarray) else tf.stack
+                features[name] = stack([next(ids) for _ in range(self._widths[name])], axis=1)
+        return features, dict(zip(self._labels, numbers, strict=True)), packed["weight"]
+
+
+def _columns(array: np.ndarray | tf.Tensor) -> Iterator:
+    return iter(array.T if isinstance(array, np.ndarray) else tf.unstack(array, axis=1))
