@@ -145,6 +145,8 @@ def main():
         out = arguments.work / log  # Parts share their trainings.
         settings = [f"data.path={logs[log]}", *(f"{key}={json.dumps(value)}" for key, value in keys.items())]
         options = [piece for setting in settings for piece in ("--set", setting)]
+        for picture in out.glob("*.png"):  # Of the part before: not every part draws all.
+            picture.unlink()
         tfstable("reproducibility", "--config", config, "--out", out, *options)
         (RESULTS / part).mkdir(parents=True, exist_ok=True)
         for path in (*out.glob("reproducibility.*"), *out.glob("*.png")):
