@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 from benchmarks.speed.workload import Workload
@@ -28,11 +29,12 @@ class Side:
     """
 
     def __init__(self, module: str, **arguments):
+        self._printed = tempfile.TemporaryFile("w+")  # noqa: SIM115  (a pipe that nobody reads would fill up)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.speed.side", module, json.dumps(arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._printed,
             text=True,
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"},
         )
@@ -55,7 +57,9 @@ class Side:
         for line in self._process.stdout:
             if line.startswith("{"):  # Libraries print too.
                 return json.loads(line)
-        raise SideError(self._process.communicate()[1][-2000:])
+        self._process.wait()
+        self._printed.seek(0)
+        raise SideError(self._printed.read()[-2000:])
 
     def __enter__(self):
         return self
@@ -63,6 +67,7 @@ class Side:
     def __exit__(self, *_):
         self._process.kill()
         self._process.communicate()
+        self._printed.close()
 
 
 def main():

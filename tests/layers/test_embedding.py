@@ -171,3 +171,22 @@ def test_side_by_side_is_the_call_in_one_tensor(layer, names):
     expected = layer(tensors())
     got = layer.side_by_side(names, {name: tensors()[name] for name in names})
     np.testing.assert_array_equal(got, np.stack([expected[name] for name in names], axis=1))
+
+
+@pytest.mark.parametrize(
+    "names", [tuple(FEATURES), ("user", "tag", "city", "tags"), ("tags", "user"), ("user", "tag"), ("tags",)]
+)
+def test_joined_is_the_call_in_one_tensor_and_so_are_its_gradients(names):
+    layer = Embeddings({name: FEATURES[name] for name in names})
+    inputs = {name: tensors()[name] for name in names}
+    upstream = tf.random.stateless_normal([3, sum(FEATURES[name].dim for name in names)], [1, 2])
+    results = []
+    for join in (lambda: tf.concat(list(layer(inputs).values()), axis=1), lambda: layer(inputs, joined=True)):
+        with tf.GradientTape() as tape:
+            joined = join()
+        gradients = tape.gradient(joined, [v.value for v in layer.variables], output_gradients=upstream)
+        results.append([joined, *(tf.convert_to_tensor(gradient) for gradient in gradients)])
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+    symbolic = layer({name: keras.Input(value.shape[1:], dtype="int32") for name, value in inputs.items()}, joined=True)
+    assert symbolic.shape == (None, upstream.shape[1])

@@ -1,5 +1,6 @@
 """Embedding tables that are read by rows, never whole."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,7 +40,9 @@ class Embeddings(keras.layers.Layer):
     Shapes:
         In: a dict with the rows of each feature, `(batch,)` int, or `(batch, values)` padded with -1. All must be below
             the feature's `rows`: tables lie side by side, and no step checks.
-        Out: a dict with `(batch, dim)` for each feature; zeros where every value is padding.
+        Out: a dict with `(batch, dim)` for each feature; zeros where every value is padding. With `joined=True` one
+            tensor of all of them in order, `(batch, sum of the dims)`: neither the vectors nor their gradients are then
+            cut apart and put together again.
 
     Raises:
         ValueError: If features that share a table differ in its rows or width, or `stddev` is negative.
@@ -78,12 +81,40 @@ class Embeddings(keras.layers.Layer):
             self._tables[dim] = table
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs, joined=False):
+        if joined:
+            return self._joined(inputs)
         embedded = {}
         for dim in self._stacked:
             names = [name for name, feature in self.features.items() if feature.dim == dim]
             embedded |= self._lookup(dim, names, inputs)
         return {name: embedded[name] for name in self.features}
+
+    def _joined(self, inputs):
+        """Single-valued features of one width that follow each other stay as they were gathered."""
+        gathered, column_of = {}, {}
+        for dim in self._stacked:
+            names = [name for name, feature in self.features.items() if feature.dim == dim]
+            columns, gathered[dim] = self._gather(dim, names, inputs)
+            start = 0
+            for name, column in zip(names, columns, strict=True):
+                column_of[name] = start, column
+                start += column.shape[1]
+
+        def run(name):  # One for neighbours that are joined as they are.
+            several = tf.convert_to_tensor(inputs[name]).shape.rank == 2
+            return self.features[name].dim, name if several else None
+
+        parts = []
+        for (dim, several), names in itertools.groupby(self.features, run):
+            names = list(names)
+            first, last = column_of[names[0]], column_of[names[-1]]
+            vectors = gathered[dim][:, first[0] : last[0] + last[1].shape[1]]
+            if several:
+                parts.append(_pool(vectors, first[1], self.features[several].pooling))
+            else:
+                parts.append(tf.reshape(vectors, [-1, len(names) * dim]))
+        return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
     def side_by_side(self, names: Sequence[str], inputs) -> tf.Tensor:
         """Returns the vectors of some features of one width, `(batch, names, dim)`: those of `call`, in one tensor."""
@@ -98,21 +129,24 @@ class Embeddings(keras.layers.Layer):
         return tf.cast(tf.gather(self._tables[dim].value, rows), self.compute_dtype)
 
     def _lookup(self, dim, names, inputs):
-        columns = []  # Of every feature: (batch, values), values = 1 for single-valued ones.
-        for name in names:
-            rows = tf.convert_to_tensor(inputs[name])
-            columns.append(rows[:, None] if rows.shape.rank == 1 else rows)
-        widths = [column.shape[1] for column in columns]
-        rows = tf.concat(columns, axis=1)  # (batch, sum of widths)
-        offsets = np.repeat([self._offsets[self.features[name].table] for name in names], widths)
-        dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
-        absolute = tf.cast(tf.maximum(rows, 0), dtype) + tf.constant(offsets, dtype)
-        vectors = tf.cast(tf.gather(self._tables[dim].value, absolute), self.compute_dtype)
-        result = {}
+        columns, vectors = self._gather(dim, names, inputs)
+        result, widths = {}, [column.shape[1] for column in columns]
         for name, column, part in zip(names, columns, tf.split(vectors, widths, axis=1), strict=True):
             several = tf.convert_to_tensor(inputs[name]).shape.rank == 2
             result[name] = _pool(part, column, self.features[name].pooling) if several else part[:, 0]
         return result
+
+    def _gather(self, dim, names, inputs):
+        """The rows of every feature, `(batch, values)`, values = 1 for single-valued ones, and the vectors of all."""
+        columns = []
+        for name in names:
+            rows = tf.convert_to_tensor(inputs[name])
+            columns.append(rows[:, None] if rows.shape.rank == 1 else rows)
+        rows = tf.concat(columns, axis=1)  # (batch, sum of widths)
+        offsets = np.repeat([self._offsets[self.features[name].table] for name in names], [c.shape[1] for c in columns])
+        dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
+        absolute = tf.cast(tf.maximum(rows, 0), dtype) + tf.constant(offsets, dtype)
+        return columns, tf.cast(tf.gather(self._tables[dim].value, absolute), self.compute_dtype)
 
     def tables(self) -> dict[str, np.ndarray]:
         """Returns a copy of each table, `(rows, dim)` float32, by its name."""
@@ -130,8 +164,12 @@ class Embeddings(keras.layers.Layer):
             stacked = sorted((name for name in dims if dims[name] == dim), key=self._offsets.get)
             variable.assign(np.concatenate([tables[name] for name in stacked]))
 
-    def compute_output_shape(self, input_shape):
-        return {name: (input_shape[name][0], feature.dim) for name, feature in self.features.items()}
+    def compute_output_spec(self, inputs, joined=False):
+        spec = {n: keras.KerasTensor((inputs[n].shape[0], f.dim), self.compute_dtype) for n, f in self.features.items()}
+        if not joined:
+            return spec
+        width = sum(feature.dim for feature in self.features.values())
+        return keras.KerasTensor((next(iter(spec.values())).shape[0], width), self.compute_dtype)
 
     def get_config(self):
         features = {name: list(feature) for name, feature in self.features.items()}

@@ -76,7 +76,11 @@ class SparseCoreEmbeddings(keras.layers.Layer):
         self.read_from(self._host())
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs, joined=False):
+        vectors = self._vectors(inputs)
+        return tf.concat(list(vectors.values()), axis=1) if joined else vectors
+
+    def _vectors(self, inputs):
         if tf.distribute.in_cross_replica_context():
             # SparseCores answer inside `strategy.run` alone; a model builds its other layers by the shapes.
             return {
