@@ -156,7 +156,7 @@ class ExampleReader:
             return {name: x[:, own.start : own.stop].reshape(-1, rows, *x.shape[3:]) for name, x in cut.items()}
 
         def generate():
-            group = []
+            group, failure = [], None
             try:
                 with closing(batches):  # It reads ahead on a thread of its own, which ends with the dataset's iterator.
                     for batch in batches:
@@ -165,11 +165,12 @@ class ExampleReader:
                             yield pieces(group)
                             group = []
             except InputError as error:
-                self._failure = error
+                failure = error
             if group:
                 yield pieces(group)
-            if self._failure is not None:
-                raise self._failure
+            if failure is not None:
+                self._failure = failure
+                raise failure
 
         spec = {name: tf.TensorSpec([None, *s.shape], s.dtype) for name, s in self.layout.spec(rows).items()}
         packed = tf.data.Dataset.from_generator(generate, output_signature=spec).unbatch()

@@ -1,0 +1,36 @@
+"""configs/kuairand.yaml from Parquet: every window as the trainer trains it. A call is the whole log."""
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from tfstable.data.window import windows
+from trainers.check import check_log, open_log
+from trainers.config import load
+from trainers.moving_window import MovingWindow, fit_statistics
+from trainers.report import Report
+from trainers.run_directory import RunDirectory
+
+
+def make(log: str):
+    import tensorflow as tf
+
+    config = load(Path("configs/kuairand.yaml"), [f"data.path={log}"])
+    days = open_log(config, lambda *_: None)
+    statistics = fit_statistics(config, days, check_log(config, days))
+    run = RunDirectory(Path(tempfile.mkdtemp()), config)
+    trainer = MovingWindow(config, days, statistics, run, Report(Console(quiet=True), list(config.tasks), None))
+    todo, size = windows(days.days, config.trainer.window_days, config.trainer.stride_days), config.trainer.batch_size
+
+    def train(calls):
+        for _ in range(calls):
+            iterator = iter(trainer.state.feed(trainer.stream(todo), size))
+            for window in todo:
+                _, steps = trainer.plan(window)
+                while steps:
+                    count = min(steps, config.trainer.steps_per_call)
+                    trainer.state.steps.train(iterator, tf.constant(count)).numpy()
+                    steps -= count
+
+    return train
