@@ -42,7 +42,7 @@ def main():
                     print(f"{part}: {case}: {json.dumps(found[part][case])}", flush=True)
                     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     arguments.out.with_suffix(".md").write_text(markdown(found))
-    growth.pictures(found.get("growth", {}), arguments.out.parent)
+    growth.picture(found.get("growth", {}), arguments.out.with_name("speed_growth.png"))
 
 
 if __name__ == "__main__":

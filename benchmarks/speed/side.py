@@ -25,7 +25,7 @@ class Side:
 
     Args:
         module: Of `benchmarks.speed.sides`.
-        arguments: Of its `make`, as JSON knows them; a `workload` as a dict.
+        arguments: Of its `make`, as JSON knows them; a `workload` as a dict. `warm_up`: calls before it is ready, 2.
     """
 
     def __init__(self, module: str, **arguments):
@@ -41,8 +41,13 @@ class Side:
         self._answer()
 
     def seconds(self, calls: int) -> float:
-        """Of wall time a call, over `calls` calls."""
-        return self._ask(calls)["seconds"] / calls
+        """Of wall time for `calls` calls."""
+        return self._ask(calls)["seconds"]
+
+    def rate(self, calls: int = 1) -> float:
+        """Examples a second over `calls` calls."""
+        answer = self._ask(calls)
+        return answer["examples"] / answer["seconds"]
 
     def peak_mb(self) -> float:
         """The most memory that the process has held."""
@@ -74,16 +79,16 @@ def main():
     module, arguments = sys.argv[1], json.loads(sys.argv[2])
     if "workload" in arguments:
         arguments["workload"] = Workload.from_dict(arguments["workload"])
+    warm_up = arguments.pop("warm_up", 2)
     train = importlib.import_module(f"benchmarks.speed.sides.{module}").make(**arguments)
-    for _ in range(2):
+    for _ in range(warm_up):
         train(1)  # Traced, compiled, caches warm.
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         calls, began = int(line), time.perf_counter()
-        if calls:
-            train(calls)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": time.perf_counter() - began, "peak_mb": peak}), flush=True)
+        examples = train(calls) if calls else 0
+        seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"seconds": seconds, "examples": examples, "peak_mb": peak}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Each module has `make(workload, ...)`, which returns `train(calls)`, of `per_call` steps each."""
+"""Each module has `make(...)`, which returns `train(calls)`, which returns how many examples it trained."""

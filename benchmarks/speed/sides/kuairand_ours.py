@@ -13,10 +13,10 @@ from trainers.report import Report
 from trainers.run_directory import RunDirectory
 
 
-def make(log: str):
+def make(log: str, overrides: list[str] = []):  # noqa: B006
     import tensorflow as tf
 
-    config = load(Path("configs/kuairand.yaml"), [f"data.path={log}"])
+    config = load(Path("configs/kuairand.yaml"), [f"data.path={log}", *overrides])
     days = open_log(config, lambda *_: None)
     statistics = fit_statistics(config, days, check_log(config, days))
     run = RunDirectory(Path(tempfile.mkdtemp()), config)
@@ -24,13 +24,16 @@ def make(log: str):
     todo, size = windows(days.days, config.trainer.window_days, config.trainer.stride_days), config.trainer.batch_size
 
     def train(calls):
+        examples = 0
         for _ in range(calls):
             iterator = iter(trainer.state.feed(trainer.stream(todo), size))
             for window in todo:
-                _, steps = trainer.plan(window)
+                batches, steps = trainer.plan(window)
+                examples += round(batches.rows * steps / batches.steps)
                 while steps:
                     count = min(steps, config.trainer.steps_per_call)
                     trainer.state.steps.train(iterator, tf.constant(count)).numpy()
                     steps -= count
+        return examples
 
     return train

@@ -52,6 +52,7 @@ def make(log: str, way: str):
         for _ in range(calls):
             for day in days.days:
                 model.fit(dataset(day), epochs=int(config.trainer.passes), verbose=0)
+        return calls * int(config.trainer.passes) * sum(days.rows(day) for day in days.days)
 
     return train
 

@@ -26,6 +26,7 @@ def make(workload: Workload, per_call: int, xla: bool = False):
     def train(calls):
         for _ in range(calls):
             steps.train(iterator, tf.constant(per_call)).numpy()
+        return calls * per_call * workload.batch
 
     return train
 

@@ -66,4 +66,9 @@ def make(workload: Workload, per_call: int, legacy_optimizer: bool = False, jit_
         optimizers.Adagrad(LEARNING_RATE, **options), jit_compile=jit_compile or None, steps_per_execution=per_call
     )
     data = dataset(workload)
-    return lambda calls: model.fit(data, steps_per_epoch=calls * per_call, verbose=0)
+
+    def train(calls):
+        model.fit(data, steps_per_epoch=calls * per_call, verbose=0)
+        return calls * per_call * workload.batch
+
+    return train

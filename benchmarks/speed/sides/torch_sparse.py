@@ -79,5 +79,6 @@ def make(workload: Workload, per_call: int, compiled: bool = False):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        return calls * per_call * workload.batch
 
     return train
