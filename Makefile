@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test test-all install lint lint-docker format clean bench bench-kuairand bench-throughput bench-scaling \
+.PHONY: train test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-throughput bench-scaling \
 	bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
@@ -44,8 +44,11 @@ format: install
 	$(BIN)/ruff format .
 
 # The benchmarks write benchmarks/results/; each line is one command, and the heading of its file says what it shows.
-bench: bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand bench-stability \
-	bench-reproducibility
+bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's limit, and as things grow.
+	$(BIN)/python -m benchmarks.speed --raw $(RAW)
+
+bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand \
+	bench-stability bench-reproducibility
 
 bench-kuairand: install
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)

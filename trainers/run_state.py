@@ -28,7 +28,7 @@ from trainers.report import Report
 from trainers.run_directory import RunDirectory
 from trainers.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
 from trainers.steps import Steps
-from trainers.strategy import make_strategy
+from trainers.strategy import is_one_cpu, make_strategy
 
 
 class Position(tf.Module):
@@ -103,7 +103,7 @@ class RunState:
         self.watch = LossWatch(config.divergence, list(config.tasks))
         self._rate_factor, self._decays = 1.0, decays_in_windows(config.optimizer)
 
-    def feed(self, batches: Iterator[Arrays], batch_size: int) -> tf.distribute.DistributedDataset:
+    def feed(self, batches: Iterator[Arrays], batch_size: int) -> tf.distribute.DistributedDataset | tf.data.Dataset:
         """Returns the batches as a dataset in which each replica finds its part."""
 
         def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -111,6 +111,8 @@ class RunState:
             own = range(context.input_pipeline_id * each, (context.input_pipeline_id + 1) * each)
             return self.reader.dataset(batches, batch_size, self.replicas, own, self._config.data.prefetch)
 
+        if is_one_cpu(self.strategy):  # Nothing to hand over: the strategy's iterator would copy every batch.
+            return of_worker(tf.distribute.InputContext())
         return self.strategy.distribute_datasets_from_function(of_worker)
 
     def predict(self, day: date) -> dict[str, np.ndarray]:

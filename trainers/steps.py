@@ -63,7 +63,7 @@ class Steps:
         """Compiles `train`, which takes the time of many steps, without a step."""
         self.train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32), rate_factors)
 
-    def predict(self, dataset: tf.distribute.DistributedDataset, rows: int) -> dict[str, np.ndarray]:
+    def predict(self, dataset: tf.distribute.DistributedDataset | tf.data.Dataset, rows: int) -> dict[str, np.ndarray]:
         """Returns each task's predictions, `(rows,)`, for the first `rows` rows of a dataset, in its order."""
         parts = []
         for features, _, _ in dataset:

@@ -36,6 +36,12 @@ def make_strategy(config: TrainerConfig, cluster: Cluster) -> tf.distribute.Stra
     return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
 
 
+def is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether all that the strategy spans is one CPU of this process."""
+    devices = strategy.extended.worker_devices
+    return isinstance(strategy, tf.distribute.OneDeviceStrategy) and "CPU" in devices[0].upper()
+
+
 def _devices(kind: str, number: int | None) -> list[str]:
     """Names of the first `number` devices of a kind, or of all; the one CPU is divided into as many."""
     if kind == "CPU" and number:

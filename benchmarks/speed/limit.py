@@ -41,7 +41,7 @@ def parts(name: str) -> dict:
                 until.setdefault(part, []).append(100 * side.seconds(1))  # Of 10 steps, in ms a step.
     finally:
         for side in sides.values():
-            side.__exit__()
+            side.stop()
     best, before, found = {part: min(times) for part, times in until.items()}, 0.0, {}
     for part, milliseconds in best.items():
         found[part] = {"until_ms": round(milliseconds, 2), "adds_ms": round(milliseconds - before, 2)}

@@ -70,9 +70,14 @@ class Side:
         return self
 
     def __exit__(self, *_):
-        self._process.kill()
-        self._process.communicate()
-        self._printed.close()
+        self.stop()
+
+    def stop(self):
+        """Ends the process; once is enough."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+            self._printed.close()
 
 
 def main():

@@ -4,8 +4,8 @@ import statistics
 
 from benchmarks.speed.side import Side
 
-TURN_SECONDS = 2.0  # Of each side's turn, about.
-TURNS = 7
+TURN_SECONDS = 1.5  # Of each side's turn, about.
+TURNS = 5
 
 
 def in_turns(ours: Side, theirs: Side, turns: int = TURNS) -> dict:

@@ -174,4 +174,7 @@ class ExampleReader:
 
         spec = {name: tf.TensorSpec([None, *s.shape], s.dtype) for name, s in self.layout.spec(rows).items()}
         packed = tf.data.Dataset.from_generator(generate, output_signature=spec).unbatch()
-        return packed.map(self.layout.unpack).prefetch(prefetch * len(own))
+        options = tf.data.Options()
+        # Nothing here is left to it, and an iterator waits for its thread, which sleeps for seconds, before it ends.
+        options.autotune.enabled = False
+        return packed.map(self.layout.unpack).prefetch(prefetch * len(own)).with_options(options)
