@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras
 
+from benchmarks.speed.sides.tensors import unattended
 from benchmarks.speed.sides.tfrs_ranking import smelu
 from tfstable.specs import BinaryTask, HashFeature, NumericFeature, QuantileFeature
 from trainers.check import check_log, open_log
@@ -40,10 +41,11 @@ def make(log: str, way: str):
         data = tf.data.Dataset.from_tensor_slices(dict(frame))
         if way == "documented":
             data = data.shuffle(len(frame))
-        data = data.batch(config.trainer.batch_size, drop_remainder=True).map(
-            preprocess, num_parallel_calls=tf.data.AUTOTUNE
-        )
-        return data.cache().prefetch(tf.data.AUTOTUNE)
+        workers = tf.data.AUTOTUNE if way == "documented" else 2
+        data = data.batch(config.trainer.batch_size, drop_remainder=True).map(preprocess, num_parallel_calls=workers)
+        if way == "documented":
+            return data.cache().prefetch(tf.data.AUTOTUNE)
+        return data.cache().prefetch(4).with_options(unattended())
 
     model = RankingModel(config, statistics)
     model.compile(tf_keras.optimizers.legacy.Adagrad(0.05, 0.1), steps_per_execution=8)

@@ -14,4 +14,11 @@ def dataset(workload: Workload, weighted: bool = False) -> tf.data.Dataset:
     parts = (features, tasks)
     if weighted:
         parts += (tf.ones([len(ids), workload.batch]),)
-    return tf.data.Dataset.from_tensor_slices(parts).cache().repeat().prefetch(4)
+    return tf.data.Dataset.from_tensor_slices(parts).cache().repeat().prefetch(4).with_options(unattended())
+
+
+def unattended() -> tf.data.Options:
+    """No autotuning: at the end of a `fit` its iterator would wait for that thread, which sleeps for seconds."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
