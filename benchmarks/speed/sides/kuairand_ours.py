@@ -8,6 +8,7 @@ from rich.console import Console
 from tfstable.data.window import windows
 from trainers.check import check_log, open_log
 from trainers.config import load
+from trainers.memory import keep_freed_memory
 from trainers.moving_window import MovingWindow, fit_statistics
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
@@ -16,6 +17,7 @@ from trainers.run_directory import RunDirectory
 def make(log: str, overrides: list[str] = []):  # noqa: B006
     import tensorflow as tf
 
+    keep_freed_memory()  # As `tfstable train` does.
     config = load(Path("configs/kuairand.yaml"), [f"data.path={log}", *overrides])
     days = open_log(config, lambda *_: None)
     statistics = fit_statistics(config, days, check_log(config, days))

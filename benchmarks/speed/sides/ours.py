@@ -10,10 +10,12 @@ from tfstable.models import RankingModel
 from tfstable.optimizers import Adagrad, Composite, Group
 from tfstable.specs import BinaryTask, HashFeature, NumericFeature
 from tfstable.statistics import Statistics
+from trainers.memory import keep_freed_memory
 from trainers.steps import Steps
 
 
 def make(workload: Workload, per_call: int, xla: bool = False):
+    keep_freed_memory()  # As `tfstable train` does.
     keras.config.set_dtype_policy(workload.precision)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():
