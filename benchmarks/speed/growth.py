@@ -55,7 +55,7 @@ def read(work: Path, rows: int) -> dict:
             link.parent.mkdir(parents=True)
             os.link(day / "part-0.parquet", link)
     settings = {"log": str(log), "config": "configs/quickstart.yaml", "batch": BATCH, "warm_up": 0}
-    with Side("reader", **settings, overrides=["data.missing_day=skip"]) as side:
+    with Side("reader", **settings, overrides=["data.missing_day=skip", "trainer.window_days=1"]) as side:
         return rate_and_memory(side, 1, turns=1)
 
 
