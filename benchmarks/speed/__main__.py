@@ -4,7 +4,7 @@
 
 Every side is a process of its own, and both sides of a ratio take turns in one run. A ratio is the median over the
 turns with its range. Writes benchmarks/results/speed.json after each case, and speed.md; a re-run does what is missing.
-docs/performance.md reads them. About 40 minutes on 2 cores, and 12 GB.
+docs/performance.md reads them. About an hour on 2 cores, and 12 GB.
 """
 
 import argparse
