@@ -132,7 +132,8 @@ class RankingModel(keras.Model):
 
     def embed(self, features):
         """Returns the model's input vector, `(batch, width)`: embeddings, then numbers."""
-        vectors = [self.embeddings(features, joined=True)] if self.embeddings.features else []
+        embedded = len(self.numeric) < len(self.feature_specs)
+        vectors = [self.embeddings(features, joined=True)] if embedded else []
         if self.numeric:
             numbers = tf.stack([features[name] for name in self.numeric], axis=1)  # (batch, numbers)
             vectors.append(tf.cast(numbers, self.compute_dtype))
