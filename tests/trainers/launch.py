@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def start(
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1", **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -54,7 +55,7 @@ def finish(process: subprocess.Popen, status: int = 0, seconds: float = 240) -> 
     try:
         output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
-        raise AssertionError(f"still running after {seconds} s:\n{process.communicate()[0][-3000:]}") from None
+        process.send_signal(signal.SIGABRT)  # It prints where each of its threads stands.
+        raise AssertionError(f"still running after {seconds} s:\n{process.communicate()[0][-6000:]}") from None
     assert process.returncode == status, f"status {process.returncode}, not {status}:\n{output[-3000:]}"
     return output
