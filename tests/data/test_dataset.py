@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from tfstable.data.columns import raw_columns
+from tfstable.data.columns import RawColumn, raw_columns
 from tfstable.data.dataset import ExampleReader
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
@@ -174,6 +174,20 @@ def test_a_dataset_has_static_shapes_and_parts_in_order(reader):
             np.testing.assert_array_equal(value, expected_features[name][part], err_msg=name)
         np.testing.assert_array_equal(labels["click"], expected_labels["click"][part])
         np.testing.assert_array_equal(weight, expected_weight[part])
+
+
+def test_numbers_alone_are_inputs_too(logs):
+    log = logs["parquet"].log
+    features = {"age": NumericFeature(kind="numeric")}
+    statistics = Statistics(columns={"age": RawColumn(dtype="float32")}, moments={"age": (0.0, 1.0)})
+    reader = ExampleReader(log, Preprocessor(features, statistics), statistics, TASKS, "weight")
+    elements = list(reader.dataset(reader.batches(DAYS, 16, 1000).one_pass(None), 16).as_numpy_iterator())
+    assert len(elements) == 7
+    expected = logs["parquet"].reader
+    (whole,) = expected.batches(DAYS, 100, 1000).one_pass(None)
+    np.testing.assert_array_equal(elements[0][1]["click"], expected.layout.unpack(whole)[1]["click"][:16])
+    assert list(elements[0][0]) == ["age"]
+    assert elements[0][0]["age"].shape == (16,)
 
 
 def test_a_dataset_that_is_left_early_leaves_no_reading_thread(reader):

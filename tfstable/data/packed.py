@@ -14,7 +14,7 @@ class Layout:
     """Which columns of the wide arrays hold a feature or a label.
 
     Packed examples are a dict of "ids", `(rows, ids)` int32, "numbers", `(rows, numbers)` float32, and "weight",
-    `(rows,)` float32.
+    `(rows,)` float32. Without a categorical feature there are no "ids": tf.data crashes on arrays without columns.
 
     Args:
         features: Model inputs by name, int32 or float32, of shape `(rows,)` or `(rows, values)`.
@@ -30,8 +30,8 @@ class Layout:
     def spec(self, rows: int) -> dict[str, tf.TensorSpec]:
         """Returns the shapes and types of `rows` packed examples."""
         ids = sum(self._widths[name] for name in self._ids)
-        return {
-            "ids": tf.TensorSpec([rows, ids], tf.int32),
+        spec = {"ids": tf.TensorSpec([rows, ids], tf.int32)} if ids else {}
+        return spec | {
             "numbers": tf.TensorSpec([rows, len(self._numbers) + len(self._labels)], tf.float32),
             "weight": tf.TensorSpec([rows], tf.float32),
         }
@@ -55,7 +55,8 @@ class Layout:
 
     def unpack(self, packed: Examples) -> tuple[Examples, Examples, np.ndarray | tf.Tensor]:
         """Returns features by name, labels by name, and weights: arrays from arrays, tensors from tensors."""
-        ids, numbers = _columns(packed["ids"]), _columns(packed["numbers"])
+        ids = _columns(packed["ids"]) if self._ids else iter(())
+        numbers = _columns(packed["numbers"])
         features = {}
         for name, spec in self._features.items():
             if name in self._numbers:
