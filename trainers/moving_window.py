@@ -19,6 +19,7 @@ from trainers.config import Config
 from trainers.divergence import evaluation_diverged
 from trainers.evaluation import evaluate
 from trainers.loss_watch import Batch
+from trainers.memory import keep_freed_memory
 from trainers.profiler import Profiler
 from trainers.publishing import Publisher
 from trainers.recovery import Diverged, Recovery
@@ -133,6 +134,7 @@ class MovingWindow:
         batches, total = self.plan(window)
         numbers, done = self.recovery.numbers(window.last, state.position.batch, total), 0
         state.watch.begin(window.last, total)
+        keep_freed_memory()  # In each window: the first generator of tf.data undoes it.
         if len(numbers):
             state.trace(iterator)  # Takes long, and SIGTERM may end it: nothing is lost yet.
         began = checkpointed = time.monotonic()

@@ -13,7 +13,6 @@ from trainers.check import check_run
 from trainers.config import Config
 from trainers.evaluation import evaluate as evaluate_day
 from trainers.failures import full_disk, lost_workers
-from trainers.memory import keep_freed_memory
 from trainers.model import model_class
 from trainers.moving_window import MovingWindow, fit_statistics
 from trainers.profiler import Profiler
@@ -41,7 +40,6 @@ def train(
         WorkerLostError: If another worker of the cluster is gone.
         Terminated: If SIGTERM came, after the state was saved.
     """
-    keep_freed_memory()
     termination = Termination()
     with termination.installed(), lost_workers(config), full_disk(model_dir):
         run, columns = check_run(config, log, model_dir, fresh)
