@@ -12,6 +12,7 @@ from tfstable.data.columns import (
     arrow_types,
     check_schemas,
     distinct,
+    distinct_integers,
     numbers,
     raw_batches,
     raw_columns,
@@ -248,6 +249,28 @@ def test_distinct_values_and_their_places_make_the_rows_again(values, column):
         assert distinct_values[-1] == ""
         assert len(set(distinct_values[:-1])) == len(distinct_values) - 1
         np.testing.assert_array_equal(distinct_values[places], to_numpy(form, "x", column))
+
+
+@pytest.mark.parametrize(
+    ("x", "values"),
+    [
+        ([5, 3, 3, 4, 5, 3, 5, 4, 5, 5, 5, 3], [3, 4, 5, MISSING_INT]),
+        ([-1, MISSING_INT, 0, 0, -1, -1, MISSING_INT, 0], [-1, 0, MISSING_INT]),
+        ([2**62] * 4, [2**62, MISSING_INT]),
+        ([MISSING_INT] * 3, [MISSING_INT]),
+        ([], [MISSING_INT]),
+    ],
+)
+def test_integers_that_lie_close_together_and_their_places_make_the_rows_again(x, values):
+    x = np.array(x, np.int64)
+    found, places = distinct_integers(x)
+    assert (found.dtype, found.tolist()) == (np.int64, values)
+    np.testing.assert_array_equal(found[places], x)
+
+
+@pytest.mark.parametrize("x", [[0, 1, 2, 3], [0] * 8 + [2], [-(2**62), 2**62] * 10])
+def test_integers_of_a_range_that_is_not_much_shorter_than_the_column_stay_as_they_are(x):
+    assert distinct_integers(np.array(x, np.int64)) is None
 
 
 def test_a_fraction_among_ids_names_the_column():

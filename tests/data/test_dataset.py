@@ -34,6 +34,8 @@ FEATURES = {
     "city": VocabularyFeature(kind="vocabulary"),
     "age": NumericFeature(kind="numeric", log1p=True),
     "age_q": QuantileFeature(kind="quantile", column="age", buckets=4),
+    "level": HashFeature(kind="hash", buckets=100),  # Eleven integers: preprocessed value by value.
+    "level_n": NumericFeature(kind="numeric", column="level", log1p=True),
 }
 TASKS = {
     "click": BinaryTask(kind="binary"),
@@ -56,6 +58,7 @@ def table(seed: int) -> dict:
         "click": pa.array(rng.random(ROWS) < 0.5 if whole else (rng.random(ROWS) < 0.5).astype(np.int8), mask=missing),
         "seconds": pa.array(rng.exponential(10, ROWS).round(2), mask=missing),
         "weight": pa.array(np.where(missing, 2.0, 1.0), mask=rng.random(ROWS) < 0.1),
+        "level": pa.array(rng.integers(-2, 9, ROWS), mask=missing),
     }
 
 
@@ -118,6 +121,8 @@ def test_batches_hold_inputs_labels_and_weights(reader):
         "city": ("int32", (100,)),
         "age": ("float32", (100,)),
         "age_q": ("int32", (100,)),
+        "level": ("int32", (100,)),
+        "level_n": ("float32", (100,)),
     }
     seconds = table(0)["seconds"].to_numpy(zero_copy_only=False)
     np.testing.assert_array_equal(labels["time"][:ROWS], seconds.astype(np.float32))  # NaN where null.
@@ -144,6 +149,7 @@ def test_training_and_the_signature_see_the_same_inputs(logs):
         "tag": tf.string,
         "city": tf.string,
         "age": tf.float32,  # Integers on the first day, halves on the second.
+        "level": tf.int64,
     }
     raw = {}
     for name, spec in signature.items():  # As a client would send the rows.

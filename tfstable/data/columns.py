@@ -136,6 +136,27 @@ def distinct(array: pa.ChunkedArray, name: str, column: RawColumn) -> tuple[np.n
     return values, places if column.width is None else _rows(lists, places, missing, column.width)
 
 
+def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the integers from the least to the greatest of a column, and where the rows' are among them.
+
+    Args:
+        x: `(rows,)` int64.
+
+    Returns:
+        Values, int64, of which the last is the missing one; places, `(rows,)`. None if that range is not much shorter
+        than the column: the values are then no fewer than the rows.
+    """
+    known = x[x != MISSING_INT]
+    if not len(known):
+        return np.array([MISSING_INT]), np.zeros(len(x), np.int64)
+    least, greatest = int(known.min()), int(known.max())
+    if greatest - least >= len(x) // 4:
+        return None
+    places = x - least
+    places[x == MISSING_INT] = greatest - least + 1
+    return np.append(np.arange(least, greatest + 1), MISSING_INT), places
+
+
 def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, width: int) -> np.ndarray:
     """Cuts the lists' values into rows, `(lists, width)`, padded with the missing one; what is beyond is dropped."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()

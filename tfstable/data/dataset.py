@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.columns import arrow_types, distinct, numbers, to_numpy
+from tfstable.data.columns import arrow_types, distinct, distinct_integers, numbers, to_numpy
 from tfstable.data.log import DayLog
 from tfstable.data.packed import Examples, Layout
 from tfstable.data.shuffle import FullShuffle, Shuffle
@@ -25,7 +25,7 @@ class ExampleReader:
     """Reads days of a log as batches of examples: packed ones (see `Layout`), or a dataset of model inputs.
 
     Preprocessing runs once a buffer, not once a batch: the tensors are large and its cost is that of the rows alone.
-    Of text it sees each value of a buffer once, however many rows have it.
+    Of text, and of integers that lie close together, it sees each value of a buffer once, however many rows have it.
 
     Args:
         log: The log.
@@ -96,14 +96,16 @@ class ExampleReader:
         return self.layout.pack(features, labels, weight)
 
     def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Preprocesses numbers row by row and text value by value."""
+        """Preprocesses text and integers of a narrow range value by value, all else row by row."""
         raw, places = {}, {}
         for name, column in self._columns.items():
             if column.dtype == "string":
                 values, places[name] = distinct(table[name], name, column)
                 raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
-            else:
-                raw[name] = to_numpy(table[name], name, column)
+                continue
+            raw[name] = to_numpy(table[name], name, column)
+            if column.dtype == "int64" and column.width is None and (found := distinct_integers(raw[name])):
+                raw[name], places[name] = found
         with tf.device("CPU:0"):
             found = self._preprocess({name: tf.constant(x, self._columns[name].dtype) for name, x in raw.items()})
         features = {name: tensor.numpy() for name, tensor in found.items()}

@@ -109,7 +109,10 @@ class Embeddings(keras.layers.Layer):
         for (dim, several), names in itertools.groupby(self.features, run):
             names = list(names)
             first, last = column_of[names[0]], column_of[names[-1]]
-            vectors = gathered[dim][:, first[0] : last[0] + last[1].shape[1]]
+            start, end = first[0], last[0] + last[1].shape[1]
+            vectors = gathered[dim]
+            if end - start < vectors.shape[1]:  # Even a slice of everything has a gradient, which is a copy.
+                vectors = vectors[:, start:end]
             if several:
                 parts.append(_pool(vectors, first[1], self.features[several].pooling))
             else:

@@ -17,7 +17,6 @@ from trainers.run_directory import RunDirectory
 def make(log: str, overrides: list[str] = []):  # noqa: B006
     import tensorflow as tf
 
-    keep_freed_memory()  # As `tfstable train` does.
     config = load(Path("configs/kuairand.yaml"), [f"data.path={log}", *overrides])
     days = open_log(config, lambda *_: None)
     statistics = fit_statistics(config, days, check_log(config, days))
@@ -30,6 +29,7 @@ def make(log: str, overrides: list[str] = []):  # noqa: B006
         for _ in range(calls):
             iterator = iter(trainer.state.feed(trainer.stream(todo), size))
             for window in todo:
+                keep_freed_memory()  # As `tfstable train` does.
                 batches, steps = trainer.plan(window)
                 examples += round(batches.rows * steps / batches.steps)
                 while steps:

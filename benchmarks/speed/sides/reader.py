@@ -14,6 +14,7 @@ def make(log: str, config: str, batch: int, one_core: bool = False, overrides: l
 
     from tfstable.data.dataset import ExampleReader
     from tfstable.features import Preprocessor
+    from trainers.memory import keep_freed_memory
     from trainers.moving_window import fit_statistics
 
     found = load(Path(config), [f"data.path={log}", *overrides])
@@ -36,6 +37,7 @@ def make(log: str, config: str, batch: int, one_core: bool = False, overrides: l
             next(iterator)
 
     def train(calls):
+        keep_freed_memory()  # As `tfstable train` does before each window.
         take(tf.constant(calls * first.steps))
         return calls * first.rows
 
