@@ -8,7 +8,8 @@ from benchmarks.speed.side import Side
 from benchmarks.speed.turns import in_turns
 from benchmarks.speed.workload import WORKLOADS
 
-PARTS = ("input", "gather", "forward", "backward", "step")
+# Heads with the losses; the update with the sums over duplicate rows and the finite flag before it.
+PARTS = ("input", "gather", "bottom", "heads", "backward", "update")
 
 
 def cases(raw: Path, work: Path) -> dict:

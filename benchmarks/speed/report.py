@@ -10,7 +10,8 @@ def markdown(found: dict) -> str:
         "# Speed",
         "",
         f"`make bench`, on {machine['cores']} cores of {machine['cpu']} ({', '.join(machine['vector_instructions'])}), "
-        f"{machine['memory_gb']} GB; {packages}. Ratios are medians over turns, with their range.",
+        f"{machine['memory_gb']} GB; {packages}. Ratios are medians over turns, with their range. "
+        "Every side runs with huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`).",
     ]
     for part, title in (("peers", "The same model elsewhere"), ("kuairand", "KuaiRand, end to end from Parquet")):
         lines += _comparison(title, found.get(part, {}))

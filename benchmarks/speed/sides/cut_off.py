@@ -18,12 +18,14 @@ def make(workload: Workload, per_call: int, after: str):
             return [*features.values(), *labels.values(), weight]
         if after == "gather":
             return [model.embed(features)]
-        if after == "forward":
+        if after == "bottom":
+            return [model.shared_bottom(model.interact(model.embed(features)), training=True)]
+        if after == "heads":
             return [model.compute_loss(features, labels, model.logits(features, training=True), weight)]
         with tf.GradientTape() as tape:
             loss = model.compute_loss(features, labels, model.logits(features, training=True), weight)
         gradients = tape.gradient(loss, variables)
-        if after == "step":
+        if after == "update":
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
             return [loss]
         return [g.values if isinstance(g, tf.IndexedSlices) else g for g in gradients]
