@@ -17,7 +17,7 @@ def cases(raw: Path, work: Path) -> dict:
 def measure(raw: Path, work: Path, way: str) -> dict:
     log = str(prepared(raw, work))
     with Side("kuairand_ours", log=log) as ours, Side("kuairand_tfrs", log=log, way=way) as theirs:
-        return in_turns(ours, theirs, turns=5)
+        return in_turns(ours, theirs)
 
 
 def prepared(raw: Path, work: Path) -> Path:
