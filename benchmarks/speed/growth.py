@@ -84,6 +84,8 @@ def picture(found: dict, path: Path):
         sizes = [size for size, _ in points]
         axis.plot(sizes, [figures["examples_per_second"] for _, figures in points], "o-", label="examples a second")
         axis.set(xscale="log", xlabel=kind, ylabel="examples a second")
+        axis.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        axis.minorticks_off()
         axis.set_ylim(bottom=0)
         memory = axis.twinx()
         memory.plot(sizes, [figures["peak_mb"] for _, figures in points], "s:", color="tab:gray", label="peak MB")
