@@ -143,8 +143,8 @@ def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         x: `(rows,)` int64.
 
     Returns:
-        Values, int64, of which the last is the missing one; places, `(rows,)`. None if that range is not much shorter
-        than the column: the values are then no fewer than the rows.
+        Values, int64, of which the last is the missing one; places, `(rows,)`. None if the range is
+        longer than a quarter of the column, where fewer values than rows would save little.
     """
     known = x[x != MISSING_INT]
     if not len(known):
