@@ -1,0 +1,116 @@
+"""What a user should know of the first window before training: features that it says nothing of, and why.
+
+A feature that has no value in the first window, or one alone, cannot be fitted. It is held where it does no harm, for
+the whole run, and a line says so.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from tfstable.data.columns import RawColumn
+from tfstable.data.types import cast
+from tfstable.moments import RESOLUTION, Moments
+from tfstable.specs import NumericFeature, QuantileFeature
+
+
+class Seen:
+    """What was seen of a column of numbers: its nulls, its span, and what float32 does to it."""
+
+    def __init__(self):
+        self.missing, self.least, self.greatest = 0, np.inf, -np.inf
+        self._exact, self._rounding = Moments(), Moments()
+
+    def add(self, x: np.ndarray, array: pa.ChunkedArray, column: RawColumn):
+        """Adds a piece.
+
+        Args:
+            x: `(rows,)` float64, rounded as the model sees it; NaN where missing.
+            array: The same as the log has it.
+            column: The raw column.
+        """
+        known = np.isfinite(x)
+        self.missing += len(x) - int(known.sum())
+        if not known.any():
+            return
+        self.least, self.greatest = min(self.least, x[known].min()), max(self.greatest, x[known].max())
+        if column.dtype == "float32" and array.type != pa.float32():
+            exact = cast(array, pa.float64()).to_numpy()[known]
+            self._exact.add(exact)
+            self._rounding.add(exact - x[known])
+
+    def reason(self, column: str) -> str | None:
+        """Returns why nothing can be fitted on the column of that name; None if something can."""
+        if self.least > self.greatest:
+            return f"column {column} has no value in the first window"
+        deviation = self._exact.deviation(RESOLUTION["int64"])
+        rounding = np.hypot(self._rounding.mean, self._rounding.deviation(0.0))
+        if rounding > 0.1 * deviation > 0:
+            return (
+                f"column {column} varies by {deviation:.2g} around {self._exact.mean:.4g} in the first window, which "
+                "is lost in float32 (subtract an offset or rescale it in the log)"
+            )
+        if self.least == self.greatest:
+            return f"column {column} has only the value {self.least:g} in the first window"
+        return None
+
+
+def numeric_remark(name: str, feature: NumericFeature, column: str, seen: Seen, deviation: float) -> str | None:
+    """Returns a line on a numeric feature whose values have a standard deviation after log1p and clip, or None."""
+    reason = seen.reason(column)
+    if not feature.standardise:
+        unknown = seen.least > seen.greatest and feature.missing is None
+        return f"features.{name}: {reason}, so a null becomes 0; or set features.{name}.missing" if unknown else None
+    if deviation:
+        return f"features.{name}: {reason}" if reason and "float32" in reason else None
+    reason = reason or f"column {column} does not vary in the first window{_after(feature)}"
+    null = (
+        ""
+        if feature.missing is not None or not seen.missing or seen.least > seen.greatest
+        else (f", or, if its nulls mean something, features.{name}.missing")
+    )
+    return (
+        f"features.{name}: {reason}, so it is held at 0 for the whole run; for values that come later set "
+        f"features.{name}.moments: [mean, deviation]{null}"
+    )
+
+
+def quantile_remark(
+    name: str, feature: QuantileFeature, column: str, seen: Seen, boundaries: int, sampled: bool
+) -> str | None:
+    """Returns a line on a quantile feature that uses less than half of its buckets, or None.
+
+    Args:
+        name, feature, column: The feature.
+        seen: What was seen of its column.
+        boundaries: How many it came out with.
+        sampled: Whether they were found from a sample of the column.
+    """
+    used = boundaries + 1
+    if used == 1:
+        return (
+            f"features.{name}: {seen.reason(column)}, so all its values share one bucket for the whole run; for values "
+            f"that come later set features.{name}.boundaries: [...]"
+        )
+    if 2 * used >= feature.buckets:
+        return None
+    where = "a sample of the first window" if sampled else "the first window"
+    reason = seen.reason(column) or f"column {column} has only {used} different values in {where}"
+    return f"features.{name}: {used} of its {feature.buckets} buckets are used: {reason}"
+
+
+def vocabulary_remark(name: str, columns: list[str], values: list) -> str | None:
+    """Returns a line on a vocabulary of at most one value, which comes from some columns, or None."""
+    if len(values) > 1:
+        return None
+    has = ("columns " if columns[1:] else "column ") + ", ".join(columns) + (" have" if columns[1:] else " has")
+    what = f"only the value {values[0]!r}" if values else "no value"
+    every = "every other value" if values else "every value"
+    return (
+        f"features.{name}: {has} {what} in the first window, so {every} counts as unknown for the whole run; for "
+        f"values that come later set features.{name}.kind: hash"
+    )
+
+
+def _after(feature: NumericFeature) -> str:
+    done = [what for what, is_done in (("log1p", feature.log1p), ("clip", feature.clip)) if is_done]
+    return f", after {' and '.join(done)}" if done else ""
