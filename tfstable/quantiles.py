@@ -46,6 +46,8 @@ def boundaries(sample: np.ndarray, buckets: int) -> list[float]:
         Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", 2017; its bins are found alike.
     """
     values, counts = np.unique(sample, return_counts=True)
+    if not len(values):
+        return []
     cuts = _cuts(counts, buckets)
     below, above = values[:-1][cuts], values[1:][cuts]
     middle = below + (above - below) / 2
@@ -59,13 +61,13 @@ def _cuts(counts: np.ndarray, buckets: int) -> np.ndarray:
     while cuts.sum() >= buckets:  # More light values between heavy ones than there are buckets left.
         heavy[np.flatnonzero(heavy)[np.argmin(counts[heavy])]] = False
         cuts = heavy[:-1] | heavy[1:]
-    ends = [*(np.flatnonzero(cuts) + 1), len(counts)] if len(counts) else []
+    ends = [*(np.flatnonzero(cuts) + 1), len(counts)]
     runs = list(zip([0, *ends[:-1]], ends, strict=True))  # Values between two boundaries.
     shares = [1] * len(runs)
     # The next bucket goes to the run whose buckets are fullest.
     fullest = [(-int(counts[a:b].sum()), i) for i, (a, b) in enumerate(runs) if b - a > 1]
     heapq.heapify(fullest)
-    for _ in range(buckets - len(runs) if fullest else 0):
+    for _ in range(buckets - len(runs)):
         if not fullest:
             break
         _, i = heapq.heappop(fullest)

@@ -38,17 +38,25 @@ class Seen:
             self._exact.add(exact)
             self._rounding.add(exact - x[known])
 
-    def reason(self, column: str) -> str | None:
-        """Returns why nothing can be fitted on the column of that name; None if something can."""
-        if self.least > self.greatest:
-            return f"column {column} has no value in the first window"
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return self.least <= self.greatest
+
+    def lost(self, column: str) -> str | None:
+        """Returns a clause that says so if float32 does not tell the column's values apart."""
         deviation = self._exact.deviation(RESOLUTION["int64"])
-        rounding = np.hypot(self._rounding.mean, self._rounding.deviation(0.0))
-        if rounding > 0.1 * deviation > 0:
-            return (
-                f"column {column} varies by {deviation:.2g} around {self._exact.mean:.4g} in the first window, which "
-                "is lost in float32 (subtract an offset or rescale it in the log)"
-            )
+        if not np.hypot(self._rounding.mean, self._rounding.deviation(0.0)) > 0.1 * deviation > 0:
+            return None
+        return (
+            f"column {column} varies by {deviation:.2g} around {self._exact.mean:.4g} in the first window, which "
+            "float32 cannot tell apart; subtract an offset or rescale it in the log"
+        )
+
+    def constant(self, column: str) -> str | None:
+        """Returns a clause that says so if the column has no value, or one alone."""
+        if not self.known:
+            return f"column {column} has no value in the first window"
         if self.least == self.greatest:
             return f"column {column} has only the value {self.least:g} in the first window"
         return None
@@ -56,20 +64,20 @@ class Seen:
 
 def numeric_remark(name: str, feature: NumericFeature, column: str, seen: Seen, deviation: float) -> str | None:
     """Returns a line on a numeric feature whose values have a standard deviation after log1p and clip, or None."""
-    reason = seen.reason(column)
+    if lost := seen.lost(column):
+        return f"features.{name}: {lost}"
+    constant = seen.constant(column)
     if not feature.standardise:
-        unknown = seen.least > seen.greatest and feature.missing is None
-        return f"features.{name}: {reason}, so a null becomes 0; or set features.{name}.missing" if unknown else None
+        unknown = not seen.known and feature.missing is None
+        return f"features.{name}: {constant}, so a null becomes 0; or set features.{name}.missing" if unknown else None
     if deviation:
-        return f"features.{name}: {reason}" if reason and "float32" in reason else None
-    reason = reason or f"column {column} does not vary in the first window{_after(feature)}"
-    null = (
-        ""
-        if feature.missing is not None or not seen.missing or seen.least > seen.greatest
-        else (f", or, if its nulls mean something, features.{name}.missing")
-    )
+        return None
+    constant = constant or f"column {column} does not vary in the first window{_after(feature)}"
+    null = ""
+    if seen.known and seen.missing and feature.missing is None:
+        null = f", or, if its nulls mean something, features.{name}.missing"
     return (
-        f"features.{name}: {reason}, so it is held at 0 for the whole run; for values that come later set "
+        f"features.{name}: {constant}, so it is held at 0 for the whole run; for values that come later set "
         f"features.{name}.moments: [mean, deviation]{null}"
     )
 
@@ -85,17 +93,21 @@ def quantile_remark(
         boundaries: How many it came out with.
         sampled: Whether they were found from a sample of the column.
     """
-    used = boundaries + 1
-    if used == 1:
+    if lost := seen.lost(column):
+        return f"features.{name}: {lost}"
+    if constant := seen.constant(column):
         return (
-            f"features.{name}: {seen.reason(column)}, so all its values share one bucket for the whole run; for values "
-            f"that come later set features.{name}.boundaries: [...]"
+            f"features.{name}: {constant}, so all its values share one bucket for the whole run; for values that come "
+            f"later set features.{name}.boundaries: [...]"
         )
+    used = boundaries + 1
     if 2 * used >= feature.buckets:
         return None
     where = "a sample of the first window" if sampled else "the first window"
-    reason = seen.reason(column) or f"column {column} has only {used} different values in {where}"
-    return f"features.{name}: {used} of its {feature.buckets} buckets are used: {reason}"
+    return (
+        f"features.{name}: {used} of its {feature.buckets} buckets are used, for column {column} has only {used} "
+        f"different values in {where}"
+    )
 
 
 def vocabulary_remark(name: str, columns: list[str], values: list) -> str | None:
