@@ -29,7 +29,10 @@ class Infinite(NamedTuple):
     rows: int
 
     def __str__(self) -> str:
-        return f"{self.path}: column {self.column} is infinite in {self.rows} rows; they count as missing"
+        return (
+            f"{self.path}: column {self.column} has values that are infinite as float32; they count as missing "
+            f"(rows: {self.rows})"
+        )
 
 
 class ValueChecks:
