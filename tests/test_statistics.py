@@ -268,6 +268,13 @@ def test_a_number_that_only_its_nulls_tell_apart_is_told_of():
     assert found.moments["x"] == pytest.approx((2 / 3, math.sqrt(2) / 3))
 
 
+def test_a_number_whose_scale_a_few_values_make_is_told_of():
+    x = [0.0] * 99_999 + [5.0]  # (5 - mean) / deviation is sqrt(n - 1).
+    (remark,) = fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x}).remarks
+    assert remark.startswith("features.x: column x goes 316 standard deviations from its mean in the first window; set")
+    assert not fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x[-9_000:]}).remarks
+
+
 def test_a_number_that_a_clip_makes_constant_is_told_of_as_such():
     feature = NumericFeature(kind="numeric", log1p=True, clip=(5.0, 6.0))
     (remark,) = fitted({"x": feature}, {"x": FLOAT}, {"x": [1.0, 2.0]}).remarks

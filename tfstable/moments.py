@@ -23,7 +23,8 @@ class Moments:
     """
 
     def __init__(self):
-        self.count, self.mean, self._squares, self._largest = 0, 0.0, 0.0, 0.0
+        self.count, self.mean, self._squares = 0, 0.0, 0.0
+        self._least, self._greatest = np.inf, -np.inf
 
     def add(self, x: np.ndarray):
         """Adds a piece, `(values,)` finite float64."""
@@ -33,7 +34,8 @@ class Moments:
         distance = mean - self.mean
         self._squares += float(np.square(x - mean).sum()) + distance**2 * self.count * len(x) / total
         self.mean += distance * len(x) / total
-        self.count, self._largest = total, max(self._largest, float(np.abs(x).max()))
+        self.count = total
+        self._least, self._greatest = min(self._least, float(x.min())), max(self._greatest, float(x.max()))
 
     def deviation(self, resolution: float) -> float:
         """Returns the standard deviation; 0 where the values differ by no more than their own rounding.
@@ -42,4 +44,10 @@ class Moments:
             resolution: Relative rounding error of the values; see `RESOLUTION`.
         """
         deviation = np.sqrt(self._squares / self.count) if self.count else 0.0
-        return float(deviation) if deviation > 4 * resolution * self._largest else 0.0
+        largest = max(abs(self._least), abs(self._greatest))
+        return float(deviation) if self.count and deviation > 4 * resolution * largest else 0.0
+
+    def reach(self, resolution: float) -> float:
+        """Returns how many standard deviations the values go from their mean; 0 where they do not vary."""
+        deviation = self.deviation(resolution)
+        return max(self._greatest - self.mean, self.mean - self._least) / deviation if deviation else 0.0

@@ -12,6 +12,8 @@ from tfstable.data.types import cast
 from tfstable.moments import RESOLUTION, Moments
 from tfstable.specs import NumericFeature, QuantileFeature
 
+REACH = 100  # Standard deviations from its mean that a number may go without a remark.
+
 
 class Seen:
     """What was seen of a column of numbers: its nulls, its span, and what float32 does to it."""
@@ -62,15 +64,27 @@ class Seen:
         return None
 
 
-def numeric_remark(name: str, feature: NumericFeature, column: str, seen: Seen, deviation: float) -> str | None:
-    """Returns a line on a numeric feature whose values have a standard deviation after log1p and clip, or None."""
+def numeric_remark(name: str, feature: NumericFeature, column: str, seen: Seen, reach: float) -> str | None:
+    """Returns a line on a numeric feature that nothing can be fitted on, or whose scale a few values make, or None.
+
+    Args:
+        name, feature, column: The feature.
+        seen: What was seen of its column.
+        reach: Standard deviations that its values go from their mean, after log1p and clip; 0: they do not vary.
+    """
     if lost := seen.lost(column):
         return f"features.{name}: {lost}"
     constant = seen.constant(column)
     if not feature.standardise:
         unknown = not seen.known and feature.missing is None
         return f"features.{name}: {constant}, so a null becomes 0; or set features.{name}.missing" if unknown else None
-    if deviation:
+    if reach > REACH:
+        keys = "clip" if feature.log1p else "log1p or clip"
+        return (
+            f"features.{name}: column {column} goes {reach:.0f} standard deviations from its mean in the first "
+            f"window{_after(feature)}; set features.{name}.{keys}, or kind: quantile"
+        )
+    if reach:
         return None
     constant = constant or f"column {column} does not vary in the first window{_after(feature)}"
     null = ""

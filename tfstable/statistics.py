@@ -150,7 +150,7 @@ def fit(
         },
         base_rates={name: float(total / known) for name, (known, total) in label_sums.items()},
     )
-    return found.model_copy(update={"remarks": _remarks(features, found, seen, samples)})
+    return found.model_copy(update={"remarks": _remarks(features, found, seen, moments, samples)})
 
 
 def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
@@ -223,7 +223,11 @@ def _most_frequent(counts: dict, table: str, features: dict[str, Feature]) -> li
 
 
 def _remarks(
-    features: dict[str, Feature], found: Statistics, seen: dict[str, Seen], samples: dict[str, quantiles.Sample]
+    features: dict[str, Feature],
+    found: Statistics,
+    seen: dict[str, Seen],
+    moments: dict[str, Moments],
+    samples: dict[str, quantiles.Sample],
 ) -> list[str]:
     column_of, lines, users = feature_columns(features), [], {}
     for name, feature in features.items():
@@ -231,8 +235,9 @@ def _remarks(
             users.setdefault(table_name(name, feature), {})[name] = column_of[name]
     for name, feature in features.items():
         column = column_of[name]
-        if isinstance(feature, NumericFeature) and feature.moments is None:
-            lines.append(numeric_remark(name, feature, column, seen[column], found.moments[name][1]))
+        if name in moments:
+            reach = moments[name].reach(RESOLUTION[found.columns[column].dtype])
+            lines.append(numeric_remark(name, feature, column, seen[column], reach))
         elif name in samples:
             sampled = samples[name].count > len(samples[name].values)
             lines.append(quantile_remark(name, feature, column, seen[column], len(found.boundaries[name]), sampled))
