@@ -258,6 +258,7 @@ def test_a_vocabulary_of_one_value_is_told_of():
     (remark,) = fitted(shared, {"x": INT, "y": INT}, {"x": [7, 7], "y": pa.nulls(2, pa.int64())}).remarks
     assert remark.startswith("features.x: columns x, y have only the value 7 in the first window")
     assert fitted(shared, {"x": INT, "y": INT}, {"x": [7, 7], "y": [8, 8]}).remarks == []
+    assert fitted({"x": vocabulary(max_size=1)}, {"x": INT}, {"x": [7, 7, 8]}).remarks == []  # It was asked for.
 
 
 def test_a_number_that_only_its_nulls_tell_apart_is_told_of():

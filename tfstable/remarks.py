@@ -125,7 +125,7 @@ def quantile_remark(
 
 
 def vocabulary_remark(name: str, columns: list[str], values: list) -> str | None:
-    """Returns a line on a vocabulary of at most one value, which comes from some columns, or None."""
+    """Returns a line on a vocabulary whose columns have these values, if that is at most one, or None."""
     if len(values) > 1:
         return None
     has = ("columns " if columns[1:] else "column ") + ", ".join(columns) + (" have" if columns[1:] else " has")

@@ -150,7 +150,7 @@ def fit(
         },
         base_rates={name: float(total / known) for name, (known, total) in label_sums.items()},
     )
-    return found.model_copy(update={"remarks": _remarks(features, found, seen, moments, samples)})
+    return found.model_copy(update={"remarks": _remarks(features, found, seen, moments, samples, counts)})
 
 
 def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
@@ -228,6 +228,7 @@ def _remarks(
     seen: dict[str, Seen],
     moments: dict[str, Moments],
     samples: dict[str, quantiles.Sample],
+    counts: dict[str, dict],
 ) -> list[str]:
     column_of, lines, users = feature_columns(features), [], {}
     for name, feature in features.items():
@@ -243,7 +244,7 @@ def _remarks(
             lines.append(quantile_remark(name, feature, column, seen[column], len(found.boundaries[name]), sampled))
         elif isinstance(feature, VocabularyFeature) and next(iter(users[table := table_name(name, feature)])) == name:
             columns = list(dict.fromkeys(users[table].values()))
-            lines.append(vocabulary_remark(name, columns, found.vocabularies[table]))
+            lines.append(vocabulary_remark(name, columns, list(counts[table])))
     return [line for line in lines if line]
 
 
