@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.trainers.launch import finish, start_workers
 from trainers import cli
 
 CONFIG = """
@@ -145,3 +146,18 @@ def test_infinite_numbers_are_told_of_once_a_file_and_stop_nothing(place, capsys
     assert "window " in printed
     assert "as float32" not in printed
     assert events(place) == found
+
+
+@pytest.mark.slow
+def test_of_several_workers_the_chief_alone_tells(place, write):
+    table = rows(3, live=True)
+    table["steady"][:3] = np.inf
+    path = write(day(place / "log", 3), table)
+    chief, other = (finish(process) for process in start_workers(2, place / "config.yaml", place / "run"))
+    for said in (
+        "features.zero: column zero has only the value 0",
+        f"{path}: column steady has values that are infinite",
+    ):
+        assert said in chief
+        assert said not in other
+    assert events(place) == [{"event": "infinite_values", "file": str(path), "column": "steady", "count": 3}]
