@@ -131,7 +131,7 @@ def test_columns_that_nobody_reads_do_not_matter(tmp_path, write):
     log = DayLog(tmp_path)
     assert log.rows(DAY) == 150_001
     assert sum(values(log)) == 150_000 * 150_001 // 2
-    assert "column #1" in error(lambda: values(log, "unread"))
+    assert "column unread: text is no number" in error(lambda: values(log, "unread"))
     assert values(log, "unread", pa.string())[-1] == "text"
 
 
@@ -155,17 +155,15 @@ def test_types_on_disk_become_the_types_wanted(column, wanted, got, tmp_path, wr
 @pytest.mark.parametrize(
     ("column", "problem"),
     [
-        (pa.array([1.0, 2.5]), "Float value 2.5"),
-        (pa.array([2**63 + 1], pa.uint64()), "9223372036854775809"),
-        (pa.array(["12", "x"]), "x"),
+        (pa.array([1.0, 2.5]), ": Float value 2.5 is a fraction"),
+        (pa.array([2**63 + 1], pa.uint64()), ": 9223372036854775809 is beyond int64"),
+        (pa.array(["12", "x"]), " has type string, expected int64"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_its_file_and_column(column, problem, tmp_path, write):
     path = write(tmp_path / f"date={DAY}" / "a.parquet", {"x": column})
     message = error(lambda: values(DayLog(tmp_path), dtype=pa.int64()))
-    assert message.startswith(f"{path}: column x: ")
-    assert problem in message
-    assert message.endswith("write it as int64")
+    assert message.startswith(f"{path}: column x{problem}")
 
 
 # --- What cannot be read.
