@@ -6,8 +6,6 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.fs
 import pyarrow.parquet as pq
 
 from tfstable.data import csv_files
@@ -21,7 +19,6 @@ BROKEN = (
     OSError,
     UnicodeDecodeError,
 )  # What arrow raises for files that are not what they should be.
-LOCAL = pyarrow.fs.LocalFileSystem()
 READ_ROWS = 65_536  # Rows of one record batch: what is held beyond the buffer while reading.
 READ_BYTES = 1 << 20  # Of a column's pages in a Parquet file, at a time.
 
@@ -198,7 +195,8 @@ def extremes(path: Path, column: str) -> list[int | float]:
         and chunk.statistics is not None
         and chunk.statistics.has_min_max
     ]
-    return [value for statistics in found for value in (statistics.min, statistics.max)]
+    values = [value for statistics in found for value in (statistics.min, statistics.max)]
+    return [value for value in values if not isinstance(value, bytes)]  # As of float16.
 
 
 def _formats() -> str:
@@ -216,12 +214,23 @@ def _batches(unit: Unit, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBat
     if is_csv(unit.path):
         return _of_few_rows(csv_files.batches(unit.path, list(types)))
     if unit.row_group is None:
-        scanner = _fragment(unit.path).scanner(columns=list(types), batch_size=READ_ROWS, batch_readahead=1)
-        return scanner.to_batches()
-    # A scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
+        return _of_few_rows(_feather_batches(unit.path, list(types)))
+    # A dataset's scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
     coded = [column for column, dtype in types.items() if dtype == CODED_TEXT]  # As most files hold it: not undone.
     file = pq.ParquetFile(unit.path, buffer_size=READ_BYTES, pre_buffer=False, read_dictionary=coded)
     return file.iter_batches(READ_ROWS, row_groups=[unit.row_group], columns=list(types))
+
+
+def _feather_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Streams columns of a Feather file, by default the first alone; a dataset would stumble over double names."""
+    names = [0]
+    if columns is not None:
+        schema = _schema(path)
+        for column in columns:
+            field_type(schema, column, path)
+        names = [schema.names.index(column) for column in columns]
+    reader = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(included_fields=names))
+    return (reader.get_batch(number) for number in range(reader.num_record_batches))
 
 
 def _of_few_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -251,22 +260,21 @@ def _split(path: Path) -> list[Unit]:
     try:
         if is_csv(path):
             return [Unit(path, None, csv_files.count_rows(path))]
-        fragment = _fragment(path)
-        if isinstance(fragment, ds.ParquetFileFragment):
-            return [Unit(path, group.id, group.num_rows) for group in fragment.row_groups]
-        return [Unit(path, None, fragment.count_rows())]
+        if _format(path) == "feather":
+            return [Unit(path, None, sum(batch.num_rows for batch in _feather_batches(path)))]
+        metadata = pq.read_metadata(path)
+        return [Unit(path, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
     except BROKEN as error:
         raise _unreadable(path, error) from error
 
 
-def _fragment(path: Path) -> ds.Fragment:
-    formats = {"parquet": ds.ParquetFileFormat, "feather": ds.IpcFileFormat}
-    return formats[_format(path)]().make_fragment(str(path), LOCAL)
-
-
 def _schema(path: Path) -> pa.Schema:
     try:
-        return csv_files.schema(path) if is_csv(path) else _fragment(path).physical_schema
+        if is_csv(path):
+            return csv_files.schema(path)
+        if _format(path) == "feather":
+            return pa.ipc.open_file(pa.OSFile(str(path))).schema
+        return pq.read_schema(path)
     except BROKEN as error:
         raise _unreadable(path, error) from error
 

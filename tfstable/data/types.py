@@ -20,9 +20,13 @@ EXACT = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  # From 
 
 def field_type(schema: pa.Schema, column: str, where: object) -> pa.DataType:
     """Returns the plain type of `column`; raises an InputError that names it and `where` if it is not there once."""
-    if column not in schema.names:
-        raise InputError(f"{where}: no column {column}; the file has {', '.join(sorted(schema.names))[:300]}")
-    if (count := schema.names.count(column)) > 1:
+    try:
+        names = schema.names
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: the name of a column is {NOT_UTF_8}") from None
+    if column not in names:
+        raise InputError(f"{where}: no column {column}; the file has {', '.join(sorted(names))[:300]}")
+    if (count := names.count(column)) > 1:
         raise InputError(f"{where}: column {column} is there {count} times; rename or drop all but one")
     field = schema.field(column)
     if reason := (field.metadata or {}).get(UNREADABLE):
@@ -85,13 +89,13 @@ def cast(array: pa.Array | pa.ChunkedArray, dtype: pa.DataType) -> pa.Array | pa
         return cast(array.storage, dtype)
     if pa.types.is_run_end_encoded(array.type):
         return cast(pc.run_end_decode(array), dtype)
+    if array.type == dtype and not (dtype == CODED_TEXT and array.dictionary.null_count):
+        return array
     if pa.types.is_dictionary(array.type):
         values = cast(array.dictionary, pa.string() if dtype == CODED_TEXT else dtype)
         if dtype == CODED_TEXT and not values.null_count:
             return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), values)
         return cast(values.take(array.indices), dtype)
-    if array.type == dtype:
-        return array
     if dtype == CODED_TEXT:
         return cast(array, pa.string()).dictionary_encode()
     if is_list(dtype) and is_list(array.type):
