@@ -55,7 +55,7 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
             _check_stated(name, column, stated[column], column in ids, types)
             if not is_list(arrow_type):
                 arrow_type = ARROW[RAW[stated[column]]]
-        elif csv and (column in delimited or (column in ids and pa.types.is_boolean(arrow_type))):
+        elif csv and (column in delimited or (column in ids and pa.bool_() in types.values())):
             arrow_type = pa.string()
         columns[column] = _raw_column(name, feature, column, arrow_type, where, columns.get(column))
     return columns

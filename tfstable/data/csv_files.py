@@ -14,6 +14,7 @@ import pyarrow.csv as pacsv
 
 from tfstable.data.types import NOT_UTF_8, UNREADABLE, field_type, has_leading_zero
 
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 SEPARATORS = ",;\t|"
 BLOCK_BYTES = 1 << 20  # Parsed at a time; the first is what the guess looks at.
 HEADER_BYTES = 1 << 20
@@ -86,7 +87,7 @@ def guess(column: pa.Array) -> pa.DataType:
 
 def _header(path: Path) -> tuple[list[str], str]:
     """The names of the columns, and the separator: that of `SEPARATORS` which cuts the header into the most names."""
-    with pa.input_stream(str(path), compression="detect") as stream:
+    with _stream(path) as stream:
         head = stream.read(HEADER_BYTES)
     line = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].removesuffix(b"\r")
     try:
@@ -98,9 +99,13 @@ def _header(path: Path) -> tuple[list[str], str]:
     return cut[separator], separator
 
 
+def _stream(path: Path) -> pa.NativeFile:
+    return pa.input_stream(str(path), compression=COMPRESSED.get(path.suffix.lower()))
+
+
 def _open(path: Path, separator: str, columns: Sequence[str], all_columns: bool = False) -> Iterator[pa.RecordBatch]:
     return pacsv.open_csv(
-        pa.input_stream(str(path), compression="detect"),
+        _stream(path),
         read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),  # Which would not know a bad line.
         parse_options=pacsv.ParseOptions(delimiter=separator),
         convert_options=pacsv.ConvertOptions(

@@ -13,7 +13,6 @@ from tfstable.data.types import CODED_TEXT, NOT_UTF_8, cast, field_type, fits, p
 from tfstable.errors import InputError
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".feather": "feather", ".arrow": "feather"}
-COMPRESSED = (".gz", ".bz2", ".zst")  # What a CSV file may be, by the end of its name.
 BROKEN = (
     pa.ArrowException,
     OSError,
@@ -205,7 +204,7 @@ def _formats() -> str:
 
 def _format(path: Path) -> str | None:
     *_, before, last = ("", "", *path.suffixes)
-    if last.lower() in COMPRESSED:
+    if last.lower() in csv_files.COMPRESSED:
         return "csv" if FORMATS.get(before.lower()) == "csv" else None
     return FORMATS.get(last.lower())
 
@@ -218,6 +217,8 @@ def _batches(unit: Unit, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBat
     # A dataset's scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
     coded = [column for column, dtype in types.items() if dtype == CODED_TEXT]  # As most files hold it: not undone.
     file = pq.ParquetFile(unit.path, buffer_size=READ_BYTES, pre_buffer=False, read_dictionary=coded)
+    for column in types:
+        field_type(file.schema_arrow, column, unit.path)
     return file.iter_batches(READ_ROWS, row_groups=[unit.row_group], columns=list(types))
 
 
