@@ -12,6 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 MISSING_INT = -(2**63)  # No id is the smallest int64; it marks a null where integers know none.
 
 
+TYPE = (
+    "What a CSV file's column holds. Default: what the first rows of the log's files look like. A file that knows its "
+    "types must agree."
+)
+
+
 class Spec(BaseModel):
     """Base of everything that a config holds: unknown keys are errors, and a spec never changes once it is read."""
 
@@ -25,11 +31,18 @@ class Categorical(Spec):
     """
 
     column: str | None = Field(None, description="Column of the log; default: the feature's name.")
+    type: Literal["string", "int"] | None = Field(None, description=TYPE)
     dim: int = Field(16, ge=1, description="Width of the embedding.")
     table: str | None = Field(None, description="Embedding table; features that name one share it. Default: its own.")
     delimiter: str | None = Field(None, min_length=1, description="Splits a string such as '12,65' into values.")
     max_values: int = Field(8, ge=1, description="Values kept of a several-valued example; later ones are dropped.")
     pooling: Literal["mean", "sum"] = Field("mean", description="How the rows of several values become one.")
+
+    @model_validator(mode="after")
+    def _text_is_split(self):
+        if self.delimiter and self.type == "int":
+            raise ValueError("type: int has nothing to split; drop it or the delimiter")
+        return self
 
 
 class HashFeature(Categorical):
@@ -56,6 +69,7 @@ class QuantileFeature(Spec):
 
     kind: Literal["quantile"]
     column: str | None = Field(None, description="Column of the log; default: the feature's name.")
+    type: Literal["int", "float"] | None = Field(None, description=TYPE)
     dim: int = Field(8, ge=1, description="Width of the embedding.")
     buckets: int = Field(32, ge=2, description="Buckets at most; a column of fewer different values has fewer.")
     boundaries: tuple[FiniteFloat, ...] | None = Field(
@@ -81,6 +95,7 @@ class NumericFeature(Spec):
 
     kind: Literal["numeric"]
     column: str | None = Field(None, description="Column of the log; default: the feature's name.")
+    type: Literal["int", "float"] | None = Field(None, description=TYPE)
     missing: FiniteFloat | None = Field(
         None, description="Stands in for a null, in the column's own units, in the fit too; default: the mean."
     )

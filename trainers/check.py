@@ -8,7 +8,6 @@ from pathlib import Path
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.data.simulate import simulate
-from tfstable.data.types import field_type
 from tfstable.errors import InputError
 from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
 from tfstable.statistics import table_name
@@ -67,12 +66,10 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
     numbers = [*label_columns(config.tasks).values()]
     numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
     numbers += [config.data.weight] if config.data.weight else []
+    groups = [config.evaluation.gauc_column] if config.evaluation.gauc_column else []
     for day in log.days:
-        check_schemas(log, day, columns, numbers)
+        check_schemas(log, day, columns, numbers, groups)
         log.units(day)
-        if config.evaluation.gauc_column:
-            for path, schema in log.schemas(day).items():
-                field_type(schema, config.evaluation.gauc_column, path)
     return columns
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tfstable.data.columns import RawColumn, check_schemas, numbers, raw_batches
+from tfstable.data.columns import RawColumn, check_schemas, group_type, numbers, raw_batches
 from tfstable.data.log import DayLog, read
-from tfstable.data.types import field_type, is_list
+from tfstable.data.types import field_type
 from tfstable.errors import InputError
 from tfstable.export import Serving, metadata, versions
 from tfstable.metrics import (
@@ -123,14 +123,14 @@ def compare(
     weight = sides[0].weight if sides[0].weight == sides[1].weight else None
     labels = [label for _, label in tasks.values()]
     for side in sides:
-        check_schemas(log, day, side.columns, [*labels, *([weight] if weight else [])])
-    for option, name in (("--group", group), ("--slice", slice_by)):
-        for path, schema in log.schemas(day).items() if name else ():
-            if is_list(field_type(schema, name, path)):
-                raise InputError(f"{option} {name}: holds lists in {path}; name a column of single values")
+        check_schemas(log, day, side.columns, [*labels, *([weight] if weight else [])], [group] if group else [])
+    for path, schema in log.schemas(day).items() if slice_by else ():
+        if pa.types.is_nested(field_type(schema, slice_by, path)):
+            raise InputError(f"--slice {slice_by}: holds lists in {path}; name a column of single values")
 
     predictions = [_predict(side.version, log, day, progress, f"predicting with {side.version}") for side in sides]
-    wanted = dict.fromkeys([group, slice_by], None) | dict.fromkeys([*labels, weight], pa.float32())
+    wanted = {slice_by: None} | ({group: group_type(log.schemas(day), group)} if group else {})
+    wanted |= dict.fromkeys([*labels, weight], pa.float32())
     wanted.pop(None, None)
     table = pa.Table.from_batches(read(log.units(day), wanted))
     weights = np.nan_to_num(numbers(table[weight])) if weight else None

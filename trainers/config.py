@@ -1,6 +1,7 @@
 """The config of a run: YAML into pydantic models. Precedence: defaults < file < --set."""
 
 import difflib
+import keyword
 import re
 from collections.abc import Sequence
 from datetime import date
@@ -18,7 +19,7 @@ from trainers.optimizer_config import OptimizerConfig, Positive
 # Keys that do not affect the weights beyond rounding: a run may change them when it goes on.
 OPERATIONAL = {"operational": True}
 # What TensorFlow takes for the names of a signature's inputs, and of the layers and outputs of a task.
-COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.][\w.\\/>-]*", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)
+COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.]([\w.\\/>-]*[\w.\\>-])?", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)
 
 
 class SimulateConfig(Spec):
@@ -241,13 +242,47 @@ class Config(Spec):
             if not COLUMN_NAME.fullmatch(column):
                 raise ValueError(
                     f"features.{name} reads column {column!r}, which cannot name an input of an export; rename it "
-                    "in the log, with letters a to z, digits and _.-/ and no _ at the start"
+                    "in the log, with letters a to z, digits and _.-/, no _ at the start, no / at the end"
+                )
+            if keyword.iskeyword(column) or column == "self":
+                raise ValueError(
+                    f"features.{name} reads column {column}, a word of Python, which cannot name an input of an "
+                    "export; rename it in the log"
                 )
         for name in self.tasks:
             if not TASK_NAME.fullmatch(name):
                 raise ValueError(
                     f"tasks.{name}: name it with letters a to z, digits and _.-; its label may have any name"
                 )
+            if name == "date":
+                raise ValueError("tasks.date: `tfstable predict` writes the day under that name; rename the task")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_told_apart(self):
+        """An export's inputs are parameters of a function, and nodes of a graph that is blind to case."""
+        columns = set(feature_columns(self.features).values())
+        for kind, key in (("but for capitals", str.lower), ("but for signs", _parameter)):
+            first: dict[str, str] = {}
+            for column in sorted(columns):
+                if (other := first.setdefault(key(column), column)) != column:
+                    raise ValueError(
+                        f"features: columns {other} and {column} are alike {kind}, and would be one input of an "
+                        "export; rename one in the log"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_have_one_type(self):
+        first: dict[str, tuple[str, str]] = {}
+        for name, column in feature_columns(self.features).items():
+            if stated := self.features[name].type:
+                other, expected = first.setdefault(column, (name, stated))
+                if stated != expected:
+                    raise ValueError(
+                        f"features.{name}.type is {stated}, but features.{other}.type, of the same column {column}, is "
+                        f"{expected}; make them equal"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -327,6 +362,12 @@ def set_key(raw: dict, key: str, value: Any, what: str):
 def weight_keys(config: Config) -> dict[str, Any]:
     """Returns the dotted keys that affect the weights, with their values."""
     return dict(_flat(config, ""))
+
+
+def _parameter(column: str) -> str:
+    """The name of the parameter that TensorFlow makes of an input's name."""
+    name = re.sub(r"\W", "_", column)
+    return name if name[0].isalpha() else f"arg_{name}"
 
 
 class _Loader(yaml.SafeLoader):

@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from tfstable.data.columns import numbers
+from tfstable.data.columns import group_type, numbers
 from tfstable.data.log import DayLog, read
 from tfstable.metrics import auc, auc_standard_error, calibration, gauc, log_loss, mae, rmse, rmse_standard_error
 from tfstable.specs import BinaryTask, TaskSpec, label_columns
@@ -28,8 +28,9 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
     """
     wanted = {*label_columns(config.tasks).values(), config.data.weight}
     wanted |= {task.truth for task in config.tasks.values() if isinstance(task, BinaryTask)}
-    columns = {config.evaluation.gauc_column: None} | dict.fromkeys(wanted, pa.float32())
-    columns.pop(None, None)
+    columns = dict.fromkeys(wanted - {None}, pa.float32())
+    if (users := config.evaluation.gauc_column) and users not in columns:
+        columns[users] = group_type(log.schemas(day), users)
     table = pa.Table.from_batches(read(log.units(day), columns))
     weights = None if config.data.weight is None else np.nan_to_num(numbers(table[config.data.weight]))
     groups = None

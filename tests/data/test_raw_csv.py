@@ -1,3 +1,5 @@
+import os
+
 import pyarrow as pa
 import pytest
 
@@ -32,6 +34,7 @@ def test_types_nulls_quotes_and_other_columns(tmp_path):
         (b"id,name\n1,a\ninf,b\n", r"raw\.csv, line 3: column id holds inf, not a whole number"),
         (b"id,name\n1,a\n,b\n", r"raw\.csv, line 3: column id is empty"),
         (b'id,name\n1,"a\n2,b\n3,c\n', r"raw\.csv: 3 lines hold 1 rows: a quote is left open"),
+        (b"id,name\n1,a\n9007199254740993,b\n", r"raw\.csv, line 3: column id holds an id beyond 2\^53"),
         (b"id,name\n1,\xff\xfe\n", r"raw\.csv, line 2: column name: .*UTF8"),
     ],
 )
@@ -43,6 +46,12 @@ def test_damage_is_named(tmp_path, content, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.csv: cannot be read"):
         read_raw_csv(tmp_path / "none.csv", TYPES)
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ValueError, match=r"pipe\.csv: cannot be read \(no regular file\)"):
+        read_raw_csv(tmp_path / "pipe.csv", TYPES)
 
 
 def test_the_line_is_right_far_into_a_file(tmp_path):

@@ -236,6 +236,38 @@ WRONG = {  # --set arguments, and what the line must say.
         "features.x reads column 'User ID', which cannot name an input of an export",
     ),
     "name with an underscore first": (["features._id={kind: hash, buckets: 2}"], "features._id reads column '_id'"),
+    "name with a slash at the end": (["features.x={kind: numeric, column: a/}"], "features.x reads column 'a/'"),
+    "name that is a word of Python": (
+        ["features.class={kind: numeric}"],
+        "features.class reads column class, a word of Python, which cannot name an input of an export",
+    ),
+    "name of the first argument": (
+        ["features.x={kind: numeric, column: self}"],
+        "features.x reads column self, a word",
+    ),
+    "names that differ in signs": (
+        ["features.a-b={kind: numeric}", "features.a_b={kind: numeric}"],
+        "features: columns a-b and a_b are alike but for signs, and would be one input of an export; rename one",
+    ),
+    "names that differ in capitals": (
+        ["features.x={kind: hash, buckets: 2, column: Age}"],
+        "features: columns Age and age are alike but for capitals",
+    ),
+    "name that is made for another": (
+        ["features.1={kind: numeric, column: '1'}", "features.arg_1={kind: numeric}"],
+        "features: columns 1 and arg_1 are alike but for signs",
+    ),
+    "task with the name of predict's day": (["tasks.date={kind: binary, label: l}"], "tasks.date: `tfstable predict`"),
+    "ids as floats": (["features.user_id.type=float"], "features.user_id.type: Input should be 'string' or 'int', got"),
+    "numbers as text": (
+        ["features.age.type=string"],
+        "features.age.type: Input should be 'int' or 'float', got 'string'",
+    ),
+    "integers to split": (["features.tag.type=int"], "features.tag: type: int has nothing to split"),
+    "two types of a column": (
+        ["features.age.type=int", "features.age_q.type=float"],
+        "features.age_q.type is float, but features.age.type, of the same column age, is int",
+    ),
     "task that no layer takes": (["tasks.a/b={kind: binary}"], "tasks.a/b: name it with letters"),
     "user column of no feature": (
         ["export.user_columns=[city]"],

@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfstable.data.log import DayLog, Unit, is_csv, read
-from tfstable.data.types import CODED_TEXT, cast, field_type, is_list, widest
+from tfstable.data.log import DayLog, Unit, extremes, first_rows, is_csv, read
+from tfstable.data.types import CODED_TEXT, cast, field_type, fits, is_list, is_number, widest
 from tfstable.errors import InputError
 from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, feature_columns
 
 MISSING = {"int64": MISSING_INT, "float32": float("nan"), "string": ""}
 ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
+RAW = {"int": "int64", "float": "float32", "string": "string"}  # What `type` of a feature says, as a raw dtype.
 
 
 class RawColumn(Spec):
@@ -41,58 +42,76 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
         InputError: If a column is missing or of a type that its feature cannot take.
     """
     column_of = feature_columns(features)
+    stated = {column_of[name]: feature.type for name, feature in features.items() if feature.type}
+    ids = {column_of[name] for name, feature in features.items() if isinstance(feature, Categorical)}
     delimited = {column_of[name] for name, f in features.items() if isinstance(f, Categorical) and f.delimiter}
     columns: dict[str, RawColumn] = {}
     for name, feature in features.items():
-        column, categorical = column_of[name], isinstance(feature, Categorical)
+        column = column_of[name]
         types = {path: field_type(schema, column, path) for path, schema in schemas.items()}
-        arrow_type = _common_type(types)
-        if column in delimited and all(is_csv(path) for path in types):
-            arrow_type = pa.string()
+        arrow_type, csv = _common_type(types), all(is_csv(path) for path in types)
         where = next((path for path, dtype in types.items() if widest([dtype]) == arrow_type), next(iter(types)))
-        if pa.types.is_null(arrow_type):
-            raise InputError(f"{where}: column {column} is null in every row of the log; drop features.{name}")
-        several = is_list(arrow_type)
-        kind = _kind(arrow_type.value_type if several else arrow_type)
-        wanted = ("int64", "float32", "string") if categorical else ("int64", "float32")
-        if kind not in wanted or (several and (not categorical or column in delimited)):
-            raise InputError(
-                f"{where}: column {column} has type {arrow_type}, which features.{name} ({feature.kind}) "
-                "cannot take; change its kind or the column"
-            )
-        if categorical and kind == "float32":
-            kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
-        if column in delimited and kind != "string":
-            raise InputError(f"{where}: column {column} has type {arrow_type}; features.{name}.delimiter needs text")
-        width = feature.max_values if several else None
-        if (known := columns.get(column)) is not None:
-            width = max(width, known.width) if several else None
-            kind = known.dtype if known.dtype == "int64" else kind
-        columns[column] = RawColumn(dtype=kind, width=width)
+        if column in stated:
+            _check_stated(name, column, stated[column], column in ids, types)
+            if not is_list(arrow_type):
+                arrow_type = ARROW[RAW[stated[column]]]
+        elif csv and (column in delimited or (column in ids and pa.bool_() in types.values())):
+            arrow_type = pa.string()
+        columns[column] = _raw_column(name, feature, column, arrow_type, where, columns.get(column))
     return columns
 
 
-def check_schemas(log: DayLog, day: date, columns: dict[str, RawColumn], numbers: list[str]) -> None:
-    """Raises an InputError that names file and column if a file of `day` cannot be read as `columns` and `numbers`.
+def check_schemas(
+    log: DayLog, day: date, columns: dict[str, RawColumn], numbers: Sequence[str] = (), groups: Sequence[str] = ()
+) -> None:
+    """Raises an InputError that names file and column if a file of `day` cannot be read as is wanted.
+
+    By metadata: of Parquet also the least and greatest values of ids, of CSV the first rows.
 
     Args:
         log: The log.
         day: A day of it.
         columns: Feature columns by name.
         numbers: Columns that must be numbers: labels, weights, true probabilities.
+        groups: Columns whose values group the rows.
     """
-    for path, schema in log.schemas(day).items():
-        for name, column in columns.items():
-            arrow_type = field_type(schema, name, path)
-            if not _fits(arrow_type, column, is_csv(path)):
-                expected = f"list of {column.dtype}" if column.width else column.dtype
-                raise InputError(f"{path}: column {name} has type {arrow_type}, expected {expected}; write it so")
-        for name in numbers:
-            arrow_type = field_type(schema, name, path)
-            if _kind(arrow_type) not in ("int64", "float32") and not pa.types.is_null(arrow_type):
-                raise InputError(
-                    f"{path}: column {name} has type {arrow_type}, expected numbers (a label or weight); write it so"
-                )
+    schemas = log.schemas(day)
+    wanted = dict.fromkeys(numbers, pa.float32()) | arrow_types(columns)
+    wanted |= {name: group_type(schemas, name) for name in groups if name not in wanted}
+    for path, schema in schemas.items():
+        for name, dtype in wanted.items():
+            found = field_type(schema, name, path)
+            same_kind = fits(found, dtype)
+            if is_csv(path) and not is_list(dtype):
+                unlike = pa.types.is_string(found) or (_kind(found) == "float32" and pa.types.is_int64(dtype))
+                reason = _misfit(first_rows(path, name), dtype) if unlike else None
+            else:
+                reason = _misfit_of_extremes(path, name, found, dtype) if same_kind else "write it so"
+            if reason and not same_kind:
+                expected = "numbers (a label or weight)" if name in numbers else _shown(dtype)
+                raise InputError(f"{path}: column {name} has type {found}, expected {expected}; {reason}")
+            if reason:
+                raise InputError(f"{path}: column {name}: {reason}")
+
+
+def group_type(schemas: dict[Path, pa.Schema], column: str) -> pa.DataType:
+    """Returns the type to read a column of groups as, users or requests: int64 for numbers, string for text.
+
+    Args:
+        schemas: Schemas of the files to read, by path.
+        column: The column.
+
+    Raises:
+        InputError: If a file lacks the column, or it holds what groups nothing, such as lists.
+    """
+    types = {path: field_type(schema, column, path) for path, schema in schemas.items()}
+    for path, dtype in types.items():
+        if pa.types.is_nested(dtype):
+            raise InputError(
+                f"{path}: column {column} holds {dtype}, which cannot group rows; name one of single values"
+            )
+    dtype = widest(types.values())
+    return pa.int64() if is_number(dtype) else pa.string() if pa.types.is_null(dtype) else dtype
 
 
 def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
@@ -109,7 +128,7 @@ def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
             return _values(cast(array, ARROW[column.dtype]), missing)
         lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
     except pa.ArrowInvalid as error:
-        raise InputError(f"column {name}: {str(error)[:160]}; expected {column.dtype}") from error
+        raise InputError(f"column {name}: {str(error)[:300]}") from error
     return _rows(lists, _values(pc.list_flatten(lists), missing), missing, column.width)
 
 
@@ -129,7 +148,7 @@ def distinct(array: pa.ChunkedArray, name: str, column: RawColumn) -> tuple[np.n
             lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
             coded = cast(pc.list_flatten(lists), CODED_TEXT)
     except pa.ArrowInvalid as error:
-        raise InputError(f"column {name}: {str(error)[:160]}; expected {column.dtype}") from error
+        raise InputError(f"column {name}: {str(error)[:300]}") from error
     values = np.append(coded.dictionary.to_numpy(zero_copy_only=False).astype(object), "")
     missing = len(values) - 1
     places = _values(coded.indices, missing)
@@ -199,6 +218,77 @@ def _values(array: pa.Array | pa.ChunkedArray, missing: object) -> np.ndarray:
     return array.to_numpy(zero_copy_only=False) if isinstance(array, pa.Array) else array.to_numpy()
 
 
+def _raw_column(
+    name: str, feature: Feature, column: str, dtype: pa.DataType, where: Path, known: RawColumn | None
+) -> RawColumn:
+    """The raw column of a feature that reads `column`, of `dtype` in file `where`; `known`: of a feature before it."""
+    categorical = isinstance(feature, Categorical)
+    several, refused = is_list(dtype), f"{where}: column {column} has type {dtype}"
+    value = dtype.value_type if several else dtype
+    if pa.types.is_null(value):
+        if is_csv(where):
+            raise InputError(
+                f"{where}: column {column} is empty in the first rows of every file; set features.{name}.type or drop "
+                "the feature"
+            )
+        raise InputError(f"{where}: column {column} is null in every row of the log; drop features.{name}")
+    if pa.types.is_temporal(value):
+        raise InputError(
+            f"{refused}, which features.{name} ({feature.kind}) cannot take; write numbers, such as the hour, the "
+            "weekday or the age in days"
+        )
+    kind, delimiter = _kind(value), getattr(feature, "delimiter", None)
+    if delimiter and not several and kind not in ("string", None):
+        raise InputError(f"{refused}; features.{name}.delimiter needs text")
+    if kind not in (("int64", "float32", "string") if categorical else ("int64", "float32")) or (
+        several and (not categorical or delimiter)
+    ):
+        hint = f", or set features.{name}.type: float if it is numbers" if is_csv(where) and not categorical else ""
+        raise InputError(
+            f"{refused}, which features.{name} ({feature.kind}) cannot take; change its kind or the column{hint}"
+        )
+    if categorical and kind == "float32":
+        kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
+    width = feature.max_values if several else None
+    if known is not None:
+        width = max(width, known.width) if several else None
+        kind = known.dtype if known.dtype == "int64" else kind
+    return RawColumn(dtype=kind, width=width)
+
+
+def _check_stated(name: str, column: str, stated: str, ids: bool, types: dict[Path, pa.DataType]):
+    """Raises if a file that knows its types, no CSV, has another one for a column than a feature's `type` says."""
+    taken = {"string": ("string",), "int": ("int64", "float32") if ids else ("int64",), "float": ("int64", "float32")}
+    for path, dtype in types.items():
+        if not is_csv(path) and not _is_null(dtype) and _kind(getattr(dtype, "value_type", dtype)) not in taken[stated]:
+            raise InputError(
+                f"{path}: column {column} has type {dtype}, but features.{name}.type is {stated}; drop the key, which "
+                "is for CSV, or write the column so"
+            )
+
+
+def _misfit_of_extremes(path: Path, column: str, found: pa.DataType, wanted: pa.DataType) -> str | None:
+    """Why ids in floats, decimals or unsigned integers are not all integers of 64 bits, as far as metadata says."""
+    if is_list(wanted):
+        found, wanted = getattr(found, "value_type", found), wanted.value_type
+    if pa.types.is_int64(wanted) and (pa.types.is_uint64(found) or _kind(found) == "float32"):
+        return _misfit(pa.array(extremes(path, column), found), wanted)
+    return None
+
+
+def _misfit(values: pa.Array, wanted: pa.DataType) -> str | None:
+    """Why `values` do not fit into `wanted`; None if they do."""
+    try:
+        cast(values, wanted)
+    except pa.ArrowInvalid as error:
+        return " ".join(str(error).split())[:300]
+    return None
+
+
+def _shown(dtype: pa.DataType) -> str:
+    return f"list of {dtype.value_type}" if is_list(dtype) else str(dtype)
+
+
 def _common_type(types: dict[Path, pa.DataType]) -> pa.DataType:
     """The type of a column over all files. Numbers and text mix in CSV alone, as text."""
     known = [dtype for dtype in types.values() if not _is_null(dtype)]
@@ -217,26 +307,10 @@ def _is_null(dtype: pa.DataType) -> bool:
     return pa.types.is_null(dtype.value_type if is_list(dtype) else dtype)
 
 
-def _fits(dtype: pa.DataType, column: RawColumn, csv: bool) -> bool:
-    if pa.types.is_null(dtype):
-        return True
-    if column.width is not None:
-        # pandas writes a file in which every list is empty as lists of nulls.
-        return is_list(dtype) and (pa.types.is_null(dtype.value_type) or _is_kind(dtype.value_type, column.dtype))
-    return (csv and column.dtype == "string") or _is_kind(dtype, column.dtype)  # Any CSV can be read as text.
-
-
-def _is_kind(dtype: pa.DataType, wanted: str) -> bool:
-    return _kind(dtype) in (("string",) if wanted == "string" else ("int64", "float32"))
-
-
 def _kind(dtype: pa.DataType) -> str | None:
-    if pa.types.is_dictionary(dtype):
-        return _kind(dtype.value_type)
+    """The raw dtype of a plain type."""
     if pa.types.is_integer(dtype) or pa.types.is_boolean(dtype):
         return "int64"
-    if pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
+    if is_number(dtype):
         return "float32"
-    if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
-        return "string"
-    return None
+    return "string" if pa.types.is_string(dtype) else None

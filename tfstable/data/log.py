@@ -6,16 +6,18 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.dataset as ds
-import pyarrow.fs
 import pyarrow.parquet as pq
 
-from tfstable.data.types import CODED_TEXT, cast, field_type, widest
+from tfstable.data import csv_files
+from tfstable.data.types import CODED_TEXT, NOT_UTF_8, cast, field_type, fits, plain, widest
 from tfstable.errors import InputError
 
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".feather": "feather", ".arrow": "feather"}
-LOCAL = pyarrow.fs.LocalFileSystem()
+FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".feather": "feather", ".arrow": "feather"}
+BROKEN = (
+    pa.ArrowException,
+    OSError,
+    UnicodeDecodeError,
+)  # What arrow raises for files that are not what they should be.
 READ_ROWS = 65_536  # Rows of one record batch: what is held beyond the buffer while reading.
 READ_BYTES = 1 << 20  # Of a column's pages in a Parquet file, at a time.
 
@@ -74,20 +76,30 @@ class DayLog:
     def schemas(self, day: date) -> dict[Path, pa.Schema]:
         """Returns the schema of each file of `day`."""
         if day not in self._schemas:
-            self._schemas[day] = {path: _physical_schema(_fragment(path), path) for path in self._files(day)}
+            self._schemas[day] = {path: _schema(path) for path in self._files(day)}
         return self._schemas[day]
 
     def _directory(self, day: date) -> Path:
         return self.path / f"date={day}"
 
     def _files(self, day: date) -> list[Path]:
-        if not self._directory(day).is_dir():
+        directory = self._directory(day)
+        if day not in self.days:
             raise InputError(f"{self.path}: no day {day}; the log has {self.days[0]} to {self.days[-1]}")
-        paths = sorted(path for path in self._directory(day).iterdir() if not path.name.startswith((".", "_")))
-        if unknown := [path for path in paths if path.suffix not in FORMATS]:
-            raise InputError(f"{unknown[0]}: not a log file; a day holds {', '.join(FORMATS)} files")
+        try:
+            paths = sorted(path for path in directory.iterdir() if not path.name.startswith((".", "_")))
+        except OSError as error:
+            raise InputError(f"{directory}: cannot be read ({error.strerror}); a day is a directory of files") from None
+        for path in paths:
+            if not path.is_file():  # Opening a pipe would wait for ever.
+                what = (
+                    "a directory" if path.is_dir() else "a link to nothing" if path.is_symlink() else "no regular file"
+                )
+                raise InputError(f"{path}: cannot be read ({what}); a day holds {_formats()} files alone")
+            if _format(path) is None:
+                raise InputError(f"{path}: not a log file; a day holds {_formats()} files")
         if not paths:
-            raise InputError(f"{self._directory(day)}: the day is empty; remove the directory or write its rows")
+            raise InputError(f"{directory}: the day is empty; remove the directory or write its rows")
         return paths
 
 
@@ -110,7 +122,8 @@ def read(
         the units.
 
     Raises:
-        InputError: If a file cannot be read, or a value does not fit the type that is wanted.
+        InputError: If a file cannot be read or has other rows by now than when its units were made, or a value does not
+            fit the type that is wanted.
     """
     types = {**columns, **common_types({unit.path for unit in units}, [c for c, t in columns.items() if t is None])}
     schema = pa.schema(list(types.items()))
@@ -118,29 +131,38 @@ def read(
         if start >= unit.rows:
             start -= unit.rows
             continue
+        rows = 0
         try:
             for batch in _batches(unit, types):
+                rows += batch.num_rows
+                if rows > unit.rows:
+                    break
                 if start < batch.num_rows:
-                    rows = batch.slice(start)
-                    rows = pa.record_batch(
-                        [_cast(rows, c, dtype, unit.path) for c, dtype in types.items()], schema=schema
+                    part = batch.slice(start)
+                    part = pa.record_batch(
+                        [_cast(part, c, dtype, columns[c] is not None, unit.path) for c, dtype in types.items()],
+                        schema=schema,
                     )
                     if check is not None:
-                        check(unit.path, rows)
-                    yield rows
+                        check(unit.path, part)
+                    yield part
                 start = max(0, start - batch.num_rows)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        except BROKEN as error:
             raise _unreadable(unit.path, error) from error
+        if rows != unit.rows:
+            raise InputError(f"{unit.path}: was written anew since the start; start again, the same command goes on")
 
 
 def file_units(path: Path) -> list[Unit]:
     """Returns the units of a file. Of Parquet only the metadata is read."""
-    fragment = _fragment(path)
     try:
-        if isinstance(fragment, ds.ParquetFileFragment):
-            return [Unit(path, group.id, group.num_rows) for group in fragment.row_groups]
-        return [Unit(path, None, fragment.count_rows())]
-    except (pa.ArrowInvalid, OSError) as error:
+        if is_csv(path):
+            return [Unit(path, None, csv_files.count_rows(path))]
+        if _format(path) == "feather":
+            return [Unit(path, None, sum(batch.num_rows for batch in _feather_batches(path)))]
+        metadata = pq.read_metadata(path)
+        return [Unit(path, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
+    except BROKEN as error:
         raise _unreadable(path, error) from error
 
 
@@ -154,62 +176,117 @@ def common_types(paths: Iterable[Path], columns: Sequence[str]) -> dict[str, pa.
     """
     found: dict[str, list[pa.DataType]] = {column: [] for column in columns}
     for path in sorted(paths) if columns else ():
-        schema = _physical_schema(_fragment(path), path)
+        schema = _schema(path)
         for column in columns:
             found[column].append(field_type(schema, column, path))
-    return {column: widest(types) for column, types in found.items()}
+    common = {column: widest(types) for column, types in found.items()}
+    # What the first rows of CSV files leave open may be anything.
+    return {c: pa.string() if pa.types.is_null(t) and any(map(is_csv, paths)) else t for c, t in common.items()}
 
 
 def is_csv(path: Path) -> bool:
     """Whether the types of a file's columns are no more than what its first rows look like."""
-    return FORMATS[path.suffix] == "csv"
+    return _format(path) == "csv"
+
+
+def first_rows(path: Path, column: str) -> pa.Array:
+    """Returns what the first rows of a CSV file have in a column, as it stands."""
+    try:
+        first = next(csv_files.batches(path, [column]), None)
+    except BROKEN as error:
+        raise _unreadable(path, error) from error
+    return pa.array([], pa.binary()) if first is None else first[column]
+
+
+def extremes(path: Path, column: str) -> list[int | float]:
+    """Returns the least and greatest values of a column, or of its lists' values, where a file's metadata has them."""
+    if _format(path) != "parquet":
+        return []
+    try:
+        metadata = pq.read_metadata(path)
+    except BROKEN as error:
+        raise _unreadable(path, error) from error
+    chunks = (
+        metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns)
+    )
+    found = [
+        chunk.statistics
+        for chunk in chunks
+        if (chunk.path_in_schema == column or chunk.path_in_schema.startswith(f"{column}.list."))
+        and chunk.statistics is not None
+        and chunk.statistics.has_min_max
+    ]
+    values = [value for statistics in found for value in (statistics.min, statistics.max)]
+    return [value for value in values if not isinstance(value, bytes)]  # As of float16.
+
+
+def _formats() -> str:
+    return ", ".join(FORMATS)
+
+
+def _format(path: Path) -> str | None:
+    *_, before, last = ("", "", *path.suffixes)
+    if last.lower() in csv_files.COMPRESSED:
+        return "csv" if FORMATS.get(before.lower()) == "csv" else None
+    return FORMATS.get(last.lower())
 
 
 def _batches(unit: Unit, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    if is_csv(unit.path):
+        return _of_few_rows(csv_files.batches(unit.path, list(types)))
     if unit.row_group is None:
-        scanner = _fragment(unit.path, types).scanner(columns=list(types), batch_size=READ_ROWS, batch_readahead=1)
-        return scanner.to_batches()
-    # A scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
+        return _of_few_rows(_feather_batches(unit.path, list(types)))
+    # A dataset's scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
     coded = [column for column, dtype in types.items() if dtype == CODED_TEXT]  # As most files hold it: not undone.
     file = pq.ParquetFile(unit.path, buffer_size=READ_BYTES, pre_buffer=False, read_dictionary=coded)
+    for column in types:
+        field_type(file.schema_arrow, column, unit.path)
     return file.iter_batches(READ_ROWS, row_groups=[unit.row_group], columns=list(types))
 
 
-def _cast(rows: pa.RecordBatch, column: str, dtype: pa.DataType, path: Path) -> pa.Array:
-    field_type(rows.schema, column, path)
+def _feather_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Streams columns of a Feather file, by default the first alone; a dataset would stumble over double names."""
+    names = [0]
+    if columns is not None:
+        schema = _schema(path)
+        for column in columns:
+            field_type(schema, column, path)
+        names = [schema.names.index(column) for column in columns]
+    reader = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(included_fields=names))
+    return (reader.get_batch(number) for number in range(reader.num_record_batches))
+
+
+def _of_few_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield from (batch.slice(first, READ_ROWS) for first in range(0, batch.num_rows, READ_ROWS))
+
+
+def _cast(rows: pa.RecordBatch, column: str, dtype: pa.DataType, wanted: bool, path: Path) -> pa.Array:
+    """A column as `dtype`, which is either `wanted`, or what values of all files fit into."""
+    found = field_type(rows.schema, column, path)
+    if wanted and not is_csv(path) and not fits(found, dtype):
+        raise InputError(f"{path}: column {column} has type {found}, expected {plain(dtype)}; write it so")
+    array = rows[column]
     try:
-        return cast(rows[column], dtype)
+        array.validate(full=True)  # Neither Parquet nor Feather sees to it that text is UTF-8 and offsets are in range.
+    except pa.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
+        raise InputError(f"{path}: column {column}: {NOT_UTF_8}") from error
+    try:
+        return cast(array, dtype)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"{path}: column {column}: {str(error)[:160]}; write it as {dtype}") from error
+        raise InputError(f"{path}: column {column}: {' '.join(str(error).split())[:300]}") from error
 
 
-def _fragment(path: Path, columns: dict[str, pa.DataType | None] | None = None) -> ds.Fragment:
-    if is_csv(path):
-        types = _csv_types(path, columns) if columns else {}
-        options = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True)
-        return ds.CsvFileFormat(convert_options=options).make_fragment(str(path), LOCAL)
-    return {"parquet": ds.ParquetFileFormat, "feather": ds.IpcFileFormat}[FORMATS[path.suffix]]().make_fragment(
-        str(path), LOCAL
-    )
-
-
-def _csv_types(path: Path, columns: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
-    """What to parse the columns of a CSV file as: the types wanted, but for what arrow then takes for malformed."""
-    schema = _physical_schema(_fragment(path), path)
-    types = {column: pa.string() if wanted == CODED_TEXT else wanted for column, wanted in columns.items()}
-    for column, wanted in types.items():
-        written = field_type(schema, column, path)
-        if pa.types.is_boolean(written) and not pa.types.is_string(wanted):
-            types[column] = written  # "True" is not 1 to its parser of numbers,
-        elif pa.types.is_floating(written) and pa.types.is_integer(wanted):
-            types[column] = pa.float64()  # nor "3.0" an integer: pandas writes ids so, once one is missing.
-    return types
-
-
-def _physical_schema(fragment: ds.Fragment, path: Path) -> pa.Schema:
+def _schema(path: Path) -> pa.Schema:
     try:
-        return fragment.physical_schema
-    except (pa.ArrowInvalid, OSError) as error:
+        if is_csv(path):
+            return csv_files.schema(path)
+        if _format(path) == "feather":
+            return pa.ipc.open_file(pa.OSFile(str(path))).schema
+        return pq.read_schema(path)
+    except BROKEN as error:
         raise _unreadable(path, error) from error
 
 

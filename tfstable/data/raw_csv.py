@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
+from tfstable.data.types import EXACT
 from tfstable.errors import InputError
 
 
@@ -29,6 +30,8 @@ def read_raw_csv(path: Path, types: dict[str, pa.DataType], filled: Sequence[str
     Raises:
         InputError: If the file is missing, cut short, lacks a column, or a line of it is not what it should be.
     """
+    if path.exists() and not path.is_file():  # Opening a pipe would wait for ever.
+        raise InputError(f"{path}: cannot be read (no regular file); put the file there")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -68,6 +71,9 @@ def _checked(path: Path, name: str, column: pa.ChunkedArray, dtype: pa.DataType,
         if pc.any(pc.invert(whole)).as_py():
             line = _first(pc.invert(whole))
             raise InputError(f"{path}, line {line}: column {name} holds {column[line - 2]}, not a whole number")
+        large = pc.greater_equal(pc.abs(column), float(EXACT[pa.float64()]))
+        if pc.any(large).as_py():
+            raise InputError(f"{path}, line {_first(large)}: column {name} holds an id beyond 2^53, which it rounds")
     return column.cast(dtype)
 
 

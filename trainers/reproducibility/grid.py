@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tfstable.data.columns import numbers
+from tfstable.data.columns import group_type, numbers
 from tfstable.data.log import read
 from trainers.config import weight_keys
 from trainers.evaluation import evaluate
@@ -39,10 +39,12 @@ class Grid:
         self._log = [[str(day), log.rows(day)] for day in log.days]
         self.days = log.days[-self._grid.days :]
         self.tasks = self._grid.tasks or tuple(config.tasks)
-        columns = {config.data.weight: pa.float32(), config.evaluation.gauc_column: None}
-        columns.pop(None, None)
-        tables = [pa.Table.from_batches(read(log.units(day), columns)) if columns else None for day in self.days]
         weight, group = config.data.weight, config.evaluation.gauc_column
+        tables = []
+        for day in self.days:
+            columns = {group: group_type(log.schemas(day), group)} if group else {}
+            columns |= {weight: pa.float32()} if weight else {}
+            tables.append(pa.Table.from_batches(read(log.units(day), columns)) if columns else None)
         self._weights = [np.nan_to_num(numbers(table[weight])) if weight else None for table in tables]
         self._groups = [
             table[group].combine_chunks().dictionary_encode().indices.to_pandas().to_numpy() if group else None
