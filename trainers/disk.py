@@ -23,5 +23,6 @@ def refusal(error: OSError) -> str | None:
     """Returns a line that names the file, the reason and the remedy; None for an error that is no answer of a disk."""
     if error.errno not in _REMEDIES or (error.filename is None and error.errno not in FULL):
         return None
-    where = f"{error.filename}: " if error.filename is not None else ""
+    filename = error.filename2 or error.filename  # Of a copy the new file.
+    where = f"{filename}: " if filename is not None else ""
     return f"{where}{error.strerror}; {_REMEDIES[error.errno]}"

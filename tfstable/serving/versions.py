@@ -104,7 +104,7 @@ def promote(directory: Path, number: int, check: Callable[[Path], None] = lambda
     verify(source)
     partial = begin(directory)
     try:
-        shutil.copytree(source, partial, dirs_exist_ok=True)
+        _copy(source, partial)
         try:
             check(partial)
         except InputError as error:
@@ -136,6 +136,16 @@ def prune(directory: Path, keep: int) -> list[int]:
             if re.fullmatch(r"\.\d+\.old", left_over.name) and left_over.is_dir() and not left_over.is_symlink():
                 shutil.rmtree(left_over)
     return gone
+
+
+def _copy(source: Path, target: Path):
+    """Copies what is in a folder; unlike shutil.copytree it raises the error of the file that cannot be copied."""
+    for path in sorted(source.rglob("*")):
+        to = target / path.relative_to(source)
+        if path.is_dir():
+            to.mkdir()
+        else:
+            shutil.copyfile(path, to)
 
 
 def _promotable(directory: Path, number: int) -> Path:
