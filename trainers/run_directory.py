@@ -28,7 +28,8 @@ OWN = re.compile(
     r"|\.(lock|(params\.yaml|preprocessing\.json|recovery\.json|metrics\.json)\.partial)"
     rf"|checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
     r"|windows/(\d{4}-\d\d-\d\d/(metrics\.json|\.metrics\.json\.partial)?)?"
-    rf"|export/(latest@|\.lock|\.latest\.partial@|(\d+|latest)/({VERSION})?|\.(tfstable-[0-9a-f]{12}\.partial|\d+\.(old|partial))/.*)?"
+    rf"|export/(latest@|\.lock|\.latest\.partial@|(\d+|latest)/({VERSION})?)?"
+    r"|export/\.(tfstable-[0-9a-f]{12}\.partial|\d+\.(old|partial))/.*"
     r"|tensorboard/(events\.out\.tfevents\.[^/@]*|plugins/.*)?"
     r"|\.deleted\.partial/.*"
 )
