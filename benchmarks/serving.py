@@ -147,11 +147,11 @@ def request(work: str, one, n: int, name: str) -> dict[str, np.ndarray]:
     """The first user of a day before the day's first n videos: as `rank` takes it, or with the user repeated."""
     from tfstable.data.columns import raw_batches
     from tfstable.data.log import DayLog
-    from tfstable.statistics import Statistics
     from trainers.config import load
+    from trainers.run_directory import RunDirectory
 
-    columns = Statistics.model_validate_json((Path(work) / "run/preprocessing.json").read_text()).columns
-    users = load(Path(work) / "run/params.yaml").export.user_columns
+    config = load(Path(work) / "run/params.yaml")
+    columns, users = RunDirectory(Path(work) / "run", config).statistics().columns, config.export.user_columns
     batch = next(raw_batches(DayLog(Path(work) / "log").units(date.fromisoformat(DAY)), columns))
     first = [0] if name == "rank" else [0] * n
     return {column: values[first] if column in users else values[:n] for column, values in batch.items()}

@@ -16,6 +16,7 @@ import tf_keras
 from tfstable.specs import BinaryTask, HashFeature, NumericFeature, QuantileFeature
 from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
 from trainers.config import Config, load
+from trainers.run_directory import RunDirectory
 
 
 def smelu(x):
@@ -90,7 +91,7 @@ class Peer(tfrs.models.Model):
 
 def main(run: Path, out: Path):
     config = load(run / "params.yaml")
-    model = Peer(config, Statistics.model_validate_json((run / "preprocessing.json").read_text()))
+    model = Peer(config, RunDirectory(run, config).statistics())
     columns = model.statistics.columns
     model(
         {name: tf.constant([1 if column.dtype != "string" else "1"], column.dtype) for name, column in columns.items()}

@@ -11,12 +11,14 @@ from tfstable.data.columns import RawColumn
 from tfstable.errors import InputError
 from tfstable.models import RankingModel
 from tfstable.serving import card as cards
+from tfstable.serving import versions as numbered
+from tfstable.serving import warmup
 from tfstable.serving.examples import parse
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.rank import Rank
-from tfstable.serving.versions import begin, metadata, promote, prune, publish, versions
+from tfstable.serving.versions import begin, give_up, metadata, prune, publish, resolve, verify, versions
 
-__all__ = ["Serving", "metadata", "promote", "prune", "publish", "save", "versions"]
+__all__ = ["Serving", "give_up", "metadata", "promote", "prune", "publish", "resolve", "save", "versions"]
 
 
 def save(
@@ -27,7 +29,7 @@ def save(
     user_columns: Collection[str] = (),
     score_weights: Mapping[str, float] | None = None,
 ) -> Path:
-    """Writes the next version under a hidden name and returns its path; `publish` makes it visible.
+    """Writes a version in a hidden folder and returns its path; `publish` makes it visible, `give_up` deletes it.
 
     Its signatures are `serving_default` (raw columns by name), `serve_examples` (the same as serialized tf.Examples)
     and, where some columns are the user's, `rank`. All put out finite float32 or fail.
@@ -40,6 +42,95 @@ def save(
         score_weights: Weights of the tasks in the score of `rank`.
     """
     partial = begin(directory)
+    try:
+        _write(partial, model, card, user_columns, score_weights)
+    except BaseException:  # A full disk must not stay full of what is no use.
+        give_up(partial)
+        raise
+    return partial
+
+
+def promote(directory: Path, number: int) -> Path:
+    """Publishes a copy of version `number` as the newest, once it was loaded and answered its warm-up requests.
+
+    Raises:
+        InputError: If there is no such version, it is the newest already, or it does not predict.
+    """
+    return numbered.promote(directory, number, lambda version: Serving(version).warm_up())
+
+
+class Serving:
+    """A SavedModel as a server sees it: loaded afresh, called through its signatures alone.
+
+    Args:
+        version: Directory of a version.
+
+    Attributes:
+        columns: Raw columns that the signatures take, by name.
+        signatures: Names of the signatures.
+
+    Raises:
+        InputError: If the version is damaged.
+    """
+
+    def __init__(self, version: Path):
+        self._version = version = resolve(version)
+        verify(version)
+        try:
+            self.columns = {name: RawColumn(**column) for name, column in metadata(version)["columns"].items()}
+            self._loaded = tf.saved_model.load(str(version))
+            self.signatures = list(self._loaded.signatures)
+        except InputError:
+            raise
+        except Exception as error:  # What TensorFlow raises for damaged files has many types.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            raise InputError(
+                f"{version}: damaged, it cannot be loaded ({reason}); name another version, or restore this one from "
+                "a backup"
+            ) from None
+
+    def __call__(self, raw: dict[str, np.ndarray], signature: str = "serving_default") -> dict[str, np.ndarray]:
+        """Returns the outputs by name, `(rows,)` each, for raw columns by name.
+
+        Raises:
+            InputError: If a prediction is not finite.
+        """
+        tensors = {name: tf.constant(raw[name], column.dtype) for name, column in self.columns.items()}
+        try:
+            return {name: value.numpy() for name, value in self._loaded.signatures[signature](**tensors).items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError(f"{self._version}: {error.message.splitlines()[0]}") from None
+
+    def warm_up(self):
+        """Answers the warm-up requests.
+
+        Raises:
+            InputError: If there is none for `serving_default`, one cannot be answered, or an answer is not finite.
+        """
+        seen = set()
+        try:
+            for signature, inputs in warmup.read(self._version):
+                seen.add(signature)
+                for name, value in self._loaded.signatures[signature](**inputs).items():
+                    if not np.isfinite(value.numpy()).all():
+                        raise InputError(f"{self._version}: {name} of a warm-up request is not finite")
+        except InputError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(f"{self._version}: cannot answer its warm-up requests ({reason})") from None
+        if "serving_default" not in seen:
+            raise InputError(f"{self._version / warmup.PATH}: has no request to serving_default to try the model with")
+
+
+def _write(
+    partial: Path,
+    model: RankingModel,
+    card: dict[str, Any],
+    user_columns: Collection[str],
+    score_weights: Mapping[str, float] | None,
+):
+    """Writes SavedModel and card into a folder."""
     module = tf.Module()
     preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns)
     module.tables = preprocess.unpacked
@@ -59,36 +150,6 @@ def save(
     described = {name: _described(signature) for name, signature in signatures.items()}
     shown = {name: column.model_dump() for name, column in columns.items()}
     cards.write(partial, {"withdrawn": [], "promoted_from": None, **card, "columns": shown, "signatures": described})
-    return partial
-
-
-class Serving:
-    """A SavedModel as a server sees it: loaded afresh, called through its signatures alone.
-
-    Args:
-        version: Directory of a version.
-
-    Attributes:
-        columns: Raw columns that the signatures take, by name.
-        signatures: Names of the signatures.
-    """
-
-    def __init__(self, version: Path):
-        self.columns = {name: RawColumn(**column) for name, column in metadata(version)["columns"].items()}
-        self._version, self._loaded = version, tf.saved_model.load(str(version))
-        self.signatures = list(self._loaded.signatures)
-
-    def __call__(self, raw: dict[str, np.ndarray], signature: str = "serving_default") -> dict[str, np.ndarray]:
-        """Returns the outputs by name, `(rows,)` each, for raw columns by name.
-
-        Raises:
-            InputError: If a prediction is not finite.
-        """
-        tensors = {name: tf.constant(raw[name], column.dtype) for name, column in self.columns.items()}
-        try:
-            return {name: value.numpy() for name, value in self._loaded.signatures[signature](**tensors).items()}
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(f"{self._version}: {error.message.splitlines()[0]}") from None
 
 
 def _signature(function, inputs):

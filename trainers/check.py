@@ -1,14 +1,15 @@
 """What can be found before training: the config, the log's days and columns, its values, sizes of tables and memory."""
 
-import shutil
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.data.simulate import simulate
 from tfstable.errors import InputError
+from tfstable.locks import clear_abandoned, grow, settle
 from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
 from tfstable.statistics import table_name
 from trainers.cluster import read_cluster
@@ -22,12 +23,25 @@ SHOWN = 10  # Lines of one sort: a log may have the same fault in every file.
 def open_log(config: Config, progress) -> DayLog:
     """Returns the config's log; where it does not exist and the config says so, simulates it first."""
     if not config.data.path.exists() and config.data.simulate is not None:
-        # Under another name until it is whole: a log cut short would pass for the log.
-        partial = config.data.path.with_name(f".{config.data.path.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        simulate(partial, **config.data.simulate.model_dump(), progress=progress)
-        partial.rename(config.data.path)
+        simulate_whole(config.data.path, **config.data.simulate.model_dump(), progress=progress)
     return DayLog(config.data.path, config.data.missing_day)
+
+
+def simulate_whole(path: Path, **arguments: Any):
+    """Simulates a log that appears when it is whole: one cut short would pass for the log.
+
+    Args:
+        path: The log; must not exist. If another process makes it meanwhile, that one stays.
+        arguments: Of `simulate`.
+    """
+    clear_abandoned(path.parent)
+    partial = grow(path.parent)
+    try:
+        simulate(partial, **arguments)
+        if not path.exists():
+            partial.rename(path)
+    finally:
+        settle(partial)
 
 
 def check_run(config: Config, log: DayLog, model_dir: Path, fresh: bool = False) -> tuple[RunDirectory, dict]:
@@ -37,6 +51,7 @@ def check_run(config: Config, log: DayLog, model_dir: Path, fresh: bool = False)
         The directory, and the raw columns: as an earlier start of the run found them, or as the log has them.
     """
     run = RunDirectory(model_dir, config, fresh, writable=read_cluster(config.trainer.strategy).is_chief)
+    run.refuse_if_in_use()
     statistics = run.statistics()
     return run, check_log(config, log, statistics and statistics.columns)
 

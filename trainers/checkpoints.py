@@ -1,6 +1,6 @@
 """Checkpoints of a run: numbered directories, each whole or not there at all, pruned by policy."""
 
-import json
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfstable.errors import InputError
-from trainers.run_directory import write
+from tfstable.files import FORMAT, digest, read_json, stranger, write_json
+from trainers.run_directory import CHECKPOINT as OWN
 
 CHECKPOINT, ABOUT = "checkpoint", "about.json"
+_OWN = re.compile(OWN)
 
 
 class Saved(NamedTuple):
@@ -53,16 +55,17 @@ class Checkpoints:
 
     def all(self) -> list[Saved]:
         """Returns the checkpoints, the oldest first."""
-        numbers = sorted(int(path.name) for path in self._directory.glob("[0-9]*") if path.name.isdigit())
-        return [self._about(number) for number in numbers]
+        return [self._known(number) for number in self._numbers()]
 
     def save(self, last: date | None, step: int, watch: dict[str, Any], good: bool = False) -> Saved:
         """Writes the next checkpoint and prunes the older ones."""
-        taken = [int(path.name.split(".")[0]) for path in self._directory.glob("[0-9]*")]  # Also those set aside.
+        names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
+        taken = [int(re.match("[0-9]+", name)[0]) for name in names]
         saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
         partial = self._directory / f".{saved.number}.partial"
-        for left_over in self._directory.glob(".*"):  # By a process that was killed while it saved or pruned.
-            shutil.rmtree(left_over)
+        for left_over in self._directory.glob(".[0-9]*"):  # By a process that was killed while it saved or pruned.
+            if re.fullmatch(r"\.[0-9]+\.(partial|pruned)", left_over.name) and not left_over.is_symlink():
+                shutil.rmtree(left_over)
         try:
             self._checkpoint.write(str(partial / CHECKPOINT))
             self._write_about(partial, saved)
@@ -84,14 +87,16 @@ class Checkpoints:
         Raises:
             InputError: If there are checkpoints and none can be read.
         """
-        found = [saved for saved in self.all() if number in (None, saved.number)]
-        for saved in reversed(found):
-            path = self._path(saved.number)
+        found, reason = [n for n in self._numbers() if number in (None, n)], ""
+        for found_number in reversed(found):
+            path = self._path(found_number)
             try:
+                saved = self._about(found_number)
                 self._checkpoint.read(str(path / CHECKPOINT)).assert_existing_objects_matched()
                 return saved
-            except (tf.errors.OpError, IndexError) as error:  # IndexError: a file shorter than its index says.
-                damaged(path, " ".join(str(error).split())[:200])
+            except (InputError, tf.errors.OpError, IndexError) as error:  # IndexError: shorter than its index says.
+                reason = " ".join(str(error).split())[:200]
+                damaged(path, reason)
             except AssertionError:
                 raise InputError(
                     f"{path}: holds other variables than this model; it is from another version of the model's code. "
@@ -100,13 +105,17 @@ class Checkpoints:
         if found:
             raise InputError(
                 f"{self._directory}: none of its {len(found)} checkpoints can be read; restore one from a backup, or "
-                "start the run anew with --fresh"
+                f"start the run anew with --fresh (the last one tried: {reason})"
             )
         return None
 
     def set_aside(self, path: Path):
         """Renames a damaged checkpoint, so that no later start tries it again."""
-        path.rename(path.with_name(f"{path.name}.damaged"))
+        aside, times = path.with_name(f"{path.name}.damaged"), 1
+        while aside.exists():  # It was restored from a backup, and damaged again.
+            times += 1
+            aside = path.with_name(f"{path.name}.damaged-{times}")
+        path.rename(aside)
 
     def discard(self, above: int, up_to: int):
         """Gives up the checkpoints of a model that diverged. The newest stays beside the others, for who wants to look.
@@ -118,8 +127,8 @@ class Checkpoints:
         gone = [saved.number for saved in self.all() if above < saved.number <= up_to]
         for number in gone:
             aside = self._path(number).with_name(f"{number}.diverged")
-            for older in self._directory.glob("*.diverged"):
-                shutil.rmtree(older)
+            for older in self._directory.glob("[0-9]*.diverged"):
+                self._delete(older)
             self._path(number).rename(aside)
 
     def known_good(self) -> Saved:
@@ -140,21 +149,41 @@ class Checkpoints:
         kept |= {by_week[week] for week in sorted(by_week, reverse=True)[: self._keep_weekly]}
         for saved in found:
             if saved.number not in kept:
-                gone = self._path(saved.number).rename(self._directory / f".{saved.number}.pruned")
-                shutil.rmtree(gone)
+                self._delete(self._path(saved.number))
 
     def _path(self, number: int) -> Path:
         return self._directory / str(number)
 
-    def _about(self, number: int) -> Saved:
+    def _numbers(self) -> list[int]:
+        return sorted(int(path.name) for path in self._directory.glob("[0-9]*") if re.fullmatch("[0-9]+", path.name))
+
+    def _delete(self, path: Path):
+        """Deletes a checkpoint, unless someone keeps something else in its directory."""
+        if not path.is_symlink() and stranger(path, _OWN) is None:
+            shutil.rmtree(path.rename(self._directory / f".{path.name.split('.')[0]}.pruned"))
+
+    def _known(self, number: int) -> Saved:
+        """What is known of a checkpoint; of a damaged one its number."""
         try:
-            about = json.loads((self._path(number) / ABOUT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # Damaged: what TensorFlow's files hold decides whether it can be used.
+            return self._about(number)
+        except InputError:
             return Saved(number, None, 0, good=False)
+
+    def _about(self, number: int) -> Saved:
+        """Reads about.json, which speaks for the index of TensorFlow's files; that speaks for the others.
+
+        Raises:
+            InputError: If either is damaged.
+        """
+        path, remedy = self._path(number), "an older checkpoint takes its place"
+        about = read_json(path / ABOUT, remedy)
+        index = path / f"{CHECKPOINT}.index"
+        if not index.is_file() or digest(index) != about["index"]:
+            raise InputError(f"{index}: damaged, its checksum does not match; {remedy}")
         last = about["last"] and date.fromisoformat(about["last"])
         return Saved(number, last, about["step"], about["good"], about["watch"])
 
     @staticmethod
     def _write_about(directory: Path, saved: Saved):
-        about = {**saved._asdict(), "last": saved.last and str(saved.last)}
-        write(directory / ABOUT, json.dumps(about) + "\n")
+        about = {"format": FORMAT, **saved._asdict(), "index": digest(directory / f"{CHECKPOINT}.index")}
+        write_json(directory / ABOUT, about)

@@ -5,7 +5,6 @@ TensorFlow takes seconds to import, so each command imports what it needs, after
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,9 @@ from rich.table import Table
 from tfstable.errors import InputError
 from trainers import config as configs
 from trainers.cluster import WorkerLostError
+from trainers.disk import refusal
 from trainers.recovery import DivergedError
+from trainers.termination import Terminated, Termination
 
 app = typer.Typer(
     help="Train multitask ranking models that don't blow up and don't change their mind.",
@@ -31,6 +32,14 @@ app = typer.Typer(
 prepare = typer.Typer(help="Turn the official files of a public data set into a log.", no_args_is_help=True)
 app.add_typer(prepare, name="prepare")
 console = Console(width=None if sys.stdout.isatty() else 120)  # A file has no width: room for the tables.
+
+#: What a signal leaves, by command; of the others nothing.
+KEPT = {
+    "train": "the same command goes on from the newest checkpoint",
+    **dict.fromkeys(("stability", "reproducibility"), "the same command goes on: what was trained is kept"),
+    "simulate": "days that are in an OUT which was there before are whole; remove them before you start again",
+    "prepare": "the same command goes on: the days that were written are kept",
+}
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="YAML file; see configs/ and `tfstable schema`.")]
 Overrides = Annotated[
@@ -55,8 +64,8 @@ def train(
     What it leaves in MODEL_DIR: params.yaml, checkpoints/, windows/DAY/metrics.json, metrics.json (the last evaluation
     day), export/N (SavedModels), tensorboard/, events.jsonl.
 
-    Status: 0 done, 2 bad input, 3 diverged for good, 75 another worker is gone (start all again), 143 SIGTERM (after a
-    checkpoint).
+    Status: 0 done, 2 bad input, 3 diverged for good, 75 another worker is gone (start all again), 130 Ctrl-C and 143
+    SIGTERM (after a checkpoint).
     """
     settings = configs.load(config, overrides)
     from trainers.check import check_run, open_log
@@ -155,16 +164,20 @@ def export(
     ] = None,
 ):
     """Publish a run's newest checkpoint as the next version in MODEL_DIR/export."""
-    settings = run_config(model_dir)
     if show or promote is not None:
+        from trainers.params import NAME, read_params
         from trainers.versions import promote as copy
         from trainers.versions import table
 
+        params = read_params(model_dir / NAME)  # Also of a run of an earlier version.
         if promote is not None:
-            console.print(copy(model_dir, promote, settings.export.keep_versions), soft_wrap=True)
+            quiet_tensorflow()
+            keep = params["export"].get("keep_versions", configs.ExportConfig().keep_versions)
+            console.print(copy(model_dir, promote, keep), soft_wrap=True)
         if show:
             console.print(table(model_dir))
         return
+    settings = run_config(model_dir)
     quiet_tensorflow()
     from trainers.run import export as run
 
@@ -258,10 +271,11 @@ def compare(
     Two trainings of one config that differ by chance alone show how far a retrained model changes its mind.
     """
     from tfstable.data.log import DayLog
+    from trainers.out_directory import check_out
 
     log = DayLog(data, missing_day="skip")
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: not a directory; name one")
+    if out is not None:
+        check_out(out, "compare", ("compare.png",))
     quiet_tensorflow()
     from trainers.compare import compare as run
     from trainers.compare_report import show, write_report
@@ -284,11 +298,13 @@ def simulate(
     shock_days: Annotated[str, typer.Option(help="Days on which the feed changes abruptly, counted from 0: 5,9.")] = "",
 ):
     """Write the log of a simulated short-video feed, with the true probabilities beside the labels."""
-    from tfstable.data import simulate as simulator
+    from tfstable.data.simulate import simulate
+    from trainers.check import simulate_whole
 
     with progress_bar() as progress, bad_input():
         shocks = [int(number) for number in shock_days.split(",") if number]
-        simulator.simulate(out, days=days, rows_per_day=rows_per_day, seed=seed, shock_days=shocks, progress=progress)
+        arguments = {"days": days, "rows_per_day": rows_per_day, "seed": seed, "shock_days": shocks}
+        (simulate if out.exists() else simulate_whole)(out, **arguments, progress=progress)
     console.print(f"{out}: {days} days of {rows_per_day:,} rows")
 
 
@@ -319,10 +335,10 @@ def open_grid(config: Path, overrides: list[str], kind: type[configs.Config]):
 
 def run_config(model_dir: Path, data: Path | None = None) -> configs.Config:
     """Returns the config that a run was started with."""
-    if not (model_dir / "params.yaml").exists():
-        raise InputError(f"{model_dir}: not a run of tfstable; train one with `tfstable train`")
+    from trainers.params import read_config
+
     here = ["trainer.strategy=one_device"]  # Wherever it was trained.
-    return configs.load(model_dir / "params.yaml", [*here, f"data.path={data}"] if data else here)
+    return read_config(model_dir, [*here, f"data.path={data}"] if data else here)
 
 
 def quiet_tensorflow():
@@ -374,14 +390,19 @@ def main():
     """Runs the command line; bad input is one line and status 2."""
     sys.path.append(os.getcwd())  # Where a model.class of the user's own lies.
     try:
-        app()
+        with Termination().installed():
+            app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except SystemExit as leave:
-        if leave.code != 128 + signal.SIGTERM:
+    except OSError as error:
+        if (why := refusal(error)) is None:
             raise
-        print("stopped by SIGTERM; the same command goes on from the newest checkpoint", file=sys.stderr)
+        print(f"error: {why}", file=sys.stderr)
+        sys.exit(2)
+    except Terminated as leave:
+        kept = KEPT.get(sys.argv[1] if len(sys.argv) > 1 else "", "nothing was written")
+        print(f"stopped by {leave.signal}; {kept}", file=sys.stderr)
         _leave(leave.code)
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -389,9 +410,6 @@ def main():
     except WorkerLostError as error:
         print(f"error: {error}", file=sys.stderr)
         _leave(os.EX_TEMPFAIL)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the newest checkpoint", file=sys.stderr)
-        sys.exit(130)
 
 
 def _leave(status: int):

@@ -14,7 +14,7 @@ from tfstable.data.columns import RawColumn, check_schemas, group_type, numbers,
 from tfstable.data.log import DayLog, read
 from tfstable.data.types import field_type
 from tfstable.errors import InputError
-from tfstable.export import Serving, metadata, versions
+from tfstable.export import Serving, metadata, resolve, versions
 from tfstable.metrics import (
     auc_bootstrap,
     auc_difference,
@@ -26,7 +26,7 @@ from tfstable.metrics import (
     spearman,
     top_k_churn,
 )
-from trainers import config as configs
+from trainers.params import NAME, read_params
 
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # Of the prediction difference.
 LEVEL, Z = 0.95, 1.959964  # Of the intervals, and the normal quantile behind it.
@@ -62,21 +62,22 @@ def open_side(path: Path) -> Side:
     Raises:
         InputError: If it is neither, has no version yet, or is a version that does not say what it is judged by.
     """
-    is_run = (path / "params.yaml").exists()
+    is_run = (path / NAME).exists()
     published = versions(path / "export")
     if is_run and not published:
         raise InputError(f"{path}: no export yet; publish one with `tfstable export --model-dir {path}`")
-    version = path / "export" / str(published[-1]) if is_run else path
+    version = path / "export" / str(published[-1]) if is_run else resolve(path)
     stored = metadata(version)
     columns = {name: RawColumn(**column) for name, column in stored["columns"].items()}
-    if is_run:
-        config = configs.load(path / "params.yaml")
-        tasks = {name: (task.kind, task.label or name) for name, task in config.tasks.items()}
-        return Side(version, stored["window_end"], columns, tasks, config.data.weight, config.evaluation.gauc_column)
-    if "tasks" not in stored:
+    params = read_params(path / NAME) if is_run else {}
+    if "tasks" in stored:
+        tasks, weight = {n: (task["kind"], task["label"]) for n, task in stored["tasks"].items()}, stored["weight"]
+    elif is_run:
+        tasks = {name: (task["kind"], task.get("label") or name) for name, task in params["tasks"].items()}
+        weight = params["data"].get("weight")
+    else:
         raise InputError(f"{path}: an older export, which does not say its label columns; name its model directory")
-    tasks = {name: (task["kind"], task["label"]) for name, task in stored["tasks"].items()}
-    return Side(version, stored["window_end"], columns, tasks, stored["weight"], None)
+    return Side(version, stored["window_end"], columns, tasks, weight, params.get("evaluation", {}).get("gauc_column"))
 
 
 def compare(

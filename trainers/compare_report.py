@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tfstable.errors import InputError
-from trainers.run_directory import to_json, write
+from tfstable.files import plain, write_json
+from trainers.pictures import save
 
 
 def show(report: dict[str, Any], console: Console):
@@ -36,7 +37,7 @@ def write_report(report: dict[str, Any], out: Path):
         InputError: If they cannot be written.
     """
     try:
-        write(out / "compare.json", to_json(report))
+        write_json(out / "compare.json", plain(report))
         _draw(report, out / "compare.png")
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
@@ -134,6 +135,4 @@ def _draw(report: dict[str, Any], path: Path):
         axes[2].set(title=f"by {report['slice']}", xlabel="relative prediction difference")
         axes[2].invert_yaxis()
     figure.suptitle(f"{report['day']}   A: {report['first']}   B: {report['second']}", fontsize="small")
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=100, format="png")
-    partial.replace(path)
+    save(figure, path, dpi=100)

@@ -336,6 +336,8 @@ def load(path: Path, overrides: Sequence[str] = (), kind: type[Config] = Config)
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: a config is a mapping of keys; see `tfstable schema`")
+    if raw.keys() >= {"format", "checksum"}:  # The params.yaml of a run is a config as well.
+        raw = {key: value for key, value in raw.items() if key not in ("format", "checksum")}
     for override in overrides:
         _apply(raw, override)
     try:

@@ -1,6 +1,5 @@
-"""What the world does to a run: full disks, workers that die. Each becomes one line that says what to do."""
+"""What the world does to a run: disks, workers that die. Each becomes one line that says what to do."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,21 +9,23 @@ import tensorflow as tf
 from tfstable.errors import InputError
 from trainers.cluster import WorkerLostError, read_cluster
 from trainers.config import Config
+from trainers.disk import FULL, refusal
 
 
 @contextmanager
 def full_disk(model_dir: Path) -> Iterator[None]:
-    """Raises an InputError where a file cannot be written because its disk is full."""
+    """Raises an InputError where a file cannot be written because its disk is full, read-only or not ours."""
     try:
         yield
-    except (OSError, tf.errors.ResourceExhaustedError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        if not full:
-            raise
-        raise InputError(
-            f"{model_dir}: the disk is full; free some space, or lower trainer.keep_checkpoints, and start again: the "
-            "same command goes on from the newest checkpoint"
-        ) from None
+    except (OSError, tf.errors.OpError) as error:
+        if getattr(error, "errno", None) in FULL or "No space left" in str(error):
+            raise InputError(
+                f"{model_dir}: the disk is full; free some space, or lower trainer.keep_checkpoints, and start again: "
+                "the same command goes on from the newest checkpoint"
+            ) from None
+        if isinstance(error, OSError) and (why := refusal(error)):
+            raise InputError(why) from None
+        raise
 
 
 @contextmanager

@@ -17,7 +17,7 @@ class InfiniteValues:
 
     def __init__(self, run: RunDirectory, report: Report):
         self._run, self._report = run, report
-        self._told = {(e["file"], e["column"], e["count"]) for e in run.events("infinite_values")}
+        self._told = {(e.get("file"), e.get("column"), e.get("count")) for e in run.events("infinite_values")}
 
     def tell(self, found: Iterable[Infinite]):
         """Tells of what was found, unless that was done before."""

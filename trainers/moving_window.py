@@ -154,7 +154,7 @@ class MovingWindow:
                     state.save(state.position.last_day, int(trained[-1]) + 1)
                     checkpointed = time.monotonic()
                     if stop:
-                        raise Terminated
+                        raise Terminated(self.termination.number)
             if state.optimizer.averaging is not None:
                 state.optimizer.averaging.snapshot()
             whole = self.recovery.numbers(window.last, 0, total)  # Also what an earlier start of the run has trained.

@@ -14,11 +14,15 @@ def figure_of(rows: int, columns: int, **share: str):
     return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **share)
 
 
-def save(figure, path: Path):
+def save(figure, path: Path, dpi: int = 110):
     """Writes a figure whole, and forgets it."""
     from matplotlib import pyplot
 
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, dpi=110)
-    partial.replace(path)
-    pyplot.close(figure)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
+    try:
+        figure.savefig(partial, dpi=dpi, format=path.suffix[1:])
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+        pyplot.close(figure)

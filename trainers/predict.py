@@ -1,5 +1,6 @@
 """An export over a log, into a Parquet file."""
 
+import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,9 @@ import pyarrow.parquet as pq
 from tfstable.data.columns import arrow_types, check_schemas, to_numpy
 from tfstable.data.log import DayLog, common_types, read
 from tfstable.errors import InputError
-from tfstable.export import Serving
+from tfstable.export import Serving, resolve
+
+MARK = b"tfstable.predictions"  # Key of the file's metadata, by which a later command knows that it may be replaced.
 
 
 def predict(
@@ -23,15 +26,18 @@ def predict(
 ) -> int:
     """Writes one row an example, in the log's order: `date`, the columns to keep, a float32 column a task, by name.
 
-    Memory holds one record batch, whatever the size of the log. The file appears when it is complete.
+    Memory holds one record batch, whatever the size of the log. The file appears when it is complete; only earlier
+    predictions are replaced.
 
     Returns:
         The number of rows.
 
     Raises:
-        InputError: If a column is missing or of the wrong type, a file cannot be read, or a column to keep has the name
-            of one of the predictions.
+        InputError: If a column is missing or of the wrong type, a file cannot be read, `out` is something else than
+            predictions or part of the log, or a column to keep has the name of one of the predictions.
     """
+    _check_out(out, log)
+    version = resolve(version)
     serving = Serving(version)
     for day in days:
         check_schemas(log, day, serving.columns, [])
@@ -39,6 +45,7 @@ def predict(
     columns |= arrow_types(serving.columns)
     total, done, writer = sum(log.rows(day) for day in days), 0, None
     partial = out.with_name(f".{out.name}.partial")
+    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         for day in days:
@@ -51,7 +58,7 @@ def predict(
                     raise InputError(f"--keep {taken[0]}: the predictions have a column of that name; leave it out")
                 dates = pa.array([day] * batch.num_rows, pa.date32())
                 kept = {name: table[name] for name in keep}
-                result = pa.table({"date": dates, **kept, **predictions})
+                result = pa.table({"date": dates, **kept, **predictions}, metadata={MARK: str(version)})
                 writer = writer or pq.ParquetWriter(partial, result.schema)
                 writer.write_table(result)
                 done += batch.num_rows
@@ -61,3 +68,16 @@ def predict(
     finally:
         partial.unlink(missing_ok=True)
     return done
+
+
+def _check_out(out: Path, log: DayLog):
+    if out.resolve().is_relative_to(log.path.resolve()):
+        raise InputError(f"--out {out}: inside the log, whose readers would take it for rows; choose another place")
+    if not os.path.lexists(out):
+        return
+    try:
+        ours = MARK in (pq.read_schema(out).metadata or {})
+    except (OSError, pa.ArrowException):
+        ours = False
+    if not ours:
+        raise InputError(f"--out {out}: there is something that is no predictions of tfstable; choose another name")

@@ -82,14 +82,18 @@ class Publisher:
             user_columns=self._config.export.user_columns,
             score_weights=self._config.score_weights,
         )
-        difference = self._difference(export.Serving(partial), last, predictions)
-        if not difference <= EXPORT_TOLERANCE:
-            self._run.add_event("export_refused", window_end=last, difference=difference)
-            raise InputError(
-                f"{partial}: the reloaded model predicts {last} differently by {difference:.2g}; not published"
-            )
-        warmup.write(partial, self._requests(last))
-        version = export.publish(partial)
+        try:
+            difference = self._difference(export.Serving(partial), last, predictions)
+            if not difference <= EXPORT_TOLERANCE:
+                self._run.add_event("export_refused", window_end=last, difference=difference)
+                raise InputError(
+                    f"{self._run.path}: the reloaded model predicts {last} differently by {difference:.2g}; "
+                    "not published"
+                )
+            warmup.write(partial, self._requests(last))
+            version = export.publish(partial)
+        finally:
+            export.give_up(partial)  # Unless it was published.
         export.prune(self._run.exports, self._config.export.keep_versions)
         self._report.exported(version, last, difference)
         return version
@@ -144,7 +148,6 @@ class Publisher:
         if metrics is None or metrics["tasks"] is None:  # No day after the window yet: what the model before it did.
             metrics = self._run.newest_metrics()
         evaluation = metrics and {"window": metrics["window"], "day": metrics["eval_day"], "tasks": metrics["tasks"]}
-        first = min(path.name for path in (self._run.path / "windows").iterdir())
         return {
             "window_end": str(last),
             "model": {
@@ -154,7 +157,7 @@ class Publisher:
             },
             "data": {
                 "log": str(config.data.path),
-                "first_day": self._run.window_metrics(date.fromisoformat(first))["window"][0],
+                "first_day": self._run.first_day(),
                 "last_day": str(last),
             },
             "evaluation": evaluation,

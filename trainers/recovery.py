@@ -1,15 +1,15 @@
 """What a run does about its own divergence: back to a model known to be good, and on by another way."""
 
-import json
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 import numpy as np
 
+from tfstable.files import FORMAT, read_json, write_json
 from trainers.divergence_config import RecoveryConfig
 from trainers.loss_watch import Batch
-from trainers.run_directory import RunDirectory, to_json, write
+from trainers.run_directory import RunDirectory
 
 TO_THE_END = 2**62
 
@@ -49,7 +49,10 @@ class Recovery:
 
     def __init__(self, config: RecoveryConfig, run: RunDirectory):
         self._config, self._run, self._path = config, run, run.path / "recovery.json"
-        self._done = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else []
+        self._done: list[dict[str, Any]] = []
+        if self._path.exists():
+            remedy = "restore it from a backup, or start the run anew with --fresh"
+            self._done = read_json(self._path, remedy)["recoveries"]
 
     @property
     def rate_factor(self) -> float:
@@ -100,7 +103,7 @@ class Recovery:
         }
         self._done = [*self._done, recovery]
         if self._run.writable:
-            write(self._path, to_json(self._done))
+            write_json(self._path, {"format": FORMAT, "recoveries": self._done})
         return recovery
 
 

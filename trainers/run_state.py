@@ -145,10 +145,11 @@ class RunState:
                 f"{self._run.path}: this worker finds checkpoint {found}, the chief another; "
                 "--model-dir must be a directory that all workers share"
             )
-        for path, reason in damaged if self._run.writable else ():
+        for path, reason in damaged:
             self._run.add_event("checkpoint_damaged", checkpoint=path.name, reason=reason, restored=found)
             self._report.damaged(path, reason, found)
-            self.checkpoints.set_aside(path)
+            if self._run.writable:
+                self.checkpoints.set_aside(path)
         watch = self.saved.watch if self.saved else None
         self.watch = LossWatch(self._config.divergence, list(self._config.tasks), watch)
         if self.saved and self.saved.good:

@@ -1,42 +1,56 @@
-"""SIGTERM: a run checkpoints what it has and leaves with status 143."""
+"""SIGTERM and SIGINT (Ctrl-C): a run checkpoints what it has and leaves with status 143 or 130."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Terminated(SystemExit):
-    """Ends the process with status 143, as a process that SIGTERM ended."""
+    """Ends the process with the status of one that a signal ended, 128 + its number.
 
-    def __init__(self):
-        super().__init__(128 + signal.SIGTERM)
+    Attributes:
+        signal: Its name. Where a worker leaves with another one that had the signal, SIGTERM.
+    """
+
+    def __init__(self, number: int | None = None):
+        number = signal.Signals(number or signal.SIGTERM)
+        self.signal = number.name
+        super().__init__(128 + number)
 
 
 class Termination:
-    """Turns SIGTERM into an exception at once, or, inside `held`, into the flag `requested`.
+    """Turns a signal into an exception at once, or, inside `held`, into the flag `requested`.
 
     What is on disk is whole at any moment, so most work can simply be dropped. Inside `held` there are steps that no
-    checkpoint has yet: that code asks `requested` and checkpoints before it leaves.
+    checkpoint has yet: that code asks `requested` and checkpoints before it leaves. A second SIGINT ends the process
+    as it is.
     """
 
     def __init__(self):
-        self.requested = False
+        self.number: int | None = None  # Of the signal that came.
         self._holding = self._is_installed = False
+
+    @property
+    def requested(self) -> bool:
+        return self.number is not None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handles SIGTERM inside the block, where Python allows it: in the main thread."""
+        """Handles the signals inside the block, where Python allows it: in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGTERM, self._handle)
+        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         self._is_installed = True
         try:
             yield
         finally:
             self._is_installed = False
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def install_again(self):
         """Takes SIGTERM back from TensorFlow, whose workers take it for themselves when they form a cluster."""
@@ -45,16 +59,17 @@ class Termination:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps SIGTERM from ending the block; it is up to the block to ask for `requested`."""
+        """Keeps signals from ending the block; it is up to the block to ask for `requested`."""
         self._holding = True
         try:
             yield
         finally:
             self._holding = False
         if self.requested:
-            raise Terminated
+            raise Terminated(self.number)
 
-    def _handle(self, *_):
-        self.requested = True
+    def _handle(self, number: int, _):
+        self.number = self.number or number
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # The system ends the process at the next one, whatever it does.
         if not self._holding:
-            raise Terminated
+            raise Terminated(self.number)

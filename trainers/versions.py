@@ -22,8 +22,13 @@ def table(model_dir: Path) -> Table:
 
 
 def promote(model_dir: Path, number: int, keep: int) -> str:
-    """Publishes a copy of a version as the newest, prunes, and returns what to tell the user."""
-    new = versions.promote(model_dir / "export", number)
+    """Publishes a copy of a version as the newest, prunes, and returns what to tell the user.
+
+    A training of the run may go on meanwhile. Imports TensorFlow, which loads the copy first.
+    """
+    from tfstable import export
+
+    new = export.promote(model_dir / "export", number)
     versions.prune(model_dir / "export", keep)
     withdrawn = versions.metadata(new)["withdrawn"]
     return f"{new}: a copy of version {number}; not published again: the models of {', '.join(withdrawn) or 'no day'}"

@@ -18,6 +18,7 @@ from tfstable import export
 from tfstable.data.columns import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
+from tfstable.serving import card as cards
 from tfstable.serving.examples import serialize
 from trainers.config import weight_keys
 from trainers.moving_window import MovingWindow
@@ -148,8 +149,8 @@ def test_rollback_from_the_command_line_stays_until_the_next_window(log, run, tm
     shutil.copytree(log, tmp_path / "log")
     shutil.copytree(copy / "export" / "1", copy / "export" / "2")
     for number, day in (("1", "2025-01-02"), ("2", "2025-01-03")):  # As two daily jobs would have left them.
-        path = copy / "export" / number / "model_card.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "window_end": day}))
+        version = copy / "export" / number
+        cards.write(version, {**export.metadata(version), "window_end": day})
 
     def tfstable(*arguments) -> str:
         command = [sys.executable, "-m", "trainers", "export", "--model-dir", copy, *arguments]

@@ -30,12 +30,13 @@ def test_numbers_grow_and_hidden_folders_have_none(tmp_path):
     (tmp_path / "notes.txt").touch()
     (tmp_path / "10").mkdir()
     assert versions.versions(tmp_path) == [1, 2, 10]
-    assert versions.begin(tmp_path).name == ".11.partial"
+    assert publish(tmp_path, "2025-01-03").name == "11"
 
 
 def test_what_was_left_of_a_version_that_was_cut_off_does_not_come_into_the_next(tmp_path):
-    (versions.begin(tmp_path) / "variables").mkdir(parents=True)
-    (tmp_path / ".1.partial" / "variables" / "old").touch()
+    left = versions.begin(tmp_path) / "variables"
+    left.mkdir(parents=True)
+    (left / "old").touch()
     assert not (publish(tmp_path, "2025-01-01") / "variables" / "old").exists()
 
 

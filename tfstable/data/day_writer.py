@@ -1,5 +1,6 @@
 """Writes one day of a log so that it appears whole or not at all."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfstable.errors import InputError
+from tfstable.files import stranger
 
 #: Rows of a row group: the piece that shuffled reading moves around, a megabyte or two of a wide log.
 ROW_GROUP = 16_384
@@ -36,8 +38,10 @@ def day_writer(log: Path, day: date, schema: pa.Schema) -> Iterator[pq.ParquetWr
     if directory.exists():
         raise InputError(f"{directory}: the day is there already and days are never rewritten; remove it first")
     unfinished = log / f".writing-date={day}"
+    if unfinished.is_symlink() or stranger(unfinished, re.compile("part-0.parquet")) is not None:
+        raise InputError(f"{unfinished}: in the way of the day, and not left by an earlier command; move it away")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)  # A killed run may have left one.
+        shutil.rmtree(unfinished, ignore_errors=True)  # A killed command may have left one.
         unfinished.mkdir(parents=True)
         with pq.ParquetWriter(unfinished / "part-0.parquet", schema, use_dictionary=_repeating(schema)) as writer:
             yield writer

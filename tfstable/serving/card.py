@@ -1,10 +1,13 @@
 """The model card of a version, as JSON and Markdown: what it was trained on, how good it was, what it takes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from tfstable.errors import InputError
+from tfstable.files import FORMAT, read_json, write_json
+
 JSON, MARKDOWN = "model_card.json", "MODEL_CARD.md"
+FILES = (JSON, MARKDOWN)
 
 
 def write(version: Path, card: dict[str, Any]):
@@ -15,8 +18,23 @@ def write(version: Path, card: dict[str, Any]):
         card: `window_end`, `withdrawn`, `promoted_from`, `columns`, `signatures`; and by whatever program published
             it `data`, `evaluation`, `config_hash`, `score_weights`, `versions`, `created`, `model`.
     """
-    (version / JSON).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_json(version / JSON, {**card, "format": FORMAT})
     (version / MARKDOWN).write_text(markdown(card), encoding="utf-8")
+
+
+def read(version: Path) -> dict[str, Any]:
+    """Returns the card of a version, of this format or of format 1.
+
+    Raises:
+        InputError: If there is none, or it is damaged or of a newer format.
+    """
+    path = version / JSON
+    if not path.exists():
+        raise InputError(f"{version}: not an export of tfstable; name a version such as DIR/export/1")
+    card = read_json(path, "name another version, or restore this one from a backup")
+    if missing := [key for key in ("window_end", "withdrawn", "promoted_from", "signatures") if key not in card]:
+        raise InputError(f"{path}: not a card of tfstable, it has no {missing[0]}; name another version")
+    return card
 
 
 def markdown(card: dict[str, Any]) -> str:

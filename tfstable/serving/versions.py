@@ -5,82 +5,214 @@ version appears by one rename, a rollback is a copy of an old version under the 
 twice: a server that holds version 7 would not look at another 7.
 """
 
-import json
+import errno
 import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tfstable.errors import InputError
+from tfstable.files import digest, stranger
+from tfstable.locks import clear_abandoned, grow, locked, settle
 from tfstable.serving import card as cards
+
+#: What a version holds, as `files.stranger` takes it.
+OWN = r"[\w.]+\.pb|model_card\.json|MODEL_CARD\.md|(variables|assets|assets\.extra)/[^/@]*"
+_OWN = re.compile(OWN)
+_CHECKED_BY_TENSORFLOW = re.compile(r"variables/variables\.data-.*")
+_DAMAGED = "publish or promote another version, or restore this one from a backup"
+LOCK_SECONDS = 60.0  # A version is published in less: what takes long happens under its hidden name.
 
 
 def versions(directory: Path) -> list[int]:
     """Returns the numbers of the published versions, in order."""
-    return sorted(int(path.name) for path in Path(directory).glob("[0-9]*") if path.name.isdigit())
+    return sorted(int(path.name) for path in Path(directory).glob("[0-9]*") if re.fullmatch("0|[1-9][0-9]*", path.name))
+
+
+def resolve(version: Path) -> Path:
+    """Returns the folder behind a link such as `latest`, which moves while a reader opens one file after the other."""
+    version = Path(version)
+    return version.resolve() if version.is_symlink() else version
 
 
 def metadata(version: Path) -> dict[str, Any]:
-    """Returns a version's model card."""
-    try:
-        return json.loads((Path(version) / cards.JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{version}: not an export of tfstable; name a version such as DIR/export/1") from None
+    """Returns a version's model card.
+
+    Raises:
+        InputError: If it has none, or it is damaged or of a newer format.
+    """
+    return cards.read(Path(version))
+
+
+def verify(version: Path):
+    """Raises an InputError that names the file if one of a version is not as it was published.
+
+    The weights are left to TensorFlow, which checks them while it loads them; files of versions of format 1 have no
+    digests.
+    """
+    for name, published in metadata(version).get("files", {}).items():
+        try:
+            same = digest(Path(version) / name) == published
+        except OSError as error:
+            raise InputError(f"{Path(version) / name}: cannot be read ({error.strerror}); {_DAMAGED}") from None
+        if not same:
+            raise InputError(f"{Path(version) / name}: damaged, its checksum does not match; {_DAMAGED}")
 
 
 def begin(directory: Path) -> Path:
-    """Returns the hidden, absent path under which the next version is to be written."""
+    """Returns a new hidden folder for the next version; what processes that are gone have left of theirs goes.
+
+    End it by `publish` or `give_up`.
+    """
     directory = Path(directory)
-    partial = directory / f".{max(versions(directory), default=0) + 1}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    return partial
+    _check_latest(directory)
+    clear_abandoned(directory)
+    return grow(directory)
+
+
+def give_up(partial: Path):
+    """Deletes a version that was begun and is not to be published."""
+    settle(partial)
 
 
 def publish(partial: Path) -> Path:
-    """Gives a version that was written under its hidden path its number, by one rename; `latest` then points to it."""
-    for path in partial.rglob("*"):  # Else a power cut might leave the number and not what is in the files.
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    version = partial.rename(partial.with_name(partial.name.split(".")[1]))
-    link = version.with_name(".latest.partial")
-    link.unlink(missing_ok=True)
-    link.symlink_to(version.name)
-    link.replace(version.with_name("latest"))
-    return version
+    """Gives a version that was written in its hidden folder the next number; `latest` then points to it."""
+    _seal(partial, metadata(partial))
+    with _lock(partial.parent):
+        return _appear(partial)
 
 
-def promote(directory: Path, number: int) -> Path:
+def promote(directory: Path, number: int, check: Callable[[Path], None] = lambda version: None) -> Path:
     """Publishes a copy of version `number` as the newest: servers load it as they would any new version.
 
     The card of the copy names the days of the versions that it takes the place of as withdrawn: they are not published
     again by a run that finds nothing new to train on.
 
+    Args:
+        directory: Where the versions are.
+        number: The version.
+        check: Called with the copy's folder; raises an InputError if it must not be served.
+
     Raises:
-        InputError: If there is no such version, or it is the newest already.
+        InputError: If there is no such version, it is the newest already, or it is damaged.
     """
-    directory, known = Path(directory), versions(directory)
+    directory = Path(directory)
+    source = _promotable(directory, number)
+    card = metadata(source)
+    verify(source)
+    partial = begin(directory)
+    try:
+        _copy(source, partial)
+        try:
+            check(partial)
+        except InputError as error:
+            raise InputError(str(error).replace(str(partial), str(source))) from None
+        with _lock(directory):
+            _promotable(directory, number)
+            withdrawn = set()
+            for newer in (_readable_card(directory / str(n)) for n in versions(directory) if n > number):
+                withdrawn |= {newer["window_end"], *newer["withdrawn"]} if newer else set()
+            withdrawn = sorted(withdrawn - {card["window_end"]})
+            _seal(partial, {**card, "promoted_from": number, "withdrawn": withdrawn})
+            return _appear(partial)
+    finally:
+        give_up(partial)  # Unless it has appeared.
+
+
+def prune(directory: Path, keep: int) -> list[int]:
+    """Deletes all versions but the newest `keep`, and but those that hold something else; returns their numbers."""
+    directory, gone = Path(directory), []
+    with _lock(directory):
+        for number in versions(directory)[:-keep]:
+            path, hidden = directory / str(number), directory / f".{number}.old"
+            if not _is_own(path):
+                continue
+            path.rename(hidden)  # Half a version must not have a number.
+            shutil.rmtree(hidden)
+            gone.append(number)
+        for left_over in directory.glob(".*.old"):  # By a process that was killed while it pruned.
+            if re.fullmatch(r"\.\d+\.old", left_over.name) and left_over.is_dir() and not left_over.is_symlink():
+                shutil.rmtree(left_over)
+    return gone
+
+
+def _copy(source: Path, target: Path):
+    """Copies what is in a folder; unlike shutil.copytree it raises the error of the file that cannot be copied."""
+    for path in sorted(source.rglob("*")):
+        to = target / path.relative_to(source)
+        if path.is_dir():
+            to.mkdir()
+        else:
+            shutil.copyfile(path, to)
+
+
+def _promotable(directory: Path, number: int) -> Path:
+    known = versions(directory)
     if number not in known:
         shown = ", ".join(map(str, known)) or "none"
         raise InputError(f"{directory / str(number)}: no such version; there are {shown}")
     if number == known[-1]:
         raise InputError(f"{directory / str(number)}: the newest version already; servers have it")
-    source, partial = directory / str(number), begin(directory)
-    card, withdrawn = metadata(source), set()
-    for newer in (metadata(directory / str(n)) for n in known if n > number):
-        withdrawn |= {newer["window_end"], *newer["withdrawn"]}
-    card |= {"promoted_from": number, "withdrawn": sorted(withdrawn - {card["window_end"]})}
-    shutil.copytree(source, partial)
-    cards.write(partial, card)
-    return publish(partial)
+    return directory / str(number)
 
 
-def prune(directory: Path, keep: int) -> list[int]:
-    """Deletes all versions but the newest `keep`; returns the numbers of those deleted."""
-    directory = Path(directory)
-    old = versions(directory)[:-keep]
-    for number in old:
-        hidden = directory / f".{number}.old"  # Half a version must not have a number.
-        (directory / str(number)).rename(hidden)
-        shutil.rmtree(hidden)
-    return old
+def _readable_card(version: Path) -> dict[str, Any] | None:
+    """The card, or None: one damaged version must not keep a healthy one from taking its place."""
+    try:
+        return metadata(version)
+    except InputError:
+        return None
+
+
+def _seal(partial: Path, card: dict[str, Any]):
+    """Writes the card with the digests of the files, and all of it to the disk itself."""
+    files = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
+    checked = [name for name in files if not _CHECKED_BY_TENSORFLOW.fullmatch(name) and name not in cards.FILES]
+    cards.write(partial, {**card, "files": {name: digest(partial / name) for name in checked}})
+    for name in {*files, *cards.FILES}:  # Else a power cut might leave the number and not what is in the files.
+        with (partial / name).open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _lock(directory: Path):
+    return locked(directory, "it publishes a version; try again when it has", LOCK_SECONDS)
+
+
+def _appear(partial: Path) -> Path:
+    """Renames a version to the next number and has `latest` point to it; whoever calls holds the lock."""
+    directory = partial.parent
+    _check_latest(directory)
+    number = max(versions(directory), default=0) + 1
+    while True:
+        version = directory / str(number)
+        try:
+            partial.rename(version)
+            break
+        except OSError as error:  # Something has that number all the same: on a file system without locks.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            number += 1
+    settle(partial)
+    link, latest = directory / ".latest.partial", directory / "latest"
+    link.unlink(missing_ok=True)
+    link.symlink_to(version.name)
+    if latest.is_dir() and not latest.is_symlink():  # A copy that was made by following the link.
+        shutil.rmtree(latest)
+    link.replace(latest)
+    return version
+
+
+def _check_latest(directory: Path):
+    """Raises an InputError if `latest` is neither a link nor the copy of a version."""
+    latest = directory / "latest"
+    if os.path.lexists(latest) and not latest.is_symlink() and not _is_own(latest):
+        raise InputError(f"{latest}: neither a link nor the copy of a version; move it away, for the newest is linked")
+
+
+def _is_own(version: Path) -> bool:
+    """Whether a folder is a version and holds nothing else."""
+    if version.is_symlink() or not (version / cards.JSON).is_file():
+        return False
+    return stranger(version, _OWN) is None

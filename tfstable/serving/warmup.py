@@ -1,6 +1,6 @@
 """Requests that TensorFlow Serving sends a version before it serves it, so that no user waits for the first call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,26 @@ def write(version: Path, requests: list[tuple[str, Mapping[str, np.ndarray]]]):
     with tf.io.TFRecordWriter(str(version / PATH)) as file:
         for signature, inputs in requests:
             file.write(prediction_log(signature, inputs))
+
+
+def read(version: Path) -> list[tuple[str, dict[str, tf.Tensor]]]:
+    """Returns the requests that `write` wrote; none where there is no such file.
+
+    Raises:
+        tf.errors.OpError: If the file is damaged.
+    """
+    requests, path = [], version / PATH
+    for record in tf.data.TFRecordDataset(str(path)) if path.exists() else ():
+        log = dict(_fields(record.numpy()))  # PredictionLog
+        signature, inputs = "", {}
+        for number, content in _fields(dict(_fields(log[6]))[1]):  # PredictLog.request
+            if number == 1:
+                signature = dict(_fields(content))[3].decode()
+            else:
+                entry = dict(_fields(content))
+                inputs[entry[1].decode()] = tf.io.parse_tensor(entry[2], _dtype(entry[2]))
+        requests.append((signature, inputs))
+    return requests
 
 
 def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
@@ -43,3 +63,21 @@ def _field(number: int, content: bytes) -> bytes:
     while length > 127:
         size, length = size + bytes([length & 127 | 128]), length >> 7
     return bytes([number << 3 | 2]) + size + bytes([length]) + content
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The reverse of `_field`: number and content of each length-delimited field of a message."""
+    at = 0
+    while at < len(message):
+        number, at, length, shift = message[at] >> 3, at + 1, 0, 0
+        while True:
+            length |= (message[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if message[at - 1] < 128:
+                break
+        yield number, message[at : at + length]
+        at += length
+
+
+def _dtype(tensor: bytes) -> tf.DType:
+    return tf.dtypes.as_dtype(tensor[1])  # TensorProto.dtype comes first, as the varint of field 1.

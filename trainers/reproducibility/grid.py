@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from tfstable.data.columns import group_type, numbers
 from tfstable.data.log import read
+from tfstable.files import arrays_beside, keep, recall
 from trainers.config import weight_keys
 from trainers.evaluation import evaluate
 from trainers.reproducibility.bench import Bench
 from trainers.reproducibility.config import Cell, Plan, ReproducibilityConfig
 from trainers.reproducibility.measure import drift, ensembles, pair_figures
-from trainers.run_directory import arrays_beside, keep
 
 
 class Grid:
@@ -57,7 +57,7 @@ class Grid:
         for cell in self._config.cells():
             paths = [self._trained(cell, plan) for plan in self._config.plans(cell)]
             used |= set(paths)
-            records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+            records = [recall(path) for path in paths]
             arrays = [arrays_beside(path) for path in paths]
             label = self._label(cell)
             rows.append(vars(cell) | {"label": label, "size": 1} | self._figures(records, arrays))

@@ -5,6 +5,7 @@ from typing import Any
 
 from trainers.pictures import figure_of, save
 
+PICTURES = ("difference.png", "drift.png")
 MARKERS = "osD^vPX*"
 
 

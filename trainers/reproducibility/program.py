@@ -6,12 +6,14 @@ from pathlib import Path
 from rich.console import Console
 
 from tfstable.data.log import DayLog
+from tfstable.files import plain, write, write_json
+from tfstable.locks import locked
+from trainers.out_directory import BUSY, check_out
 from trainers.reproducibility.bench import Bench
 from trainers.reproducibility.config import ReproducibilityConfig
 from trainers.reproducibility.grid import Grid
-from trainers.reproducibility.pictures import draw
+from trainers.reproducibility.pictures import PICTURES, draw
 from trainers.reproducibility.report import markdown
-from trainers.run_directory import to_json, write
 
 
 def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, console: Console):
@@ -24,13 +26,15 @@ def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, conso
         console: Where to print.
     """
     began = time.monotonic()
+    check_out(out, "reproducibility", ("reproducibility.md", *PICTURES))
     bench = Bench(config, log)
     for remark in bench.statistics.remarks:
         console.print(remark, soft_wrap=True, markup=False)
     grid = Grid(config, bench, out, lambda line: console.print(line, soft_wrap=True))
-    table = grid.run()
-    write(out / "reproducibility.json", to_json(table))
-    write(out / "reproducibility.md", markdown(table))
-    draw(table, out)
+    with locked(out, BUSY):
+        table = grid.run()
+        write_json(out / "reproducibility.json", plain(table))
+        write(out / "reproducibility.md", markdown(table))
+        draw(table, out)
     page = out / "reproducibility.md"
     console.print(f"{page}: {table['runs']} trainings, {time.monotonic() - began:.0f} s now", soft_wrap=True)

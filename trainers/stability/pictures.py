@@ -10,6 +10,7 @@ from trainers.pictures import figure_of, save
 from trainers.stability.bench import Run
 from trainers.stability.grid import Grid
 
+PICTURES = ("figure_1.png", "figure_4.png", "figure_5.png", "figure_6.png", "sharpness.png")
 SHOWN = 40  # Steps around the onset.
 
 

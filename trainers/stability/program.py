@@ -6,11 +6,13 @@ from pathlib import Path
 from rich.console import Console
 
 from tfstable.data.log import DayLog
-from trainers.run_directory import to_json, write
+from tfstable.files import plain, write, write_json
+from tfstable.locks import locked
+from trainers.out_directory import BUSY, check_out
 from trainers.stability.bench import Bench
 from trainers.stability.config import StabilityConfig
 from trainers.stability.grid import Grid
-from trainers.stability.pictures import draw
+from trainers.stability.pictures import PICTURES, draw
 from trainers.stability.records import Records
 from trainers.stability.report import markdown
 
@@ -25,12 +27,14 @@ def stability(config: StabilityConfig, log: DayLog, out: Path, console: Console)
         console: Where to print.
     """
     began = time.monotonic()
+    check_out(out, "stability", ("stability.md", *PICTURES))
     bench = Bench(config, log)
     for remark in bench.statistics.remarks:
         console.print(remark, soft_wrap=True, markup=False)
     grid = Grid(config, bench, Records(out, config, log), lambda line: console.print(line, soft_wrap=True))
-    table = grid.run()
-    write(out / "stability.json", to_json(table))
-    write(out / "stability.md", markdown(table))
-    draw(grid, table, out)
+    with locked(out, BUSY):
+        table = grid.run()
+        write_json(out / "stability.json", plain(table))
+        write(out / "stability.md", markdown(table))
+        draw(grid, table, out)
     console.print(f"{out / 'stability.md'}: {table['runs']} runs, {time.monotonic() - began:.0f} s now", soft_wrap=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tfstable.data.log import DayLog
+from tfstable.files import arrays_beside, keep, recall
 from trainers.config import weight_keys
-from trainers.run_directory import arrays_beside, keep
 from trainers.stability.bench import Run, Trained
 from trainers.stability.config import StabilityConfig
 
@@ -44,7 +44,7 @@ class Records:
                 "days": trained.days,
             }
             keep(path, record, {"losses": trained.losses, **trained.watched})
-        return json.loads(path.read_text(encoding="utf-8"))
+        return recall(path)
 
     def arrays(self, run: Run, watched: bool = False) -> dict[str, np.ndarray]:
         """Returns a run's `losses`, `(steps, 1 + tasks)`, and if watched its diagnostics by `variable|figure`."""

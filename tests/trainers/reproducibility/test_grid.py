@@ -13,6 +13,7 @@ from tfstable.data.log import DayLog
 from tfstable.data.simulate import simulate
 from tfstable.data.window import windows
 from tfstable.errors import InputError
+from tfstable.files import arrays_beside
 from tfstable.metrics import auc, prediction_difference, spearman
 from trainers import config as configs
 from trainers.moving_window import MovingWindow
@@ -21,7 +22,7 @@ from trainers.reproducibility.bench import Bench
 from trainers.reproducibility.config import Cell, ReproducibilityConfig
 from trainers.reproducibility.grid import Grid
 from trainers.reproducibility.program import reproducibility
-from trainers.run_directory import RunDirectory, arrays_beside
+from trainers.run_directory import RunDirectory
 
 CONFIG = """
 data: {path: unset}

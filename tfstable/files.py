@@ -1,0 +1,173 @@
+"""Files that are there whole or not at all, JSON that knows when it was damaged, and whose a file is by its name."""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfstable.errors import InputError
+
+#: Of run directories, checkpoints, preprocessing.json and model cards, each under the key `format`. Files of format 1
+#: have neither that key nor a checksum.
+FORMAT = 2
+
+
+def write(path: Path, text: str):
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:  # A full disk, or a signal.
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def to_json(value: Any) -> str:
+    """Returns JSON with plain numbers; what is not finite becomes null, for JSON knows no NaN."""
+    return json.dumps(plain(value), indent=1) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """Returns what JSON has a form for: dates as text, and null for a number that is not finite."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, date):
+        return str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]):
+    """Writes an object of JSON values and dates with its checksum, which `read_json` checks."""
+    write(path, json.dumps({**value, "checksum": checksum(value)}, indent=1, default=str) + "\n")
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Returns what `write_json` wrote, without the checksum. Files of format 1 have none, and are taken as they are.
+
+    Args:
+        path: The file.
+        remedy: What the user can do about a damaged file; ends the error's line.
+
+    Raises:
+        InputError: If the file cannot be read, is not what was written, or is of a newer format.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: damaged, it is not JSON any more; {remedy}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: damaged, it holds no object; {remedy}")
+    check_format(path, value)
+    written = value.pop("checksum", None)
+    if written is not None and written != checksum(value):
+        raise InputError(f"{path}: damaged, its checksum does not match; {remedy}")
+    return value
+
+
+def check_format(path: Path, value: Mapping[str, Any]):
+    """Raises an InputError if what a file holds says that a newer version wrote it."""
+    known = value.get("format")
+    if isinstance(known, int) and known > FORMAT:
+        rest = {key: item for key, item in value.items() if key != "checksum"}
+        damaged = "" if value.get("checksum") == checksum(rest) else ", or damaged"
+        raise InputError(
+            f"{path}: made by a newer tfstable (format {known}; this one reads up to {FORMAT}){damaged}; "
+            "update tfstable"
+        )
+
+
+def checksum(value: Mapping[str, Any]) -> str:
+    """Returns 16 hexadecimal digits of the SHA-256 of an object of plain JSON values.
+
+    Times (keys with `second` in them) are left out, so that equal runs have equal checksums.
+    """
+    checked = {key: item for key, item in value.items() if "second" not in str(key)}
+    return hashlib.sha256(json.dumps(checked, default=str).encode()).hexdigest()[:16]
+
+
+def digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray]):
+    """Writes a record as JSON at `path`, and its arrays beside it as .npz; `recall` reads both."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.npz")
+    partial.unlink(missing_ok=True)
+    try:
+        np.savez_compressed(partial, **arrays)
+        made = digest(partial)
+        partial.replace(path.with_suffix(".npz"))
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    write_json(path, {**plain(record), "arrays": made})  # Last: a record says that all of it is there.
+
+
+def recall(path: Path) -> dict[str, Any]:
+    """Returns the record that `keep` wrote at `path`.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    record = read_json(path, "remove it, and the same command trains that run again")
+    del record["arrays"]
+    return record
+
+
+def arrays_beside(path: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays that `keep` wrote beside the record at `path`.
+
+    Raises:
+        InputError: If they or the record are damaged.
+    """
+    remedy, file = f"remove {path}, and the same command trains that run again", path.with_suffix(".npz")
+    made = read_json(path, remedy)["arrays"]
+    try:
+        same = digest(file) == made
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); {remedy}") from None
+    if not same:
+        raise InputError(f"{file}: damaged, its checksum does not match; {remedy}")
+    with np.load(file) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def stranger(directory: Path, own: re.Pattern[str]) -> Path | None:
+    """Returns something below a directory that is not of the names a program writes there; None if there is nothing.
+
+    Links are not followed.
+
+    Args:
+        directory: The directory.
+        own: Matches the paths of a program's own, relative to the directory; those of directories end in `/`, those
+            of links in `@`.
+    """
+    for folder, folders, files in os.walk(directory):
+        for name in sorted([*folders, *files]):
+            path = Path(folder, name)
+            mark = "@" if path.is_symlink() else "/" if name in folders else ""
+            if not own.fullmatch(path.relative_to(directory).as_posix() + mark):
+                return path
+    return None
