@@ -12,7 +12,31 @@ from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyF
 from tfstable.statistics import table_name
 from trainers.cluster import read_cluster
 from trainers.config import Config
+from trainers.facts import shared_facts
 from trainers.run_directory import RunDirectory
+from trainers.workers import Workers, listening
+
+
+def start_together(workers: Workers, config: Config, model_dir: Path, fresh: bool, progress=lambda *_: None) -> DayLog:
+    """Opens and checks the log and the run's directory on every worker, and compares what all must have in common.
+
+    Raises:
+        InputError: On all workers, if one of them finds bad input, or has another config, log or version.
+        WorkerLostError: If a worker does not come.
+    """
+
+    def checked() -> DayLog:
+        log = open_log(config, progress)
+        check_run(config, log, model_dir, fresh)
+        return log
+
+    def own_address():
+        with listening(workers.cluster):
+            pass
+
+    # The chief comes first: it may have to simulate the log, which all may share.
+    log = workers.together(checked if workers.cluster.is_chief else own_address)
+    return workers.together(lambda: log or checked(), lambda log: shared_facts(config, log, workers.cluster, fresh))
 
 
 def open_log(config: Config, progress) -> DayLog:
@@ -21,7 +45,10 @@ def open_log(config: Config, progress) -> DayLog:
         # Under another name until it is whole: a log cut short would pass for the log.
         partial = config.data.path.with_name(f".{config.data.path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        simulate(partial, **config.data.simulate.model_dump(), progress=progress)
+        try:
+            simulate(partial, **config.data.simulate.model_dump(), progress=progress)
+        except ValueError as error:
+            raise InputError(f"data.simulate: {error}") from None
         partial.rename(config.data.path)
     return DayLog(config.data.path, config.data.missing_day)
 

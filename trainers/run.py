@@ -9,9 +9,12 @@ from rich.console import Console
 
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
-from trainers.check import check_run
+from tfstable.statistics import Statistics
+from trainers.check import check_run, start_together
+from trainers.cluster import read_cluster
 from trainers.config import Config
 from trainers.evaluation import evaluate as evaluate_day
+from trainers.facts import devices_and_code, note_start, wait_for_start
 from trainers.failures import full_disk, lost_workers
 from trainers.model import model_class
 from trainers.moving_window import MovingWindow, fit_statistics
@@ -19,10 +22,18 @@ from trainers.profiler import Profiler
 from trainers.report import Report
 from trainers.run_directory import RunDirectory, to_json
 from trainers.termination import Termination
+from trainers.workers import Workers
 
 
 def train(
-    config: Config, log: DayLog, model_dir: Path, console: Console, *, fresh: bool = False, profile: bool = False
+    config: Config,
+    log: DayLog,
+    model_dir: Path,
+    console: Console,
+    *,
+    fresh: bool = False,
+    profile: bool = False,
+    workers: Workers | None = None,
 ):
     """Trains a run to the end of its log, from where it stands.
 
@@ -33,6 +44,7 @@ def train(
         console: Where to print.
         fresh: Delete what an earlier run left in `model_dir`.
         profile: Write a TensorFlow profile of a call of the train step.
+        workers: The workers, which have started together; None: they do so here.
 
     Raises:
         InputError: Before anything is written, if config and log do not fit together; later, if a file cannot be read
@@ -42,11 +54,13 @@ def train(
     """
     termination = Termination()
     with termination.installed(), lost_workers(config), full_disk(model_dir):
-        run, columns = check_run(config, log, model_dir, fresh)
-        model_class(config)
+        if workers is None:
+            workers = Workers(read_cluster(config.trainer.strategy), config.trainer.start_minutes)
+            start_together(workers, config, model_dir, fresh)
+        workers.together(lambda: model_class(config), devices_and_code)
         pa.set_cpu_count(config.data.reader_threads or os.cpu_count() or 1)
-        statistics = run.statistics() or fit_statistics(config, log, columns)
-        run.begin(statistics)  # Only now: bad input found so far leaves nothing behind.
+        run, statistics = begin(workers, config, log, model_dir, fresh)
+        workers.close()  # TensorFlow takes their addresses.
         if not run.writable:
             console = Console(quiet=True)
         tensorboard = run.tensorboard if config.trainer.tensorboard and run.writable else None
@@ -55,6 +69,26 @@ def train(
         MovingWindow(config, log, statistics, run, report, termination, profiler).train()
         if (metrics := run.newest_metrics()) is not None:
             report.summary(metrics)
+
+
+def begin(
+    workers: Workers, config: Config, log: DayLog, model_dir: Path, fresh: bool
+) -> tuple[RunDirectory, Statistics]:
+    """Fits the statistics, unless an earlier start has, and begins the run: the chief does, for all workers.
+
+    Raises:
+        InputError: On all workers: if the first window cannot be read, before anything is written; if the directory
+            cannot be written, or a worker has another one.
+    """
+    run, columns = check_run(config, log, model_dir, fresh)
+
+    def statistics() -> str:
+        return (run.statistics() or fit_statistics(config, log, columns)).model_dump_json()
+
+    fitted = Statistics.model_validate_json(workers.decide(statistics))
+    start = workers.decide(lambda: run.begin(fitted) or note_start(model_dir, workers.cluster))
+    workers.together(lambda: wait_for_start(model_dir, workers.cluster, start))
+    return run, fitted
 
 
 def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: Console):
