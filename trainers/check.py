@@ -78,7 +78,7 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
     Raises:
         InputError: Naming the file and the column, or the day, that does not fit.
     """
-    if len(log.days) < config.trainer.window_days:
+    if columns is None and len(log.days) < config.trainer.window_days:
         raise InputError(
             f"{log.path}: {len(log.days)} days, fewer than trainer.window_days ({config.trainer.window_days}); "
             f"add days, or --set trainer.window_days={len(log.days)}"
