@@ -331,3 +331,28 @@ def test_a_worker_alone_says_whom_it_waits_for_and_leaves(alone, log, tmp_path):
     assert f"waiting for worker {1 - alone} (127.0.0.1:" in said
     assert f"error: worker {alone} of 2 stopped: worker {1 - alone} (127.0.0.1:" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_file_that_one_worker_cannot_read_ends_all(victim, log, tmp_path):
+    damaged = copy_days(log, DAYS, tmp_path / "log") / f"date={DAYS[3]}" / "part-0.parquet"
+    content = bytearray(damaged.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)  # The footer, and so the digest, stays as it is.
+    damaged.write_bytes(content)
+    workers = [
+        start(
+            log.parent / "config.yaml",
+            tmp_path / "run",
+            "trainer.strategy=multi_worker",
+            *([f"data.path={tmp_path / 'log'}"] if index == victim else []),
+            environment=environment,
+        )
+        for index, environment in enumerate(cluster(2))
+    ]
+    said = finish(workers[victim], status=2)
+    assert f"error: {damaged}: cannot be read" in said
+    assert "Traceback" not in said
+    said = finish(workers[1 - victim], status=75)
+    assert f"error: worker {1 - victim} of 2 stopped: another one is gone or cannot be reached" in said
+    assert "Traceback" not in said
