@@ -58,20 +58,34 @@ def documents(name: str) -> list[dict]:
 
 
 def test_kubernetes_files():
-    service, job = documents("multi-worker.yaml")
+    service, policy, job = documents("multi-worker.yaml")
     (jobset,) = documents("tpu.yaml")
     # A JobSet is no resource of Kubernetes itself; the Jobs that it makes are.
     inner = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "inner"}}
     inner_jobs = [inner | job["template"] for job in jobset["spec"]["replicatedJobs"]]
-    for document in (service, job, *inner_jobs):
+    for document in (service, policy, job, *inner_jobs):
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate({**job, "spec": {**job["spec"], "completion": 4}}, KUBERNETES, strict=True)
     assert job["spec"]["template"]["spec"]["subdomain"] == service["metadata"]["name"]
 
 
+def test_only_the_workers_reach_the_workers():
+    service, policy, job = documents("multi-worker.yaml")
+    pods = {"matchLabels": service["spec"]["selector"]}
+    assert service["spec"]["selector"] == {
+        "job-name": job["metadata"]["name"]
+    }  # The label that the Job gives its pods.
+    assert policy["spec"]["podSelector"] == pods
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": pods}]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert [port["port"] for port in rule["ports"]] == [port["containerPort"] for port in container["ports"]] == [2222]
+
+
 def test_each_worker_of_the_job_knows_the_others_and_itself():
-    _, job = documents("multi-worker.yaml")
+    *_, job = documents("multi-worker.yaml")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     workers = int(container["env"][0]["value"])
     assert workers == job["spec"]["completions"] == job["spec"]["parallelism"]

@@ -1,8 +1,16 @@
 """What the workers of a cluster must know of each other, so that all of them take the same turn."""
 
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
 import tensorflow as tf
 
+from tfstable.errors import InputError
 from trainers.cluster import Cluster
+
+T = TypeVar("T")
 
 
 class Agreement:
@@ -31,6 +39,35 @@ class Agreement:
     def of_chief(self, value: int) -> int:
         """Returns the chief's value: what it reads on the disk that it alone writes."""
         return round(self.total(value if self._cluster.is_chief else 0)[0])
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Returns every worker's value, plain JSON, in their order."""
+        workers, index = self._cluster.workers, self._cluster.index
+        if workers == 1:
+            return [value]
+        text = json.dumps(value).encode()
+        sizes = [round(size) for size in self.total(*(len(text) * (worker == index) for worker in range(workers)))]
+        texts = np.zeros((workers, max(sizes)))
+        texts[index, : len(text)] = list(text)
+        texts = self._total(tf.constant(texts.ravel())).numpy().round().astype(np.uint8).reshape(workers, -1)
+        return [json.loads(row[:size].tobytes()) for row, size in zip(texts, sizes, strict=True)]
+
+    def decide(self, work: Callable[[], T]) -> T:
+        """Does `work` on the chief alone and returns its result, plain JSON, on every worker.
+
+        Raises:
+            InputError: On every worker, if the chief's `work` raises one.
+        """
+        failure, result = None, None
+        if self._cluster.is_chief:
+            try:
+                result = work()
+            except InputError as error:
+                failure = str(error)
+        failure, result = self.exchange([failure, result])[0]
+        if failure is not None:
+            raise InputError(failure)
+        return result
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _total(self, values: tf.Tensor) -> tf.Tensor:

@@ -14,8 +14,33 @@ from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyF
 from tfstable.statistics import table_name
 from trainers.cluster import read_cluster
 from trainers.config import Config
+from trainers.facts import shared_facts
 from trainers.first_window import fit_statistics, fitted_types, value_checks
 from trainers.run_directory import RunDirectory
+from trainers.workers import Workers, listening
+
+
+def start_together(workers: Workers, config: Config, model_dir: Path, fresh: bool, progress=lambda *_: None) -> DayLog:
+    """Opens and checks the log and the run's directory on every worker, and compares what all must have in common.
+
+    Raises:
+        InputError: On all workers, if one of them finds bad input, or has another config, log or version.
+        WorkerLostError: If a worker does not come.
+    """
+
+    def checked() -> DayLog:
+        log = open_log(config, progress)
+        check_run(config, log, model_dir, fresh)
+        return log
+
+    def own_address():
+        with listening(workers.cluster):
+            pass
+
+    # The chief comes first: it may have to simulate the log, which all may share.
+    log = workers.together(checked if workers.cluster.is_chief else own_address)
+    return workers.together(lambda: log or checked(), lambda log: shared_facts(config, log, workers.cluster, fresh))
+
 
 SHOWN = 10  # Lines of one sort: a log may have the same fault in every file.
 
@@ -23,7 +48,12 @@ SHOWN = 10  # Lines of one sort: a log may have the same fault in every file.
 def open_log(config: Config, progress) -> DayLog:
     """Returns the config's log; where it does not exist and the config says so, simulates it first."""
     if not config.data.path.exists() and config.data.simulate is not None:
-        simulate_whole(config.data.path, **config.data.simulate.model_dump(), progress=progress)
+        try:
+            simulate_whole(config.data.path, **config.data.simulate.model_dump(), progress=progress)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"data.simulate: {error}") from None
     return DayLog(config.data.path, config.data.missing_day)
 
 
@@ -70,7 +100,7 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
     Raises:
         InputError: Naming the file and the column, or the day, that does not fit.
     """
-    if len(log.days) < config.trainer.window_days:
+    if columns is None and len(log.days) < config.trainer.window_days:
         raise InputError(
             f"{log.path}: {len(log.days)} days, fewer than trainer.window_days ({config.trainer.window_days}); "
             f"add days, or --set trainer.window_days={len(log.days)}"

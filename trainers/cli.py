@@ -18,7 +18,7 @@ from rich.table import Table
 
 from tfstable.errors import InputError
 from trainers import config as configs
-from trainers.cluster import WorkerLostError
+from trainers.cluster import WorkerLostError, read_cluster
 from trainers.disk import refusal
 from trainers.recovery import DivergedError
 from trainers.termination import Terminated, Termination
@@ -67,16 +67,18 @@ def train(
     Status: 0 done, 2 bad input, 3 diverged for good, 75 another worker is gone (start all again), 130 Ctrl-C and 143
     SIGTERM (after a checkpoint).
     """
-    settings = configs.load(config, overrides)
-    from trainers.check import check_run, open_log
+    from trainers.workers import Workers, config_on_every_worker
 
-    with progress_bar() as progress, bad_input():
-        log = open_log(settings, progress)
-    check_run(settings, log, model_dir, fresh)  # Before TensorFlow is there: what is wrong is known in a second.
+    settings = config_on_every_worker(lambda: configs.load(config, overrides))
+    from trainers.check import start_together
+
+    workers = Workers(read_cluster(settings.trainer.strategy), settings.trainer.start_minutes)
+    with progress_bar() as progress:  # Before TensorFlow is there: what is wrong is known in a second.
+        log = start_together(workers, settings, model_dir, fresh, progress)
     quiet_tensorflow()
     from trainers.run import train as run
 
-    run(settings, log, model_dir, console, fresh=fresh, profile=profile)
+    run(settings, log, model_dir, console, fresh=fresh, profile=profile, workers=workers)
 
 
 @app.command()

@@ -18,11 +18,17 @@ class Cluster(NamedTuple):
 
     workers: int = 1
     index: int = 0
+    addresses: tuple[str, ...] = ()  # host:port of each, the chief's first.
 
     @property
     def is_chief(self) -> bool:
         """Whether this process writes the run's files. There is one such process in every cluster."""
         return self.index == 0
+
+    def address(self, index: int) -> tuple[str, int]:
+        """Returns the host and the port of a worker."""
+        host, _, port = self.addresses[index].rpartition(":")
+        return host.strip("[]"), int(port)
 
 
 def read_cluster(strategy: str) -> Cluster:
@@ -47,7 +53,10 @@ def read_cluster(strategy: str) -> Cluster:
         if unknown := sorted(set(tasks) - {"chief", "worker"}):
             raise InputError(f"TF_CONFIG: the task type {unknown[0]} takes no part; name workers alone, like {EXAMPLE}")
         # A "chief" task comes before all workers, as tf.distribute numbers them.
-        addresses = [(kind, index) for kind in ("chief", "worker") for index in range(len(tasks.get(kind, ())))]
-        return Cluster(len(addresses), addresses.index((task["type"], int(task["index"]))))
+        found = {(kind, i): str(a) for kind in ("chief", "worker") for i, a in enumerate(tasks.get(kind, ()))}
+        cluster = Cluster(len(found), [*found].index((task["type"], int(task["index"]))), tuple(found.values()))
+        for index in range(cluster.workers if cluster.workers > 1 else 0):
+            cluster.address(index)
+        return cluster
     except (ValueError, KeyError, TypeError):
         raise InputError(f"TF_CONFIG: not a cluster and this process's task in it; write it like {EXAMPLE}") from None

@@ -34,7 +34,9 @@ class SimulateConfig(Spec):
 
 class DataConfig(Spec):
     path: Path = Field(description="The log: a directory of date=YYYY-MM-DD partitions.", json_schema_extra=OPERATIONAL)
-    missing_day: Literal["error", "skip"] = Field("error", description="What a gap in the days is.")
+    missing_day: Literal["error", "skip"] = Field(
+        "error", description="What a gap in the days is.", json_schema_extra=OPERATIONAL
+    )
     weight: str | None = Field(None, description="Column of example weights.")
     buffer_rows: int = Field(500_000, ge=1, description="Rows shuffled together, and held in memory.")
     reader_threads: int | None = Field(
@@ -119,6 +121,11 @@ class TrainerConfig(Spec):
         None,
         ge=1,
         description="GPUs of mirrored; without GPUs, parts of the CPU. Default: all.",
+        json_schema_extra=OPERATIONAL,
+    )
+    start_minutes: Positive = Field(
+        10.0,
+        description="Minutes that the workers of TF_CONFIG wait for each other at the start.",
         json_schema_extra=OPERATIONAL,
     )
     tpu: str = Field("local", description="Name or address of the TPU.", json_schema_extra=OPERATIONAL)

@@ -11,6 +11,17 @@ from trainers.cluster import WorkerLostError, read_cluster
 from trainers.config import Config
 from trainers.disk import FULL, refusal
 
+# What TensorFlow raises where another worker is gone; what is wrong in this process (memory, shapes) has other names.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
+
 
 @contextmanager
 def full_disk(model_dir: Path) -> Iterator[None]:
@@ -33,7 +44,7 @@ def lost_workers(config: Config) -> Iterator[None]:
     """Raises a WorkerLostError where one worker of several cannot go on without the others."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except LOST as error:
         cluster = read_cluster(config.trainer.strategy)
         if cluster.workers == 1:
             raise

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfstable.data.dataset import Stream
 from tfstable.data.log import DayLog
 from tfstable.data.window import Arrays, Batches, Window, windows
 from tfstable.sharpness import SharpnessProbe
@@ -27,6 +28,7 @@ from trainers.run_directory import RunDirectory
 from trainers.run_state import RunState
 from trainers.shuffle import make_shuffle
 from trainers.termination import Terminated, Termination
+from trainers.trained_days import TrainedDays
 
 __all__ = ["MovingWindow", "fit_statistics"]
 
@@ -63,6 +65,7 @@ class MovingWindow:
         self.termination.install_again()
         self.recovery = Recovery(config.recovery, run)
         self.infinite = InfiniteValues(run, report)
+        self.days = TrainedDays(config, log, run)
         self._go_back(None)
         self.sharpness = SharpnessProbe(self.state.model, self.state.optimizer)
         self.seconds_per_step: float | None = None  # As the last call had it.
@@ -114,6 +117,7 @@ class MovingWindow:
 
     def _train_to_the_end(self):
         state, stride = self.state, self.config.trainer.stride_days
+        self.days.look(state, self.report)
         if (last := state.position.last_day) is not None:
             # A day that came after the last run ended, or whose evaluation was cut off.
             self._evaluate_pending(last, tuple(day for day in self.log.days if day > last)[:stride])
@@ -121,13 +125,20 @@ class MovingWindow:
                 self.publish()  # It may have been killed before.
         todo = windows(self.log.days, self.config.trainer.window_days, stride, after=last)
         # One stream over all windows: the next one is read while this one is trained and evaluated.
-        iterator = iter(state.feed(self.stream(todo), self.config.trainer.batch_size))
-        for window in todo:
-            with state.reader.input_errors():
-                self._train_window(window, iterator)
-            self._evaluate_pending(window.last, window.next_days)
-            if self.config.export.when == "every_window":
-                self.publish()
+        batches = Stream(self.stream(todo))
+        iterator = iter(state.feed(batches, self.config.trainer.batch_size))
+        try:
+            for window in todo:
+                self.days.begin(window, state.position.last_day)
+                with state.reader.input_errors():
+                    self._train_window(window, iterator)
+                self._evaluate_pending(window.last, window.next_days)
+                if self.config.export.when == "every_window":
+                    self.publish()
+        except Diverged:  # SIGTERM must not wait for a buffer that is being read; what comes after a recovery may.
+            batches.close()
+            raise
+        batches.close()
         if self.config.export.when == "last" and state.position.last_day is not None:
             self.publish()
 

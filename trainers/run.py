@@ -1,6 +1,7 @@
 """What the commands do with a run, top to bottom."""
 
 import os
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import pyarrow as pa
 from rich.console import Console
 
 from tfstable.data.log import DayLog
+from tfstable.data.values import ValueChecks
 from tfstable.errors import InputError
 from tfstable.files import to_json
-from trainers.check import check_run
+from tfstable.statistics import Statistics
+from trainers.check import check_run, start_together
+from trainers.cluster import read_cluster
 from trainers.config import Config
 from trainers.evaluation import evaluate as evaluate_day
+from trainers.facts import devices_and_code, note_start, wait_for_start
 from trainers.failures import full_disk, lost_workers
 from trainers.first_window import fit_statistics, value_checks
 from trainers.model import model_class
@@ -21,10 +26,18 @@ from trainers.profiler import Profiler
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
 from trainers.termination import Termination
+from trainers.workers import Workers
 
 
 def train(
-    config: Config, log: DayLog, model_dir: Path, console: Console, *, fresh: bool = False, profile: bool = False
+    config: Config,
+    log: DayLog,
+    model_dir: Path,
+    console: Console,
+    *,
+    fresh: bool = False,
+    profile: bool = False,
+    workers: Workers | None = None,
 ):
     """Trains a run to the end of its log, from where it stands.
 
@@ -35,6 +48,7 @@ def train(
         console: Where to print.
         fresh: Delete what an earlier run left in `model_dir`.
         profile: Write a TensorFlow profile of a call of the train step.
+        workers: The workers, which have started together; None: they do so here.
 
     Raises:
         InputError: Before anything is written, if config and log do not fit together; later, if a file cannot be read
@@ -43,26 +57,66 @@ def train(
         Terminated: If SIGTERM or SIGINT came, after the state was saved.
     """
     termination = Termination()
-    with termination.installed(), lost_workers(config), full_disk(model_dir):
-        run, columns = check_run(config, log, model_dir, fresh)
-        model_class(config)
+    with termination.installed(), lost_workers(config), full_disk(model_dir), ExitStack() as held:
+        if workers is None:
+            workers = Workers(read_cluster(config.trainer.strategy), config.trainer.start_minutes)
+            start_together(workers, config, model_dir, fresh)
+        workers.together(lambda: model_class(config), devices_and_code)
         pa.set_cpu_count(config.data.reader_threads or os.cpu_count() or 1)
         checks = value_checks(config)
-        statistics = run.statistics() or fit_statistics(config, log, columns, checks)
-        with run.locked():  # Only now: bad input found so far leaves nothing behind.
-            statistics = run.begin(statistics)
-            if not run.writable:
-                console = Console(quiet=True)
-            tensorboard = run.tensorboard if config.trainer.tensorboard and run.writable else None
-            report = Report(console, list(config.tasks), tensorboard)
-            profiler = Profiler(run.tensorboard if profile and run.writable else None)
-            for remark in statistics.remarks:
-                report.found(remark)
-            moving_window = MovingWindow(config, log, statistics, run, report, termination, profiler)
-            moving_window.infinite.tell(checks.infinite())
-            moving_window.train()
-            if (metrics := run.newest_metrics()) is not None:
-                report.summary(metrics)
+        run, statistics = begin(workers, config, log, model_dir, fresh, checks, held)
+        workers.close()  # TensorFlow takes their addresses.
+        if not run.writable:
+            console = Console(quiet=True)
+        tensorboard = run.tensorboard if config.trainer.tensorboard and run.writable else None
+        report = Report(console, list(config.tasks), tensorboard)
+        profiler = Profiler(run.tensorboard if profile and run.writable else None)
+        for remark in statistics.remarks:
+            report.found(remark)
+        moving_window = MovingWindow(config, log, statistics, run, report, termination, profiler)
+        moving_window.infinite.tell(checks.infinite())
+        moving_window.train()
+        if (metrics := run.newest_metrics()) is not None:
+            report.summary(metrics)
+
+
+def begin(
+    workers: Workers,
+    config: Config,
+    log: DayLog,
+    model_dir: Path,
+    fresh: bool,
+    checks: ValueChecks,
+    held: ExitStack,
+) -> tuple[RunDirectory, Statistics]:
+    """Fits the statistics, unless an earlier start has, and begins the run: the chief does, for all workers.
+
+    Args:
+        workers: The workers, which have started together.
+        config: The config.
+        log: The log.
+        model_dir: The run's directory.
+        fresh: Delete what an earlier run left there.
+        checks: What the fit notes of the values.
+        held: Keeps the directory's lock.
+
+    Raises:
+        InputError: On all workers: if the first window cannot be read, before anything is written; if the directory
+            cannot be written or is in use, or a worker has another one.
+    """
+    run, columns = check_run(config, log, model_dir, fresh)
+
+    def fitted() -> str:
+        return (run.statistics() or fit_statistics(config, log, columns, checks)).model_dump_json()
+
+    def begun() -> list[str | None]:
+        held.enter_context(run.locked())  # Only now: bad input found so far leaves nothing behind.
+        return [run.begin(statistics).model_dump_json(), note_start(model_dir, workers.cluster)]
+
+    statistics = Statistics.model_validate_json(workers.decide(fitted))
+    stored, start = workers.decide(begun)
+    workers.together(lambda: wait_for_start(model_dir, workers.cluster, start))
+    return run, Statistics.model_validate_json(stored)
 
 
 def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: Console):

@@ -24,8 +24,8 @@ from trainers.params import NAME, read_config, read_params, write_params
 CHECKPOINT = r"about\.json|\.about\.json\.partial|checkpoint\.(index|data-\d+-of-\d+)"
 #: All that a run writes below MODEL_DIR: what --fresh deletes, and nothing else.
 OWN = re.compile(
-    r"(params\.yaml|preprocessing\.json|recovery\.json|metrics\.json|events\.jsonl)"
-    r"|\.(lock|(params\.yaml|preprocessing\.json|recovery\.json|metrics\.json)\.partial)"
+    r"(params\.yaml|preprocessing\.json|recovery\.json|metrics\.json|days\.json|workers\.json|events\.jsonl)"
+    r"|\.(lock|(params\.yaml|(preprocessing|recovery|metrics|days|workers)\.json)\.partial)"
     rf"|checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
     r"|windows/(\d{4}-\d\d-\d\d/(metrics\.json|\.metrics\.json\.partial)?)?"
     rf"|export/(latest@|\.lock|\.latest\.partial@|(\d+|latest)/({VERSION})?)?"

@@ -140,10 +140,10 @@ class RunState:
         damaged: list[tuple[Path, str]] = []
         self.saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)), number)
         found = self.saved.number if self.saved else 0
-        if self.agreement.of_chief(found) != found:
+        if len(set(numbers := self.agreement.exchange(found))) > 1:
             raise InputError(
-                f"{self._run.path}: this worker finds checkpoint {found}, the chief another; "
-                "--model-dir must be a directory that all workers share"
+                f"{self._run.path}: the workers find different checkpoints, in their order {numbers}; "
+                "--model-dir must be a directory that all of them share and can read"
             )
         for path, reason in damaged:
             self._run.add_event("checkpoint_damaged", checkpoint=path.name, reason=reason, restored=found)

@@ -1,5 +1,6 @@
 """From a config line to a tf.distribute strategy."""
 
+import faulthandler
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,13 @@ def make_strategy(config: TrainerConfig, cluster: Cluster) -> tf.distribute.Stra
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     if config.strategy == "multi_worker" or cluster.workers > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        # TensorFlow's wait for the others has no end and holds Python's lock. They were here a moment ago: one that has
+        # died since would make it last for good, so that only this, which needs no lock, can end the process.
+        faulthandler.dump_traceback_later(60 * config.start_minutes, exit=True)
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
     gpus = tf.config.list_physical_devices("GPU")
     if config.strategy == "tpu" or (config.strategy == "auto" and _has_tpu()):
         return _tpu(config.tpu)

@@ -30,27 +30,32 @@ def start(
 
 def start_workers(number: int, config: Path, run: Path, *overrides: str) -> list[subprocess.Popen]:
     """Starts the workers of a cluster, the chief first."""
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
     return [
-        start(
-            config,
-            run,
-            "trainer.strategy=multi_worker",
-            *overrides,
-            environment={
-                "TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
-            },
-        )
+        start(config, run, "trainer.strategy=multi_worker", *overrides, environment=environment)
+        for environment in cluster(number)
+    ]
+
+
+def cluster(number: int) -> list[dict[str, str]]:
+    """Returns the TF_CONFIG of each worker, on ports of this machine that are free."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(number)]
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})}
         for index in range(number)
     ]
 
 
-def finish(process: subprocess.Popen, status: int = 0, seconds: float = 240) -> str:
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def finish(process: subprocess.Popen, status: int = 0, seconds: float = 600) -> str:
     """Waits for a process and returns its output; fails unless it left with `status`."""
     try:
         output, _ = process.communicate(timeout=seconds)

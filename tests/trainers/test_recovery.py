@@ -1,6 +1,7 @@
 """A run that diverges goes back to a model known to be good, and ends healthy: on poisoned days, at too high a rate."""
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -184,6 +185,17 @@ def test_a_run_killed_while_it_recovers_goes_on_as_if_it_had_not(outliers, recov
             go(outliers, tmp_path / "run")
     go(outliers, tmp_path / "run")
     assert_same_run(recovered, tmp_path / "run")
+
+
+def test_the_readers_of_a_diverged_run_end_before_its_recovery(outliers, tmp_path, monkeypatch):
+    def recover(self, diverged):
+        raise CrashError([t.name for t in set(threading.enumerate()) - before if "PoolExecutor" in t.name])
+
+    monkeypatch.setattr(MovingWindow, "_recover", recover)
+    before = set(threading.enumerate())
+    with pytest.raises(CrashError) as crash:
+        go(outliers, tmp_path / "run")
+    assert crash.value.args == ([],)
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """From a log to batches of model inputs: what the trainer feeds from, and `fit` can too."""
 
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,27 @@ from tfstable.features import Preprocessor
 from tfstable.specs import TaskSpec, label_columns
 from tfstable.statistics import Statistics
 
+T = TypeVar("T")
 HANDED_OVER = 16_384  # Rows at least that Python hands to tf.data at a time: a millisecond each, however few they are.
+
+
+class Stream(Iterator[T]):
+    """A generator that one thread may close while another one reads it: then it ends there.
+
+    A dataset keeps its generator, with the thread and the buffers behind it, until TensorFlow drops its iterators,
+    which may be long after their last use. Closing this ends them now; it waits for an item that is being made.
+    """
+
+    def __init__(self, items: Generator[T, None, None]):
+        self._items, self._lock = items, threading.Lock()
+
+    def __next__(self) -> T:
+        with self._lock:
+            return next(self._items)
+
+    def close(self):
+        with self._lock:
+            self._items.close()
 
 
 class ExampleReader:
@@ -130,7 +152,7 @@ class ExampleReader:
 
     def dataset(
         self,
-        batches: Generator[Examples, None, None],
+        batches: Generator[Examples, None, None] | Stream[Examples],
         batch_size: int,
         parts: int = 1,
         own: range | None = None,
@@ -139,7 +161,7 @@ class ExampleReader:
         """Wraps packed batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
 
         Args:
-            batches: Generator of packed batches of `batch_size` rows.
+            batches: Packed batches of `batch_size` rows; closed with the dataset's iterator, or, a Stream, before.
             batch_size: Rows of a batch.
             parts: Equal parts that each batch is cut into, in order: one a replica.
             own: The parts that the dataset holds, those of a worker's replicas; None for all.
