@@ -174,7 +174,7 @@ def test_a_stride_over_days_that_no_window_has(log, tmp_path):
 def test_a_damaged_record_is_one_line(copy):
     here, run = copy
     (run / "days.json").write_text('{"days":')
-    with pytest.raises(InputError, match=r"days\.json: damaged; delete it: the days then count as they are now"):
+    with pytest.raises(InputError, match=r"days\.json: damaged, .*; remove it: the days then count as they are now"):
         go(here, run)
 
 
