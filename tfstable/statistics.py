@@ -40,7 +40,8 @@ class Statistics(Spec):
         vocabularies: Values by table, the most frequent first; row i + 1 of the table is value i.
         moments: (mean, standard deviation) by numeric feature, after log1p and clip.
         boundaries: Inner boundaries by quantile feature, increasing.
-        base_rates: Mean label by task, after the task's transform.
+        base_rates: Mean label by task, after the task's transform; (positives + 1/2) / (labels + 1) of a binary one,
+            for a label that has not been seen yet is not impossible.
     """
 
     columns: dict[str, RawColumn]
@@ -121,7 +122,7 @@ def fit(
         },
         moments={name: _moments(*total) for name, total in sums.items()},
         boundaries={name: samples[name].boundaries(features[name].buckets) for name in samples},
-        base_rates={name: float(total / known) for name, (known, total) in label_sums.items()},
+        base_rates={name: _base_rate(tasks[name], known, total) for name, (known, total) in label_sums.items()},
     )
 
 
@@ -224,6 +225,10 @@ def _moments(rows: float, total: float, squares: float) -> tuple[float, float]:
     mean = total / rows
     deviation = np.sqrt(max(squares / rows - mean**2, 0.0))
     return float(mean), float(deviation) if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0  # A constant stays 0.
+
+
+def _base_rate(task: TaskSpec, known: float, total: float) -> float:
+    return float((total + 0.5) / (known + 1)) if isinstance(task, BinaryTask) else float(total / known)
 
 
 def _labels(name: str, task: TaskSpec, y: np.ndarray, column: str) -> tuple[int, float]:

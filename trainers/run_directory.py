@@ -92,6 +92,13 @@ class RunDirectory:
                 found |= {metrics["eval_day"]: metrics["tasks"], **metrics.get("later_days", {})}
         return sorted(found.items())
 
+    def odd_days(self) -> dict[str, dict[str, list[str]]]:
+        """Returns what was found wrong with evaluated days, by day and task."""
+        found = {}
+        for path in sorted(self.path.glob("windows/*/metrics.json")):
+            found |= json.loads(path.read_text(encoding="utf-8")).get("odd", {})
+        return found
+
     def newest_metrics(self) -> dict[str, Any] | None:
         """Returns the metrics of the last evaluation day; None before there is one."""
         path = self.path / "metrics.json"

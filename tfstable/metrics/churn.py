@@ -28,7 +28,8 @@ def top_k_churn(first: ArrayLike, second: ArrayLike, groups: ArrayLike, k: int =
 
     Returns:
         A share between 0 and 1, and the number of groups behind it; the share is NaN if no group has more than k rows
-        or a score in a group that counts is not finite. Symmetric in the models; O(n log n) however many groups there are.
+        or a score in a group that counts is not finite. Symmetric in the models; O(n log n) however many groups there
+        are.
 
     Raises:
         ValueError: If the arrays do not match, or k is below 1.
