@@ -6,7 +6,7 @@ blocks.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,16 +55,21 @@ class Detector:
     where H are the n <= `horizon` steps before the jump that belong to no jump themselves, and y = asinh(loss / u) with
     u = material * median_H(total) is logarithmic for heavy tails and linear below what is material.
 
+    Nothing up to `harmless` is a jump or a drift: a rare task that has had no positive costs next to nothing until its
+    first one comes.
+
     A loss of exactly 0 is that of a batch without a label for the task: nothing is known then. Steps whose total lacks
     a task are not compared with one that has it.
 
     Args:
         config: The rules.
         tasks: Names of the tasks, in the order of the columns.
+        harmless: `(1 + tasks,)`, the losses of a model that knows nothing; None: zeros.
     """
 
-    def __init__(self, config: DivergenceConfig, tasks: Iterable[str]):
+    def __init__(self, config: DivergenceConfig, tasks: Iterable[str], harmless: Sequence[float] | None = None):
         self._config, self._columns = config, ["loss", *tasks]
+        self._harmless = np.zeros(len(self._columns)) if harmless is None else np.asarray(harmless, np.float64)
         self._history = np.empty((0, len(self._columns)))  # The last steps; NaN where a column was in an episode.
         self._steps: list[int] = []  # Their numbers.
         self._first: list[list[float]] = []  # The first rows without a jump.
@@ -103,9 +108,15 @@ class Detector:
         }
 
     @classmethod
-    def restored(cls, config: DivergenceConfig, tasks: Iterable[str], state: dict[str, Any]) -> "Detector":
+    def restored(
+        cls,
+        config: DivergenceConfig,
+        tasks: Iterable[str],
+        state: dict[str, Any],
+        harmless: Sequence[float] | None = None,
+    ) -> "Detector":
         """Returns a detector that goes on where the one of `state()` stood."""
-        detector = cls(config, tasks)
+        detector = cls(config, tasks, harmless)
         detector._steps = list(state["steps"])
         detector._history = np.array(state["history"], np.float64).reshape(-1, len(detector._columns))  # None is NaN.
         detector._first = np.array(state["first"], np.float64).reshape(-1, len(detector._columns)).tolist()
@@ -147,7 +158,8 @@ class Detector:
         # Nothing is usual yet while a run starts: all there is to compare with is its first row, the untrained model's.
         starts = n < FIRST
         highest = history[0] if starts else np.fmax.reduce(history)  # (columns,), NaN where not known
-        suspects = ~np.isfinite(row) | (row > highest + (config.jump - 1) * np.abs(highest))
+        usual = np.maximum(highest + (config.jump - 1) * np.abs(highest), self._harmless)
+        suspects = ~np.isfinite(row) | (row > usual)
         if not suspects.any():  # What nearly every step comes to, at the cost of one maximum.
             return []
         total = _known(history[:, 0])
@@ -239,9 +251,8 @@ class Detector:
         for column, name in enumerate(self._columns):
             before, now = float(untrained[column]), _median(self._history[:, column])
             # Comparisons with NaN, where nothing is known, are false.
-            if column not in self._episodes and now - before > max(
-                (config.drift - 1) * abs(before), config.material * abs(total)
-            ):
+            worse = now - before > max((config.drift - 1) * abs(before), config.material * abs(total))
+            if column not in self._episodes and worse and now > self._harmless[column]:
                 episode = self._begin(self._steps[0], column, self._history) | {
                     "full": True,
                     "median": before,

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfstable.data.columns import arrow_types
 from tfstable.data.log import DayLog, read
 from tfstable.data.window import Arrays, Batches, Window, windows
+from tfstable.errors import InputError
 from tfstable.sharpness import SharpnessProbe
 from tfstable.specs import label_columns
 from tfstable.statistics import Statistics, fit
@@ -65,7 +66,17 @@ class MovingWindow:
         self.seconds_per_step: float | None = None  # As the last call had it.
 
     def train(self):
-        """Trains every window that the log has and the run has not, and leaves all its files behind."""
+        """Trains every window that the log has and the run has not, and leaves all its files behind.
+
+        Raises:
+            InputError: If days that shall be held out have been trained on.
+        """
+        until, trained_to = self.config.data.until, self.trained_to()
+        if until is not None and trained_to is not None and trained_to > until:
+            raise InputError(
+                f"data.until: {self.run.path} was trained on days to {trained_to}, after {until}; set {trained_to} or "
+                "a later day, or train another --model-dir"
+            )
         if self.state.agreement.of_chief(self.state.saved is None):
             self.state.save(None, 0, good=True)  # What there is to go back to, until a day's metrics are in line.
         while True:
@@ -74,6 +85,15 @@ class MovingWindow:
                 return
             except Diverged as diverged:
                 self._recover(diverged)
+
+    def trained_to(self) -> date | None:
+        """Returns the last day that the model has seen rows of; None if there is none."""
+        last, trainer = self.state.position.last_day, self.config.trainer
+        if not self.state.position.batch:
+            return last
+        days = [*self.log.days, *self.log.held_out]
+        begun = windows(days, trainer.window_days, trainer.stride_days, after=last)[:1]
+        return begun[0].last if begun else last
 
     def publish(self) -> Path | None:
         """Publishes the model as it is, once a window; returns its version, or None if it is refused, or to workers."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 from tfstable.data.columns import arrow_types, check_schemas, to_numpy
 from tfstable.data.log import DayLog, common_types, read
 from tfstable.errors import InputError
-from tfstable.export import Serving
+from tfstable.export import Serving, metadata
 
 
 def predict(
@@ -23,16 +24,19 @@ def predict(
 ) -> int:
     """Writes one row an example, in the log's order: `date`, the columns to keep, a float32 column a task, by name.
 
+    A column to keep that is the label of a task of its own name, as labels are by default, is written as `NAME_label`.
+
     Memory holds one record batch, whatever the size of the log. The file appears when it is complete.
 
     Returns:
         The number of rows.
 
     Raises:
-        InputError: If a column is missing or of the wrong type, a file cannot be read, or a column to keep has the name
-            of one of the predictions.
+        InputError: If a column is missing or of the wrong type, a file cannot be read, or two columns would have one
+            name.
     """
-    serving = Serving(version)
+    serving, keep = Serving(version), list(dict.fromkeys(keep))
+    kept_as = _names(keep, metadata(version))
     for day in days:
         check_schemas(log, day, serving.columns, [])
     columns = common_types({unit.path for day in days for unit in log.units(day)}, keep)
@@ -47,10 +51,8 @@ def predict(
                 raw = {name: to_numpy(table[name], name, column) for name, column in serving.columns.items()}
                 # A signature has no order of its outputs: it may differ from one start to the next.
                 predictions = {name: pa.array(values) for name, values in sorted(serving(raw).items())}
-                if taken := [name for name in keep if name == "date" or name in predictions]:
-                    raise InputError(f"--keep {taken[0]}: the predictions have a column of that name; leave it out")
                 dates = pa.array([day] * batch.num_rows, pa.date32())
-                kept = {name: table[name] for name in keep}
+                kept = {kept_as[name]: table[name] for name in keep}
                 result = pa.table({"date": dates, **kept, **predictions})
                 writer = writer or pq.ParquetWriter(partial, result.schema)
                 writer.write_table(result)
@@ -61,3 +63,18 @@ def predict(
     finally:
         partial.unlink(missing_ok=True)
     return done
+
+
+def _names(keep: list[str], card: dict[str, Any]) -> dict[str, str]:
+    """Returns the name under which each kept column is written."""
+    outputs = card["signatures"]["serving_default"]["outputs"]
+    label_of = {task: about["label"] for task, about in card.get("tasks", {}).items()}
+    names = {name: f"{name}_label" if label_of.get(name) == name else name for name in keep}
+    for name, written in names.items():
+        if written == "date":
+            raise InputError("--keep date: every row has its day under that name already; leave it out")
+        if written in outputs:
+            raise InputError(f"--keep {name}: task {written} has that name, and another label; leave {name} out")
+        if other := next((n for n, w in names.items() if w == written and n != name), None):
+            raise InputError(f"--keep {name},{other}: both would be written as {written}; leave one out")
+    return names

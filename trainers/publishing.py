@@ -145,7 +145,6 @@ class Publisher:
         if metrics is None or metrics["tasks"] is None:  # No day after the window yet: what the model before it did.
             metrics = self._run.newest_metrics()
         evaluation = metrics and {"window": metrics["window"], "day": metrics["eval_day"], "tasks": metrics["tasks"]}
-        first = min(path.name for path in (self._run.path / "windows").iterdir())
         return {
             "window_end": str(last),
             "model": {
@@ -155,7 +154,7 @@ class Publisher:
             },
             "data": {
                 "log": str(config.data.path),
-                "first_day": self._run.window_metrics(date.fromisoformat(first))["window"][0],
+                "first_day": str(self._run.first_day()),
                 "last_day": str(last),
             },
             "evaluation": evaluation,

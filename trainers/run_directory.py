@@ -83,6 +83,11 @@ class RunDirectory:
         path = self.path / "windows" / str(last) / "metrics.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
+    def first_day(self) -> date:
+        """Returns the first day that the run was trained on; there must be a finished window."""
+        first = min(path.name for path in (self.path / "windows").iterdir())
+        return date.fromisoformat(self.window_metrics(date.fromisoformat(first))["window"][0])
+
     def evaluations(self) -> list[tuple[str, dict[str, dict[str, float]]]]:
         """Returns the evaluated days in order, each with the metrics by task of the model that had not seen it."""
         found = {}

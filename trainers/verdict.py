@@ -13,6 +13,8 @@ from trainers.labels import CHANCE, chance_of_count, label_fault
 
 EARLIER_DAYS = 10  # Healthy evaluations that a day is compared with.
 
+TOLD_APART = 0.1  # An AUC of 0.6 is told from chance.
+
 TaskMetrics = Mapping[str, float | None]  # By metric, as `trainers.evaluation.evaluate` returns them.
 Metrics = Mapping[str, TaskMetrics]  # By task.
 Evaluations = Sequence[tuple[str, Metrics]]  # By day, the oldest first.
@@ -104,7 +106,8 @@ def evaluation_faults(
         constant     every task's predictions of the day are all the same: a dead network, whose loss is calm
         chance       AUC - 0.5 < chance * se, or more than `collapse` of it is gone, beyond chance * se; if the median
                      earlier day was above 0.5 by > measurable * se
-        chance       no task's AUC - 0.5 is > chance * se, and the losses jumped
+        chance       no task's AUC - 0.5 is > chance * se, of the tasks with enough positives (chance * se < 0.1), and
+                     the losses jumped
         calibration  predicted over observed beyond `calibration` or its inverse, which the noise of few positives does
                      not explain, and not so on the median earlier day
         error        RMSE > error * its median on the earlier days
@@ -127,7 +130,7 @@ def evaluation_faults(
         return [Fault(None, "constant", "every task's predictions are all the same")]
     faults = [Fault(task, "not finite", f"{task}: predictions are not finite") for task in not_finite]
     judged = {task: days for task, days in days_of.items() if today[task]["labels"] and task not in not_finite}
-    aucs = [days[-1] for days in judged.values() if math.isfinite(days[-1].get("auc", math.nan))]
+    aucs = [days[-1] for days in judged.values() if config.chance * days[-1].get("auc_se", math.nan) < TOLD_APART]
     if jumped and aucs and all(day["auc"] - 0.5 < config.chance * day["auc_se"] for day in aucs):
         faults.append(Fault(None, "chance", "no task's AUC is above chance, and the losses jumped"))
     for task, (*earlier, day) in judged.items():

@@ -196,3 +196,11 @@ def test_a_divergence_after_a_day_without_labels_is_found():
         ("full_divergence", "loss", 350),
         ("full_divergence", "task2", 350),
     }
+
+
+def test_the_first_positives_of_a_rare_task_are_no_divergence():
+    losses = np.full((400, 2), 3e-4)
+    losses[100:] = 0.02 + 0.05 * (np.random.default_rng(0).random((300, 1)) < 0.3)
+    assert Detector(RULES, ["share"], [math.log(2), math.log(2)]).update(losses, 0) == []
+    losses[200:] = 1.5
+    assert {f.kind for f in Detector(RULES, ["share"], [math.log(2)] * 2).update(losses, 0)} == {"full_divergence"}

@@ -75,6 +75,7 @@ def test_a_network_that_died_in_its_first_steps_is_told_by_its_jump_and_its_day(
     assert said(dead) == []
     assert said(dead, jumped=True) == ["no task's AUC is above chance, and the losses jumped"]
     assert said({**dead, "like": [binary(0.6, 0.03)]}, jumped=True) == []
+    assert said({"like": [binary(0.55, 0.07)]}, jumped=True) == []  # Too few positives to tell 0.6 from chance.
 
 
 def test_an_auc_that_lost_most_of_its_excess_is_told():
