@@ -63,6 +63,6 @@ class RecoveryConfig(Spec):
         0.5,
         gt=0,
         le=1,
-        description="What the learning rates are multiplied by; 1 to keep them. It doubles with each whole window in "
-        "line after that, until they are the config's again.",
+        description="What the learning rates are multiplied by; 1 to keep them. Each whole window in line after that "
+        "doubles them, until they are what they were when the run was last in line.",
     )

@@ -10,6 +10,10 @@ from trainers.config import GateConfig
 from trainers.labels import CHANCE, chance_of_count, label_fault
 from trainers.verdict import EARLIER_DAYS, Evaluations, Metrics, Odd, TaskMetrics, has_labels, healthy_days
 
+# Two models on the same rows err alike. Their difference is about as noisy as this share of what two days' would be:
+# sqrt(1 - r), with r about 0.9 the correlation of their errors.
+PAIRED = 0.3
+
 
 def refusals(
     config: GateConfig | None,
@@ -81,7 +85,7 @@ def _progress(config: GateConfig, task: str, evaluations: Evaluations, odd: Odd,
     if since is not None and day < str(since):
         return []
     if reasons := odd.get(day, {}).get(task):
-        return [reason if day in reason else f"{day}: {reason}" for reason in reasons]
+        return [reason if day in reason else f"{reason} on {day}" for reason in reasons]
     healthy = healthy_days(task, evaluations, odd, date.fromisoformat(day), since)
     when = (
         f"on {healthy[0][0]}, before" if len(healthy) == 1 else f"on the median of {len(healthy)} healthy days before"
@@ -98,7 +102,7 @@ def _own(config: GateConfig, task: str, last: date, own: TaskMetrics, progressiv
     elif "auc" in own and not _calibrated(config, own["calibration"], own["positives"]):
         reasons.append(f"{task}: predicts {own['calibration']:.3g} of what was observed on {last}")
     if progressive is not None:
-        reasons += _worse(config, task, own, [progressive], "before it was trained on the day", 0.0)
+        reasons += _worse(config, task, own, [progressive], "before it was trained on the day", PAIRED * config.noise)
     return reasons
 
 
@@ -108,14 +112,13 @@ def _worse(
     """Compares a day with the median of days before; the median of n days is as noisy as one of n times the rows."""
 
     for metric, sign, margin in (("auc", -1, config.auc_margin), ("rmse", 1, config.error_margin)):
-        known = [metrics for metrics in before if _finite(metrics.get(metric))]
-        if not known or not _finite(now.get(metric)):
+        error = f"{metric}_se"  # Unknown where a class has a single row, which says nothing of a model.
+        known = [metrics for metrics in before if _finite(metrics.get(metric)) and _finite(metrics[error])]
+        if not known or not _finite(now.get(metric)) or not _finite(now[error]):
             continue
-        usual = float(np.median([metrics[metric] for metrics in known]))
-        errors = [metrics[f"{metric}_se"] for metrics in known if _finite(metrics[f"{metric}_se"])]
-        error = float(np.median(errors)) / math.sqrt(len(known)) if errors else 0.0
-        own_error = now[f"{metric}_se"] if _finite(now[f"{metric}_se"]) else 0.0
-        allowed = (margin if metric == "auc" else margin * usual) + noise * math.hypot(own_error, error)
+        usual, usual_error = (float(np.median([metrics[name] for metrics in known])) for name in (metric, error))
+        allowed = noise * math.hypot(now[error], usual_error / math.sqrt(len(known)))
+        allowed += margin if metric == "auc" else margin * usual
         if sign * (now[metric] - usual) > allowed:
             shown = ".4f" if metric == "auc" else ".4g"
             return [f"{task}: {metric.upper()} {now[metric]:{shown}}, {usual:{shown}} {when}"]

@@ -41,30 +41,39 @@ class Rates:
 
     Attributes:
         factor: By what the learning rates are multiplied.
+        proven: The highest factor with which a window was in line; what is above it may be too much for this model.
         in_a_row: Recoveries since a window was whole and in line.
         calm: Windows in line since the factor last changed.
         patience: How many of them double the factor.
-        raised: Whether it has been doubled since the last recovery, and no window was in line at the full rates yet.
+        raised: Whether it has been doubled since the last recovery, and no window was in line at `proven` yet.
     """
 
     factor: float = 1.0
+    proven: float = 0.0
     in_a_row: int = 0
     calm: int = 0
     patience: int = 1
     raised: bool = False
 
-    def fall(self, factor: float):
-        """A recovery, which multiplies the rates by `factor`; one after a rise says that the rise came too early."""
-        self.patience *= 2 if self.raised else 1
+    def fall(self, factor: float, trained: bool):
+        """A recovery, which multiplies the rates by `factor`.
+
+        Args:
+            factor: The factor.
+            trained: Whether it goes back to a model that has been trained, and was in line.
+        """
+        if trained and not self.proven:
+            self.proven = self.factor
+        self.patience *= 2 if self.raised else 1  # The rise came too early.
         self.factor, self.in_a_row, self.calm, self.raised = self.factor * factor, self.in_a_row + 1, 0, False
 
     def rise(self):
         """A window that was whole and in line."""
-        self.in_a_row, self.calm = 0, self.calm + 1
-        if self.factor == 1:
+        self.proven, self.in_a_row, self.calm = max(self.proven, self.factor), 0, self.calm + 1
+        if self.factor == self.proven:
             self.patience, self.raised = 1, False
         elif self.calm >= self.patience:
-            self.factor, self.calm, self.raised = min(1.0, 2 * self.factor), 0, True
+            self.factor, self.calm, self.raised = min(self.proven, 2 * self.factor), 0, True
 
 
 class Recovery:
@@ -75,7 +84,8 @@ class Recovery:
     restored checkpoint that ended on an odd day, or else the last one.
 
     A window of which nothing is left out and whose next day is in line ends a row of recoveries, and doubles the rates'
-    factor until it is 1 again. If the run diverges after such a rise, it takes twice as many windows the next time.
+    factor until it is again what it was when the run was last in line before it diverged: 1, unless the config's rates
+    were too high from the start. If the run diverges after such a rise, it takes twice as many windows the next time.
 
     The idea: Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, section 5.1, went back about 100
     steps and left out 200 to 500 batches.
@@ -142,6 +152,7 @@ class Recovery:
             "newest": newest,
             "skipped": skipped,
             "rate_factor": self._config.rate_factor,
+            "trained": since is not None,
         }
         self._note(recovery)
         return recovery
@@ -155,7 +166,7 @@ class Recovery:
         rates, entry = self._rates, {"in_line": str(last)}
         noted = entry in takewhile(lambda done: "in_line" in done, reversed(self._done))  # Before the run was killed.
         left_out = any(str(last) in recovery["skipped"] for recovery in self._recoveries)
-        if noted or left_out or not (rates.in_a_row or rates.factor < 1 or rates.raised):
+        if noted or left_out or not (rates.in_a_row or rates.factor < rates.proven or rates.raised):
             return False
         self._note(entry)
         return self._rates.factor != rates.factor
@@ -167,7 +178,7 @@ class Recovery:
             if "in_line" in entry:
                 rates.rise()
             else:
-                rates.fall(entry["rate_factor"])
+                rates.fall(entry["rate_factor"], entry.get("trained", False))
         return rates
 
     @property

@@ -52,7 +52,7 @@ def test_a_healthy_model_passes():
         (binary(0.70), binary(0.70), binary(NAN, spread=NAN), "task: predictions on 2025-01-05 are not finite"),
         (binary(0.70), binary(0.70), binary(0.5, spread=0.0), "task: predicts the same for every row of 2025-01-05"),
         (regression(13.0), regression(10.0), regression(13.0), "task: RMSE 13, 10 on 2025-01-04, before"),
-        (regression(10.0), regression(10.0), regression(12.6), "task: RMSE 12.6, 10 before it was trained on the day"),
+        (regression(10.0), regression(10.0), regression(12.7), "task: RMSE 12.7, 10 before it was trained on the day"),
         (
             regression(9.0),
             regression(9.0),
@@ -76,6 +76,13 @@ def test_few_positives_say_little_of_calibration():
     healthy = {"click": binary(0.7, positives=9)}
     assert refused(healthy, healthy, {"click": binary(0.7, 0.3, positives=9)}) == []
     assert len(refused(healthy, healthy, {"click": binary(0.7, 0.3, positives=400)})) == 1
+
+
+def test_few_positives_say_little_of_an_auc():
+    few = {"follow": binary(0.39, positives=3, auc_se=0.1)}
+    assert refused(few, few, {"follow": binary(0.30, positives=3, auc_se=0.1)}) == []
+    one = {"follow": binary(0.9, positives=1, auc_se=NAN)}
+    assert refused({"follow": binary(0.1, positives=1, auc_se=NAN)}, one, {"follow": one["follow"]}) == []
 
 
 def test_a_task_without_labels_on_the_day_is_judged_by_its_predictions_and_by_earlier_days():
@@ -106,7 +113,7 @@ def test_the_yardstick_is_the_median_of_the_last_healthy_days():
     odd = {f"2025-01-{d:02}": {"click": ["click: a reason"]} for d in range(3, 13)}
     assert run(0.70, 0.70, *[0.50] * 10, 0.70, odd=odd) == []
     assert len(run(0.70, 0.70, *[0.50] * 10, 0.50, odd=odd)) == 1
-    assert run(0.70, 0.70, 0.70, odd=odd) == ["2025-01-03: click: a reason"]
+    assert run(0.70, 0.70, 0.70, odd=odd) == ["click: a reason on 2025-01-03"]
     assert (
         refusals(
             GateConfig(),

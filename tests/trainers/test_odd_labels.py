@@ -68,8 +68,11 @@ def test_days_without_labels_are_trained_on_served_and_no_divergence(log, tmp_pa
 
 def test_a_broken_join_is_told_not_served_and_its_window_left_out(log, tmp_path):
     bad = poisoned(log, DAYS[0], tmp_path / "log", lambda table: {})
+    for day in DAYS:  # Three positives a day, and none on two.
+        few = 0 if day in (DAYS[3], DAYS[5]) else 3
+        change(bad, day, lambda table, few=few: {"share": np.arange(table.num_rows) < few})
     for day in DAYS[3:5]:
-        change(bad, day, lambda table: {"click": np.zeros(table.num_rows), "share": np.zeros(table.num_rows)})
+        change(bad, day, lambda table: {"click": np.zeros(table.num_rows)})
     go(bad, tmp_path / "run")
     told = events(tmp_path / "run", "odd_labels")
     assert {event["day"] for event in told} == {str(DAYS[3]), str(DAYS[4])}
@@ -77,7 +80,8 @@ def test_a_broken_join_is_told_not_served_and_its_window_left_out(log, tmp_path)
         (reason,) = event["reasons"]  # Of the frequent task alone: a rare one may have no positive.
         assert reason.startswith(f"click: no positive among {ROWS:,} labels on {event['day']}, about ")
     assert served(tmp_path / "run") == [str(day) for day in DAYS if day not in DAYS[3:5]]
-    assert [event["window_end"] for event in events(tmp_path / "run", "export_refused")] == [str(d) for d in DAYS[3:5]]
+    refused = events(tmp_path / "run", "export_refused")
+    assert {event["window_end"] for event in refused} == {str(day) for day in DAYS[3:5]}
     # A model of nothing but zeros shows on the first day after it. Both windows are left out, in one recovery.
     (event,) = events(tmp_path / "run", "recovery")
     assert event["day"] == str(DAYS[5])
@@ -95,9 +99,10 @@ def test_shuffled_labels_are_never_served(log, tmp_path):
     assert [event["window_end"] for event in events(tmp_path / "run", "export_refused")] == [str(d) for d in DAYS[3:]]
 
 
-def test_a_rare_task_without_a_positive_at_first_is_no_divergence(log, tmp_path):
+def test_the_first_positives_of_a_rare_task_are_no_divergence_and_soon_learned(log, tmp_path):
     bad = poisoned(log, DAYS[0], tmp_path / "log", lambda table: {"share": np.zeros(table.num_rows)})
-    train(bad, tmp_path / "run", SHARE, "export.when=never", "trainer.batch_size=64")
+    alone = "tasks={share: {kind: binary}}"
+    train(bad, tmp_path / "run", alone, "export.when=never", "trainer.batch_size=64")
     assert {json.loads(line)["event"] for line in (tmp_path / "run" / "events.jsonl").open()} <= {"odd_day"}
     assert 0.3 < metrics(tmp_path / "run", DAYS[5])["tasks"]["share"]["calibration"] < 3
 

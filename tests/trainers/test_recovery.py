@@ -82,7 +82,7 @@ def poisoned(log: Path, day: date, to: Path, change: Callable[[pa.Table], dict[s
 def events(run: Path, kind: str) -> list[dict]:
     path = run / "events.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    return [event for at, line in enumerate(lines) if (event := json.loads(line) | {"at": at})["event"] == kind]
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
 def auc(run: Path, day: date) -> float:
@@ -127,6 +127,8 @@ def test_a_day_of_outliers_is_left_out(recovered, healthy):
     assert second["skipped"][str(DAYS[3])][0][1] > 80  # It came again: the rest of the window.
     assert second["factor"] == 0.25
     assert metrics(recovered, DAYS[3])["steps"] < 80
+    raised = [(event["window_end"], event["factor"]) for event in events(recovered, "rates_raised")]
+    assert raised == [(str(DAYS[4]), 0.5), (str(DAYS[5]), 1.0)]  # The rates come back, window by window.
     for day in (DAYS[4], DAYS[5]):
         assert auc(recovered, day) > auc(healthy, day) - 0.02
     assert all(np.isfinite(value).all() for name, value in weights(recovered).items() if is_model_weight(name))
@@ -150,16 +152,14 @@ def test_a_day_of_flipped_labels_is_left_out(log, healthy, tmp_path):
 
 
 def test_too_high_a_rate_is_lowered(log, healthy, tmp_path):
-    remedy = ("recovery.skip_batches=false", "recovery.rate_factor=0.1")
+    remedy = ("recovery.skip_batches=false", "recovery.rate_factor=0.02")
     go(log, tmp_path / "run", *HUNDREDFOLD, *remedy)
     found = events(tmp_path / "run", "recovery")
     assert found
     assert all(event["skipped"] == {} for event in found)
-    # Each recovery is a tenth; each window in line doubles what is left, and less often if that was too early.
-    factor, said = 1.0, [e for kind in ("recovery", "rates_raised") for e in events(tmp_path / "run", kind)]
-    for event in sorted(said, key=lambda event: event["at"]):
-        factor = factor * 0.1 if event["event"] == "recovery" else min(1.0, 2 * factor)
-        assert event["factor"] == pytest.approx(factor)
+    # It was never in line with the config's rates: they do not come back.
+    assert [event["factor"] for event in found] == pytest.approx([0.02 ** (n + 1) for n in range(len(found))])
+    assert events(tmp_path / "run", "rates_raised") == []
     assert {metrics(tmp_path / "run", day)["steps"] for day in DAYS} == {80}
     assert auc(tmp_path / "run", DAYS[5]) > auc(healthy, DAYS[5]) - 0.02
 
@@ -182,27 +182,36 @@ def test_a_run_that_leaves_out_window_after_window_stops(log, tmp_path):
 def test_rates_come_back_and_a_rise_that_was_too_early_is_put_off():
     rates, factors = Rates(), []
     for what in "RRooooRooooooooo":  # R: a recovery, o: a whole window in line.
-        rates.fall(0.5) if what == "R" else rates.rise()
+        rates.fall(0.5, trained=True) if what == "R" else rates.rise()
         factors.append((what, rates.factor))
     assert factors[:6] == [("R", 0.5), ("R", 0.25), ("o", 0.5), ("o", 1), ("o", 1), ("o", 1)]
     assert factors[6:9] == [("R", 0.5), ("o", 1), ("o", 1)]  # After windows in line at the full rates: as at first.
     early = Rates()
-    early.fall(0.25)
+    early.fall(0.25, trained=True)
     early.rise()
     assert early.factor == 0.5
-    early.fall(0.5)  # Half of the rates was too much still.
+    early.fall(0.5, trained=True)  # Half of the rates was too much still.
     seen = []
     for _ in range(8):
         early.rise()
         seen.append(early.factor)
     assert seen == [0.25, 0.5, 0.5, 1, 1, 1, 1, 1]
+    never = Rates()  # The first window diverged: the config's rates have never been in line.
+    never.fall(0.5, trained=False)
+    never.rise()
+    never.rise()
+    assert never.factor == 0.5
+    never.fall(0.5, trained=True)
+    never.rise()
+    never.rise()
+    assert never.factor == 0.5
 
 
 def test_the_recoveries_of_a_run_are_counted_over_windows(tmp_path):
     run = SimpleNamespace(path=tmp_path, writable=True)
 
     def diverge(recovery: Recovery, checkpoint: int, day: date, odd: tuple[date, ...] = ()):
-        return recovery.add(Diverged("why", None, Batch(day, 9), {}), checkpoint, checkpoint + 1, None, odd)
+        return recovery.add(Diverged("why", None, Batch(day, 9), {}), checkpoint, checkpoint + 1, DAYS[0], odd)
 
     recovery = Recovery(RecoveryConfig(most=2), run)
     diverge(recovery, 1, DAYS[0])
