@@ -127,3 +127,14 @@ def test_calibration_of_a_regression_is_the_ratio_of_the_sums(log, tmp_path):
     got = evaluate(config, DayLog(log), DAYS[1], predictions)["watch_time"]
     observed = pq.read_table(log / f"date={DAYS[1]}")["watch_time_s"].to_numpy()
     assert got["calibration"] == pytest.approx(10 * ROWS / observed.sum(), rel=1e-5)
+
+
+def test_the_second_day_after_a_window_may_be_odd_too(log, tmp_path):
+    bad = poisoned(log, DAYS[4], tmp_path / "log", lambda table: {"click": 1 - table["click"].to_numpy()})
+    train(bad, tmp_path / "run", "export.when=never", "trainer.stride_days=2")
+    # The model was in line on the day before: it is the day.
+    first, *_ = events(tmp_path / "run", "odd_day")
+    assert (first["window_end"], first["day"]) == (str(DAYS[2]), str(DAYS[4]))
+    assert list(metrics(tmp_path / "run", DAYS[2])["odd"]) == [str(DAYS[4])]
+    (recovery,) = events(tmp_path / "run", "recovery")  # Of the window that was trained on it.
+    assert list(recovery["skipped"]) == [str(DAYS[4])]
