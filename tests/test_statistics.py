@@ -367,8 +367,10 @@ def rates(task, labels) -> float:
 
 
 def test_base_rates_are_means_over_known_labels():
-    assert rates(BinaryTask(kind="binary"), [1, 0, None, 0, 0]) == 0.25
+    assert rates(BinaryTask(kind="binary"), [1, 0, None, 0, 0]) == 1.5 / 5  # As if half of another one were positive.
     assert rates(BinaryTask(kind="binary"), [True, False, None]) == 0.5
+    assert rates(BinaryTask(kind="binary"), [0] * 999) == 0.5 / 1000
+    assert rates(BinaryTask(kind="binary"), [1] * 999) == 999.5 / 1000
     assert rates(RegressionTask(kind="regression"), [1.0, 4.0, float("nan")]) == 2.5
     got = rates(RegressionTask(kind="regression", transform="log1p"), [math.e - 1, math.e**3 - 1])
     assert got == pytest.approx(2.0, rel=1e-6)  # log(1 + y) is 1 and 3.

@@ -20,6 +20,7 @@ from tfstable.moments import RESOLUTION, Moments
 from tfstable.remarks import Seen, numeric_remark, quantile_remark, vocabulary_remark
 from tfstable.specs import (
     MISSING_INT,
+    BinaryTask,
     Categorical,
     Feature,
     HashFeature,
@@ -43,7 +44,8 @@ class Statistics(Spec):
         moments: (mean, standard deviation) of the known values by numeric feature, after log1p and clip. A deviation of
             0 says that there was nothing to standardise: the feature is held at 0.
         boundaries: Inner boundaries by quantile feature, increasing.
-        base_rates: Mean label by task, after the task's transform.
+        base_rates: Mean label by task, after the task's transform; (positives + 1/2) / (labels + 1) of a binary one,
+            for a label that has not been seen yet is not impossible.
         remarks: What a user should know of the fit before training on it, a line each.
     """
 
@@ -148,7 +150,7 @@ def fit(
             for name, f in features.items()
             if isinstance(f, QuantileFeature)
         },
-        base_rates={name: float(total / known) for name, (known, total) in label_sums.items()},
+        base_rates={name: _base_rate(tasks[name], known, total) for name, (known, total) in label_sums.items()},
     )
     return found.model_copy(update={"remarks": _remarks(features, found, seen, moments, samples, counts)})
 
@@ -246,6 +248,10 @@ def _remarks(
             columns = list(dict.fromkeys(users[table].values()))
             lines.append(vocabulary_remark(name, columns, list(counts[table])))
     return [line for line in lines if line]
+
+
+def _base_rate(task: TaskSpec, known: float, total: float) -> float:
+    return float((total + 0.5) / (known + 1)) if isinstance(task, BinaryTask) else float(total / known)
 
 
 def _labels(name: str, task: TaskSpec, y: np.ndarray, column: str) -> tuple[int, float]:

@@ -54,7 +54,7 @@ def open_log(config: Config, progress) -> DayLog:
             raise
         except ValueError as error:
             raise InputError(f"data.simulate: {error}") from None
-    return DayLog(config.data.path, config.data.missing_day)
+    return DayLog(config.data.path, config.data.missing_day, config.data.until)
 
 
 def simulate_whole(path: Path, **arguments: Any):
@@ -100,6 +100,11 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
     Raises:
         InputError: Naming the file and the column, or the day, that does not fit.
     """
+    if log.held_out and len(log.days) < config.trainer.window_days:
+        raise InputError(
+            f"data.until: {log.path} has {len(log.days)} days up to {config.data.until}, fewer than "
+            f"trainer.window_days ({config.trainer.window_days}); set a later day, or a shorter window"
+        )
     if columns is None and len(log.days) < config.trainer.window_days:
         raise InputError(
             f"{log.path}: {len(log.days)} days, fewer than trainer.window_days ({config.trainer.window_days}); "

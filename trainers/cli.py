@@ -105,6 +105,8 @@ def check(
         model_class(settings)
     rows = [log.rows(day) for day in log.days]
     console.print(f"log {log.path}: {len(rows)} days, {log.days[0]} to {log.days[-1]}, {sum(rows):,} rows")
+    if log.held_out:
+        console.print(f"held out by data.until: {len(log.held_out)} days, {log.held_out[0]} to {log.held_out[-1]}")
     shown = Table("embedding table", "rows", "dim", "MB with Adagrad's slot")
     for name, (height, dim) in tables(settings).items():
         shown.add_row(name, f"{height:,}", str(dim), f"{height * dim * 8 / 1e6:,.1f}")
@@ -143,9 +145,12 @@ def schema(
 def evaluate(
     model_dir: ModelDir,
     data: Annotated[Path | None, typer.Option(help="Another log than the run's own.")] = None,
-    day: Day = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Default: the newest day, and a warning if it was trained on."),
+    ] = None,
 ):
-    """Evaluate a run's newest checkpoint on a day of a log."""
+    """Evaluate a run's newest checkpoint on a day of a log; days after the config's data.until are there for it."""
     from trainers.check import check_log, open_log
 
     settings = run_config(model_dir, data)
@@ -154,7 +159,14 @@ def evaluate(
     quiet_tensorflow()
     from trainers.run import evaluate as run
 
-    run(settings, model_dir, log, day.date() if day else log.days[-1], console)
+    run(
+        settings,
+        model_dir,
+        log,
+        day.date() if day else log.days[-1],
+        console,
+        Console(stderr=True, width=console.width),
+    )
 
 
 @app.command()
@@ -233,7 +245,11 @@ def predict(
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
     day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Default: all days.")] = None,
     keep: Annotated[
-        str, typer.Option(help="Columns of the log to keep beside the predictions: user_id,video_id.")
+        str,
+        typer.Option(
+            help="Columns of the log to keep beside the predictions: user_id,video_id. A label with its task's name is "
+            "written as NAME_label."
+        ),
     ] = "",
 ):
     """Run an export over a log: one row an example, in the log's order, with its day and a column a task."""
@@ -336,10 +352,10 @@ def open_grid(config: Path, overrides: list[str], kind: type[configs.Config]):
 
 
 def run_config(model_dir: Path, data: Path | None = None) -> configs.Config:
-    """Returns the config that a run was started with."""
+    """Returns the config that a run was started with, but for what training alone is about: devices, held-out days."""
     from trainers.params import read_config
 
-    here = ["trainer.strategy=one_device"]  # Wherever it was trained.
+    here = ["trainer.strategy=one_device", "data.until=null"]  # Wherever it was trained.
     return read_config(model_dir, [*here, f"data.path={data}"] if data else here)
 
 

@@ -26,6 +26,7 @@ from tfstable.metrics import (
     spearman,
     top_k_churn,
 )
+from trainers.evaluation import group_ids
 from trainers.params import NAME, read_params
 
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # Of the prediction difference.
@@ -135,7 +136,7 @@ def compare(
     wanted.pop(None, None)
     table = pa.Table.from_batches(read(log.units(day), wanted))
     weights = np.nan_to_num(numbers(table[weight])) if weight else None
-    groups = table[group].combine_chunks().dictionary_encode().indices.to_pandas().to_numpy() if group else None
+    groups = group_ids(table[group]) if group else None
     sliced = slices(table[slice_by]) if slice_by else None
     result = {}
     for number, (name, (kind, label)) in enumerate(tasks.items()):

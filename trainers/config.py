@@ -34,6 +34,12 @@ class SimulateConfig(Spec):
 
 class DataConfig(Spec):
     path: Path = Field(description="The log: a directory of date=YYYY-MM-DD partitions.", json_schema_extra=OPERATIONAL)
+    until: date | None = Field(
+        None,
+        description="Last day to train on and to evaluate in training; days after it are held out for `tfstable "
+        "evaluate` and `compare`. Default: the log's last.",
+        json_schema_extra=OPERATIONAL,
+    )
     missing_day: Literal["error", "skip"] = Field(
         "error", description="What a gap in the days is.", json_schema_extra=OPERATIONAL
     )
@@ -179,16 +185,22 @@ class EvaluationConfig(Spec):
         None, description="Column whose values group the examples of GAUC, a user's id.", json_schema_extra=OPERATIONAL
     )
     batch_size: int = Field(8192, ge=1, json_schema_extra=OPERATIONAL)
+    compare_since: date | None = Field(
+        None,
+        description="First day with whose metrics and label rates those of later days are compared. Set it after a "
+        "change of the labels that is meant to stay. Default: the run's first.",
+        json_schema_extra=OPERATIONAL,
+    )
 
 
 class GateConfig(Spec):
     """What a model must be like to be published; docs/stability.md says why."""
 
     auc_margin: float = Field(
-        0.02, ge=0, description="Most that an AUC may be below the one it is compared with, besides its noise."
+        0.02, ge=0, description="Most that an AUC may be below that of the healthy days before, besides its noise."
     )
     error_margin: float = Field(
-        0.25, ge=0, description="Most that an RMSE may be above the one it is compared with, as a share of it."
+        0.25, ge=0, description="Most that an RMSE may be above that of the healthy days before, as a share of it."
     )
     noise: float = Field(3.0, ge=0, description="Standard errors that count as noise between two days.")
     calibration: float = Field(

@@ -1,4 +1,4 @@
-"""Divergence told from its traces: the losses of every step, and the metrics of the next day.
+"""Divergence told from the losses of every step; `trainers.verdict` judges by the metrics of the next day.
 
 Micro-divergence, full divergence and non-finite steps are the terms of Tang et al., "Improving Training Stability for
 Multitask Ranking Models in Recommender Systems", 2023. NumPy only: it runs on the host, on losses that are read in
@@ -6,7 +6,7 @@ blocks.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,6 @@ from trainers.divergence_config import DivergenceConfig
 FIRST = 10  # Steps that a run takes to start, and fewest that say what is normal.
 START = 25.0  # By how much larger the factor of a jump is meanwhile: a healthy first step may cost twentyfold.
 BEYOND = 1e300  # Stands for a loss that is not finite: JSON has it, and medians can be taken of it.
-_LOSSES = ("logloss", "rmse")
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,21 @@ class Detector:
     where H are the n <= `horizon` steps before the jump that belong to no jump themselves, and y = asinh(loss / u) with
     u = material * median_H(total) is logarithmic for heavy tails and linear below what is material.
 
+    Nothing up to `harmless` is a jump or a drift: a rare task that has had no positive costs next to nothing until its
+    first one comes.
+
+    A loss of exactly 0 is that of a batch without a label for the task: nothing is known then. Steps whose total lacks
+    a task are not compared with one that has it.
+
     Args:
         config: The rules.
         tasks: Names of the tasks, in the order of the columns.
+        harmless: `(1 + tasks,)`, the losses of a model that knows nothing; None: zeros.
     """
 
-    def __init__(self, config: DivergenceConfig, tasks: Iterable[str]):
+    def __init__(self, config: DivergenceConfig, tasks: Iterable[str], harmless: Sequence[float] | None = None):
         self._config, self._columns = config, ["loss", *tasks]
+        self._harmless = np.zeros(len(self._columns)) if harmless is None else np.asarray(harmless, np.float64)
         self._history = np.empty((0, len(self._columns)))  # The last steps; NaN where a column was in an episode.
         self._steps: list[int] = []  # Their numbers.
         self._first: list[list[float]] = []  # The first rows without a jump.
@@ -101,9 +108,15 @@ class Detector:
         }
 
     @classmethod
-    def restored(cls, config: DivergenceConfig, tasks: Iterable[str], state: dict[str, Any]) -> "Detector":
+    def restored(
+        cls,
+        config: DivergenceConfig,
+        tasks: Iterable[str],
+        state: dict[str, Any],
+        harmless: Sequence[float] | None = None,
+    ) -> "Detector":
         """Returns a detector that goes on where the one of `state()` stood."""
-        detector = cls(config, tasks)
+        detector = cls(config, tasks, harmless)
         detector._steps = list(state["steps"])
         detector._history = np.array(state["history"], np.float64).reshape(-1, len(detector._columns))  # None is NaN.
         detector._first = np.array(state["first"], np.float64).reshape(-1, len(detector._columns)).tolist()
@@ -113,37 +126,54 @@ class Detector:
         return detector
 
     def _step(self, step: int, row: np.ndarray) -> list[Finding]:
-        findings = []
-        normal = row.copy()  # What of this step the next ones are compared with.
-        for column in self._jumped(row):
-            if column not in self._episodes:
-                self._episodes[column] = self._begin(step, column)
+        findings, labelled = [], row != 0
+        normal = np.where(labelled, row, math.nan)  # What of this step the next ones are compared with.
+        history = self._comparable(labelled)
+        for column in self._jumped(row, history):
+            if column not in self._episodes and labelled[column]:
+                self._episodes[column] = self._begin(step, column, history)
         for column, episode in list(self._episodes.items()):
             normal[column] = math.nan
-            findings += self._judge(step, column, float(row[column]), episode)
+            if labelled[column]:
+                findings += self._judge(step, column, float(row[column]), episode)
         self._remember(step, normal)
         findings += self._drifted(step)
         return findings
 
-    def _jumped(self, row: np.ndarray) -> list[int]:
-        """The columns, in no episode yet, that jump in this step."""
-        config, n = self._config, len(self._history)
+    def _comparable(self, labelled: np.ndarray) -> np.ndarray:
+        """The history, without the totals that lack a task which this step has."""
+        asked = [column for column in range(1, len(self._columns)) if labelled[column] and column not in self._episodes]
+        lacking = np.isnan(self._history[:, asked]).any(axis=1)
+        if not lacking.any():
+            return self._history
+        history = self._history.copy()
+        history[lacking, 0] = math.nan
+        return history
+
+    def _jumped(self, row: np.ndarray, history: np.ndarray) -> list[int]:
+        """The columns that jump in this step."""
+        config, n = self._config, len(history)
         if n == 0:
             return np.flatnonzero(~np.isfinite(row)).tolist()
         # Nothing is usual yet while a run starts: all there is to compare with is its first row, the untrained model's.
         starts = n < FIRST
-        highest = self._history[0] if starts else np.fmax.reduce(self._history)  # (columns,), NaN where not known
-        suspects = ~np.isfinite(row) | (row > highest + (config.jump - 1) * np.abs(highest))
+        highest = history[0] if starts else np.fmax.reduce(history)  # (columns,), NaN where not known
+        usual = np.maximum(highest + (config.jump - 1) * np.abs(highest), self._harmless)
+        suspects = ~np.isfinite(row) | (row > usual)
         if not suspects.any():  # What nearly every step comes to, at the cost of one maximum.
             return []
-        total = _known(self._history[:, 0])
+        total = _known(history[:, 0])
         unit = config.material * abs(_median(total))
-        return [c for c in np.flatnonzero(suspects).tolist() if self._is_jump(row[c], c, highest[c], unit, starts)]
+        return [
+            c
+            for c in np.flatnonzero(suspects).tolist()
+            if self._is_jump(row[c], history[:, c], highest[c], unit, starts)
+        ]
 
-    def _is_jump(self, loss: float, column: int, highest: float, unit: float, starts: bool) -> bool:
+    def _is_jump(self, loss: float, history: np.ndarray, highest: float, unit: float, starts: bool) -> bool:
         if not math.isfinite(loss):
             return True
-        known = _known(self._history[:, column])
+        known = _known(history)
         if not loss - _median(known) > unit:  # Nor while the total is in an episode, and its median NaN.
             return False
         if starts:
@@ -156,8 +186,8 @@ class Detector:
             loss / scale
         ) - middle > self._config.reach * (furthest - middle)
 
-    def _begin(self, step: int, column: int) -> dict[str, Any]:
-        known = _known(self._history[:, column])
+    def _begin(self, step: int, column: int, history: np.ndarray) -> dict[str, Any]:
+        known = _known(history[:, column])
         median = q90 = threshold = None
         if len(known):
             median, q90, highest = np.quantile(known, [0.5, 0.9, 1.0]).tolist()
@@ -221,81 +251,17 @@ class Detector:
         for column, name in enumerate(self._columns):
             before, now = float(untrained[column]), _median(self._history[:, column])
             # Comparisons with NaN, where nothing is known, are false.
-            if column not in self._episodes and now - before > max(
-                (config.drift - 1) * abs(before), config.material * abs(total)
-            ):
-                episode = self._begin(self._steps[0], column) | {"full": True, "median": before, "q90": before}
+            worse = now - before > max((config.drift - 1) * abs(before), config.material * abs(total))
+            if column not in self._episodes and worse and now > self._harmless[column]:
+                episode = self._begin(self._steps[0], column, self._history) | {
+                    "full": True,
+                    "median": before,
+                    "q90": before,
+                }
                 self._episodes[column] = episode
                 figures = _figures("drift", episode, now)
                 findings.append(Finding("full_divergence", name, self._steps[0], step, figures))
         return findings
-
-
-def evaluation_diverged(
-    metrics_by_task: Mapping[str, Sequence[Mapping[str, float]]], config: DivergenceConfig, jumped: bool = False
-) -> list[str]:
-    """Returns what the metrics of a day say against the model that was trained before it; empty if nothing.
-
-        not finite   no task has a log loss or RMSE that is a number
-        chance       AUC - 0.5 < chance * se, or more than `collapse` of it is gone, beyond chance * se; if the median
-                     earlier day was above 0.5 by > measurable * se
-        chance       no task's AUC - 0.5 is > chance * se, and the losses jumped
-        constant     every task's predictions of the day are all the same: a dead network, whose loss is calm
-        calibration  predicted over observed beyond `calibration` or its inverse, and not so on any earlier day
-        error        RMSE > error * its median on the earlier days
-
-    Args:
-        metrics_by_task: By task, the metrics of each evaluated day, oldest first; the last one is judged. A metric that
-            could not be computed is NaN, or None as JSON files have it.
-        config: The rules.
-        jumped: Whether the losses jumped since the run began, or since an evaluation that was good. Where a network
-            dies in a run's first steps no earlier day can tell.
-
-    Returns:
-        A line for each rule that is broken, naming task and figures.
-    """
-    lines = []
-    # A task without a label on this day has no metrics either; weights that are not finite spoil every task's.
-    if not any(
-        math.isfinite(_number(days[-1][name]))
-        for days in metrics_by_task.values()
-        for name in _LOSSES
-        if name in days[-1]
-    ):
-        lines.append("predictions are not finite")
-    aucs = [days[-1] for days in metrics_by_task.values() if math.isfinite(_number(days[-1].get("auc")))]
-    if aucs and all(day["auc"] == 0.5 and day["auc_se"] == 0 for day in aucs):  # Ties, all of them.
-        lines.append("every task's predictions are all the same")
-    elif jumped and aucs and all(day["auc"] - 0.5 < config.chance * day["auc_se"] for day in aucs):
-        lines.append("no task's AUC is above chance, and the losses jumped")
-    for task, days in metrics_by_task.items():
-        *earlier, today = [{name: _number(value) for name, value in day.items()} for day in days]
-        if "auc" in today:
-            lines += _chance(task, earlier, today, config)
-        if "calibration" in today:
-            absurd = [
-                not 1 / config.calibration <= day["calibration"] <= config.calibration for day in [*earlier, today]
-            ]
-            if absurd[-1] and not any(absurd[:-1]) and math.isfinite(today["calibration"]):
-                lines.append(f"{task}: calibration {today['calibration']:.3g}")
-        if "rmse" in today and earlier:
-            before = _median(np.array([day["rmse"] for day in earlier]))
-            if today["rmse"] > config.error * before:
-                lines.append(f"{task}: RMSE {today['rmse']:.4g}, {before:.4g} on the median earlier day")
-    return lines
-
-
-def _chance(task: str, earlier: list, today: Mapping[str, float], config: DivergenceConfig) -> list[str]:
-    before = _median(np.array([(day["auc"] - 0.5) / day["auc_se"] for day in earlier if day["auc_se"] > 0]))
-    if not before > config.measurable:
-        return []
-    excess, error = today["auc"] - 0.5, config.chance * today["auc_se"]
-    usual = _median(np.array([day["auc"] - 0.5 for day in earlier]))
-    if excess < error:
-        return [f"{task}: AUC {today['auc']:.4f} ± {today['auc_se']:.4f} is chance"]
-    if excess + error < (1 - config.collapse) * usual:
-        return [f"{task}: AUC {today['auc']:.4f} ± {today['auc_se']:.4f}, {0.5 + usual:.4f} on the median earlier day"]
-    return []
 
 
 def _figures(rule: str, episode: dict[str, Any], now: float | None) -> dict[str, Any]:
@@ -309,10 +275,6 @@ def _known(column: np.ndarray) -> np.ndarray:
 def _median(values: np.ndarray) -> float:
     known = _known(values)
     return float(np.median(known)) if len(known) else math.nan
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _listed(rows: np.ndarray) -> list[list[float | None]]:

@@ -43,7 +43,7 @@ class DivergenceConfig(Spec):
         10.0,
         gt=1,
         allow_inf_nan=False,
-        description="Predicted over observed, or its inverse, beyond which it is absurd.",
+        description="Predicted over observed, or its inverse, beyond which it is absurd, unless positives are few.",
     )
     error: float = Field(
         10.0, gt=1, allow_inf_nan=False, description="An RMSE beyond this factor of the earlier days' median is absurd."
@@ -53,8 +53,16 @@ class DivergenceConfig(Spec):
 class RecoveryConfig(Spec):
     """What a run does when it has diverged: it goes back to the newest checkpoint known to be good, and then this."""
 
-    most: int = Field(3, ge=0, description="Recoveries from one checkpoint at most; then the run stops. 0: it stops.")
+    most: int = Field(
+        3,
+        ge=0,
+        description="Recoveries in a row, with no whole window in line between them; then the run stops. 0: it stops.",
+    )
     skip_batches: bool = Field(True, description="Leave out the batches that did it; the second time, the window.")
     rate_factor: float = Field(
-        0.5, gt=0, le=1, description="What the learning rates are multiplied by, from then on; 1 to keep them."
+        0.5,
+        gt=0,
+        le=1,
+        description="What the learning rates are multiplied by; 1 to keep them. Each whole window in line after that "
+        "doubles them, until they are what they were when the run was last in line.",
     )

@@ -8,7 +8,8 @@ import pyarrow as pa
 from tfstable.data.columns import group_type, numbers
 from tfstable.data.log import DayLog, read
 from tfstable.metrics import auc, auc_standard_error, calibration, gauc, log_loss, mae, rmse, rmse_standard_error
-from tfstable.specs import BinaryTask, TaskSpec, label_columns
+from tfstable.metrics.rows import group_numbers
+from tfstable.specs import BinaryTask, label_columns
 from trainers.config import Config
 
 
@@ -22,9 +23,15 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
         predictions: By task, `(rows of the day,)` in the log's order.
 
     Returns:
-        For a binary task `auc`, its standard error `auc_se`, `logloss`, `calibration` (predicted over observed),
-        `positives` (rows), `gauc` if a column for it is configured, `best_auc` if the true probability is known; for a
-        regression `rmse`, its standard error `rmse_se`, and `mae`, in the label's units.
+        For a binary task `auc`, its standard error `auc_se`, `logloss`, `calibration` (predicted over observed), `gauc`
+        if a column for it is configured, `best_auc` if the true probability is known; for a regression `rmse`, its
+        standard error `rmse_se`, and `mae`, in the label's units, and `calibration` (sum of the predictions over sum of
+        the labels; NaN if a label is negative). NaN where no row counts, a row with a label and of positive weight.
+
+        For every task also what these metrics rest on: `labels`, the rows that count; `positives` of them (of a
+        regression: labels other than 0); `predicted`, the sum of their predictions; `spread`, the largest prediction of
+        any row of the day less the smallest: 0 if all are the same, NaN if one is not finite. A day of one row has
+        no spread.
     """
     wanted = {*label_columns(config.tasks).values(), config.data.weight}
     wanted |= {task.truth for task in config.tasks.values() if isinstance(task, BinaryTask)}
@@ -32,38 +39,62 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
     if (users := config.evaluation.gauc_column) and users not in columns:
         columns[users] = group_type(log.schemas(day), users)
     table = pa.Table.from_batches(read(log.units(day), columns))
-    weights = None if config.data.weight is None else np.nan_to_num(numbers(table[config.data.weight]))
-    groups = None
-    if config.evaluation.gauc_column:
-        groups = table[config.evaluation.gauc_column].combine_chunks().dictionary_encode("encode").indices.to_numpy()
-    return {
-        name: _binary(task, table, name, predictions[name], weights, groups)
-        if isinstance(task, BinaryTask)
-        else _regression(task, table, name, predictions[name], weights)
-        for name, task in config.tasks.items()
-    }
+    weights = np.ones(table.num_rows)
+    if config.data.weight is not None:
+        weights = np.nan_to_num(numbers(table[config.data.weight]))
+    groups = group_ids(table[config.evaluation.gauc_column]) if config.evaluation.gauc_column else None
+    found = {}
+    for name, task in config.tasks.items():
+        labels, predicted = numbers(table[task.label or name]), predictions[name]
+        if isinstance(task, BinaryTask):
+            found[name] = _binary(labels, predicted, weights, groups)
+            if task.truth:
+                found[name]["best_auc"] = auc(labels, numbers(table[task.truth]), weights)
+        else:
+            found[name] = _regression(labels, predicted, weights)
+        found[name] |= _counts(labels, predicted, weights)
+    return found
 
 
-def _binary(task: BinaryTask, table: pa.Table, name: str, predictions, weights, groups) -> dict[str, float]:
-    labels = numbers(table[task.label or name])
+def group_ids(column: pa.ChunkedArray) -> np.ndarray:
+    """Returns a number for each distinct value of a column of users, `(rows,)` float64; NaN for rows without one.
+
+    Text, integers of any size and nulls alike; `tfstable.metrics.rows.group_numbers` says what counts as missing.
+    """
+    coded = column.combine_chunks().dictionary_encode()
+    values = coded.dictionary.to_numpy(zero_copy_only=False)
+    number_of = np.append(group_numbers(values, len(values)), -1)  # The last one: of a null.
+    ids = number_of[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+    return np.where(ids < 0, np.nan, ids)
+
+
+def _binary(labels, predictions, weights, groups) -> dict[str, float]:
     metrics = {
         "auc": auc(labels, predictions, weights),
         "auc_se": auc_standard_error(labels, predictions, weights),
         "logloss": log_loss(labels, predictions, weights),
         "calibration": calibration(labels, predictions, weights),
-        "positives": int(np.nansum(labels)),
     }
-    if groups is not None:
-        metrics["gauc"] = gauc(labels, predictions, groups, weights)
-    if task.truth:
-        metrics["best_auc"] = auc(labels, numbers(table[task.truth]), weights)
-    return metrics
+    return metrics if groups is None else metrics | {"gauc": gauc(labels, predictions, groups, weights)}
 
 
-def _regression(task: TaskSpec, table: pa.Table, name: str, predictions, weights) -> dict[str, float]:
-    labels = numbers(table[task.label or name])
+def _regression(labels, predictions, weights) -> dict[str, float]:
+    negative = (labels[weights > 0] < 0).any()
     return {
         "rmse": rmse(labels, predictions, weights),
         "rmse_se": rmse_standard_error(labels, predictions, weights),
         "mae": mae(labels, predictions, weights),
+        "calibration": float("nan") if negative else calibration(labels, predictions, weights),
     }
+
+
+def _counts(labels, predictions, weights) -> dict[str, float]:
+    counted = ~np.isnan(labels) & (weights > 0)
+    counts = {
+        "labels": int(counted.sum()),
+        "positives": int((labels[counted] != 0).sum()),
+        "predicted": float(np.sum(predictions[counted], dtype=np.float64)),
+    }
+    if not np.isfinite(predictions).all():
+        return counts | {"spread": float("nan")}
+    return counts | ({"spread": float(np.ptp(predictions))} if len(predictions) > 1 else {})

@@ -1,12 +1,14 @@
 """The detector along a run: which batch of which window each finding is about."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfstable.specs import BinaryTask, TaskSpec
 from trainers.divergence import Detector, Finding
 from trainers.divergence_config import DivergenceConfig
 
@@ -26,7 +28,7 @@ class LossWatch:
 
     Args:
         config: The detector's rules.
-        tasks: Names of the tasks.
+        tasks: Their specs by name.
         state: What `state` returned at a checkpoint; None for a new run.
 
     Attributes:
@@ -35,13 +37,16 @@ class LossWatch:
 
     KEPT = 50  # Windows whose place is remembered: a finding reaches back over a horizon and the detector's patience.
 
-    def __init__(self, config: DivergenceConfig, tasks: Sequence[str], state: dict[str, Any] | None = None):
+    def __init__(self, config: DivergenceConfig, tasks: Mapping[str, TaskSpec], state: dict[str, Any] | None = None):
         self._windows: list[list] = []  # [its first step, its steps, its last day]
         self.jumped = False
+        # Cross-entropy of a coin, in nats; no error of a regression is harmless whatever its labels.
+        of_task = [math.log(2) if isinstance(task, BinaryTask) else 0.0 for task in tasks.values()]
+        total = sum(loss * task.weight for loss, task in zip(of_task, tasks.values(), strict=True))
         if state is None:
-            self._detector = Detector(config, tasks)
+            self._detector = Detector(config, tasks, [total, *of_task])
         else:
-            self._detector = Detector.restored(config, tasks, state["detector"])
+            self._detector = Detector.restored(config, tasks, state["detector"], [total, *of_task])
             self._windows, self.jumped = [list(window) for window in state["windows"]], state["jumped"]
 
     def begin(self, last: date, steps: int):

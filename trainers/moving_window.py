@@ -11,10 +11,10 @@ import tensorflow as tf
 from tfstable.data.dataset import Stream
 from tfstable.data.log import DayLog
 from tfstable.data.window import Arrays, Batches, Window, windows
+from tfstable.errors import InputError
 from tfstable.sharpness import SharpnessProbe
 from tfstable.statistics import Statistics
 from trainers.config import Config
-from trainers.divergence import evaluation_diverged
 from trainers.evaluation import evaluate
 from trainers.first_window import fit_statistics
 from trainers.infinite_values import InfiniteValues
@@ -29,11 +29,11 @@ from trainers.run_state import RunState
 from trainers.shuffle import make_shuffle
 from trainers.termination import Terminated, Termination
 from trainers.trained_days import TrainedDays
+from trainers.verdict import Verdict, judge
 
 __all__ = ["MovingWindow", "fit_statistics"]
 
 CALL_SECONDS = 5.0  # What a call of the graph should take at most: until it returns, nothing else can happen.
-EARLIER_DAYS = 10  # Evaluations that a day's metrics are judged by.
 
 
 class MovingWindow:
@@ -71,7 +71,17 @@ class MovingWindow:
         self.seconds_per_step: float | None = None  # As the last call had it.
 
     def train(self):
-        """Trains every window that the log has and the run has not, and leaves all its files behind."""
+        """Trains every window that the log has and the run has not, and leaves all its files behind.
+
+        Raises:
+            InputError: If days that shall be held out have been trained on.
+        """
+        until, trained_to = self.config.data.until, self.trained_to()
+        if until is not None and trained_to is not None and trained_to > until:
+            raise InputError(
+                f"data.until: {self.run.path} was trained on days to {trained_to}, after {until}; set {trained_to} or "
+                "a later day, or train another --model-dir"
+            )
         if self.state.agreement.of_chief(self.state.saved is None):
             self.state.save(None, 0, good=True)  # What there is to go back to, until a day's metrics are in line.
         while True:
@@ -80,6 +90,15 @@ class MovingWindow:
                 return
             except Diverged as diverged:
                 self._recover(diverged)
+
+    def trained_to(self) -> date | None:
+        """Returns the last day that the model has seen rows of; None if there is none."""
+        last, trainer = self.state.position.last_day, self.config.trainer
+        if not self.state.position.batch:
+            return last
+        days = [*self.log.days, *self.log.held_out]
+        begun = windows(days, trainer.window_days, trainer.stride_days, after=last)[:1]
+        return begun[0].last if begun else last
 
     def publish(self) -> Path | None:
         """Publishes the model as it is, once a window; returns its version, or None if it is refused, or to workers."""
@@ -257,9 +276,12 @@ class MovingWindow:
         if not pending:
             return
         began = time.monotonic()
-        new = {str(day): self._evaluate(day) for day in pending}
-        self.infinite.tell(self.state.reader.checks.infinite())
-        self._judge(last, pending[0], new[str(pending[0])])
+        new, odd = {}, {}
+        for day in pending:
+            new[str(day)] = self._evaluate(day)
+            self.infinite.tell(self.state.reader.checks.infinite())
+            if faults := self._judge(last, day, new[str(day)]):
+                odd[str(day)] = faults
         if not self.run.writable:
             return
         if metrics["eval_day"] is None:
@@ -267,6 +289,8 @@ class MovingWindow:
             metrics |= {"eval_day": first, "tasks": new.pop(first), "evaluation_seconds": time.monotonic() - began}
         if new:  # A stride of several days: each is evaluated before the next window trains on it.
             metrics["later_days"] = {**metrics.get("later_days", {}), **new}
+        if odd:
+            metrics["odd"] = {**metrics.get("odd", {}), **odd}
         self.run.write_window_metrics(last, metrics)
         self.report.evaluated(last, metrics, int(self.state.optimizer.iterations.numpy()))
 
@@ -275,37 +299,69 @@ class MovingWindow:
         predictions = self.state.predict(day)
         return evaluate(self.config, self.log, day, predictions) if self.run.writable else {}
 
-    def _judge(self, last: date, day: date, tasks: dict[str, dict[str, float]]):
-        """Says by the metrics of the next day whether the model is good: a Diverged, or a mark at its checkpoint.
+    def _judge(self, last: date, day: date, tasks: dict[str, dict[str, float]]) -> dict[str, list[str]]:
+        """Says by the metrics of a next day whether the model is good: a Diverged, or a mark at its checkpoint.
 
-        An odd day must not be taken for a bad model: where a day looks bad, the newest model known to be good is
-        evaluated on it too, and if that does no better, the day is told of and training goes on.
+        An odd day must not be taken for a bad model: what is wrong with its labels alone is no matter of the model's,
+        and where its metrics look bad, the newest model known to be good is evaluated on it too. If that breaks the
+        same rules, the day is told of and training goes on.
+
+        Returns:
+            What is wrong with the day, by task.
         """
         state = self.state
-        earlier = [tasks for earlier, tasks in self.run.evaluations() if earlier < str(day)][-EARLIER_DAYS:]
-
-        def wrong(tasks, jumped) -> list[str]:
-            history = {name: [*(metrics[name] for metrics in earlier), own] for name, own in tasks.items()}
-            return evaluation_diverged(history, self.config.divergence, jumped)
-
-        broken = wrong(tasks, state.watch.jumped) if self.run.writable else []
-        if not state.agreement.of_chief(len(broken)):
-            state.watch.jumped = False
-            if self.run.writable and (state.saved.last, state.saved.step) == (last, 0):
-                state.checkpoints.mark_good(state.saved)
-            return
-        number = state.agreement.of_chief(state.saved.number if self.run.writable else 0)
+        verdict = self._verdict(day, tasks, state.watch.jumped)
+        odd = {task: [fault] for task, fault in verdict.labels.items()}
+        if odd:
+            self.run.add_event("odd_labels", window_end=last, day=day, reasons=list(verdict.labels.values()))
+            self.report.found(f"{'; '.join(verdict.labels.values())}: look at the log. Training continues")
+        # The chief alone has metrics, and decides for all.
+        if not state.agreement.of_chief(len(verdict.faults)):
+            if state.agreement.of_chief(verdict.labelled):
+                self._in_line(last)
+            return odd
+        this = state.agreement.of_chief(state.saved.number if self.run.writable else 0)
         good = state.agreement.of_chief(state.checkpoints.known_good().number if self.run.writable else 0)
-        state.restore(good)
-        its_tasks = self._evaluate(day)
-        odd_day = state.agreement.of_chief(bool(wrong(its_tasks, jumped=False)) if self.run.writable else False)
-        state.restore(number)
-        figures = {"window_end": last, "day": day, "rules": broken}
-        if good == number or not odd_day:
-            why = f"the metrics of {day} are those of a diverged model ({'; '.join(broken)})"
-            raise Diverged(why, None, Batch(last, 0), figures)
+        if good != this:  # Else this very model was in line on a day before: it is the day.
+            state.restore(good)
+            shared = {fault[:2] for fault in self._verdict(day, self._evaluate(day)).faults}
+            state.restore(this)
+        lines = [fault.line for fault in verdict.faults]
+        figures = {"window_end": last, "day": day, "rules": lines}
+        if good != this and state.agreement.of_chief(any(fault[:2] not in shared for fault in verdict.faults)):
+            rules = f"{'; '.join(lines)}; checkpoint {good} does better"
+            raise Diverged(
+                f"the metrics of {day} are those of a diverged model ({rules})", None, Batch(last, 0), figures
+            )
         self.run.add_event("odd_day", **figures)
-        self.report.found(f"day {day} is odd, not the model: {'; '.join(broken)}; so are they for an earlier model")
+        self.report.found(
+            f"day {day} looks anomalous ({'; '.join(lines)}): an earlier healthy model fails on it too. "
+            "Training continues"
+        )
+        for fault in verdict.faults:
+            for task in tasks if fault.task is None else [fault.task]:
+                odd.setdefault(task, []).append(fault.line)
+        return odd
+
+    def _verdict(self, day: date, tasks: dict[str, dict[str, float]], jumped: bool = False) -> Verdict:
+        """Judges the metrics of a day, which the chief alone has."""
+        if not self.run.writable:
+            return Verdict({}, [], labelled=False)
+        since = self.config.evaluation.compare_since
+        return judge(day, tasks, self.run.evaluations(), self.run.odd_days(), self.config.divergence, since, jumped)
+
+    def _in_line(self, last: date):
+        """Notes that the metrics of the next day are in line for the model of the window that ends at `last`."""
+        state = self.state
+        state.watch.jumped = False
+        if self.run.writable and (state.saved.last, state.saved.step) == (last, 0):
+            state.checkpoints.mark_good(state.saved)
+            state.saved = state.saved._replace(good=True)
+        if self.recovery.in_line(last):
+            factor = self.recovery.rate_factor
+            state.set_rate_factor(factor)
+            self.run.add_event("rates_raised", window_end=last, factor=factor)
+            self.report.found(f"the window ending {last} is in line: learning rates times {factor:g} from here on")
 
     def _recover(self, diverged: Diverged):
         """Goes back to the newest checkpoint known to be good, and notes what shall be different from there on."""
@@ -315,9 +371,14 @@ class MovingWindow:
         newest = agreement.of_chief(checkpoints.all()[-1].number if known else 0)
         ordinal = agreement.of_chief(known.last.toordinal() if known and known.last else 0)
         since = date.fromordinal(ordinal) if ordinal else None
+        odd_days = self.run.odd_days() if self.run.writable else {}
+        trainer = self.config.trainer
+        after = windows(self.log.days, trainer.window_days, trainer.stride_days, since)
+        ends = [window.last for window in after if window.last <= diverged.last.last]
+        odd = [day for day in ends if agreement.of_chief(str(day) in odd_days)]
         event = {"why": diverged.why, **diverged.figures}
         try:
-            done = self.recovery.add(diverged, good, newest, since)
+            done = self.recovery.add(diverged, good, newest, since, odd)
         except Exception:
             self.run.add_event("diverged_for_good", **event)
             raise

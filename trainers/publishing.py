@@ -71,7 +71,8 @@ class Publisher:
             predictions: The trainer's own for every row of that day, by task.
         """
         own = evaluate(self._config, self._log, last, predictions)
-        if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own):
+        odd, since = self._run.odd_days(), self._config.evaluation.compare_since
+        if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own, odd, since):
             self._run.add_event("export_refused", window_end=last, reasons=reasons)
             self._report.found(f"not exported, the model trained to {last}: {'; '.join(reasons)}")
             return None
@@ -157,7 +158,7 @@ class Publisher:
             },
             "data": {
                 "log": str(config.data.path),
-                "first_day": self._run.first_day(),
+                "first_day": str(self._run.first_day()),
                 "last_day": str(last),
             },
             "evaluation": evaluation,

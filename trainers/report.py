@@ -101,7 +101,7 @@ class Report:
     def summary(self, metrics: dict[str, Any]):
         """Shows the last evaluation day as a table."""
         names = dict.fromkeys(metric for values in metrics["tasks"].values() for metric in values)
-        for for_files in ("positives", "rmse_se"):
+        for for_files in ("labels", "positives", "predicted", "spread", "rmse_se"):
             names.pop(for_files, None)
         table = Table("task", *names, title=f"{metrics['eval_day']}, trained to {metrics['window'][1]}")
         for task, values in metrics["tasks"].items():
@@ -112,8 +112,13 @@ class Report:
         if self._writer is not None:
             with self._writer.as_default():
                 for name, value in scalars.items():
-                    tf.summary.scalar(name, value, step=iteration)
+                    if value is not None:  # From a file, in which what is not finite is null.
+                        tf.summary.scalar(name, value, step=iteration)
 
 
 def _headline(values: dict[str, float]) -> str:
-    return f"AUC {values['auc']:.4f}" if "auc" in values else f"RMSE {values['rmse']:.4g}"
+    if not values.get("labels", True):
+        return "has no labels"
+    name, digits = ("auc", ".4f") if "auc" in values else ("rmse", ".4g")
+    value = values[name]
+    return f"{name.upper()} {value:{digits}}" if value is not None and np.isfinite(value) else f"no {name.upper()}"

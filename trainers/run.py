@@ -119,13 +119,25 @@ def begin(
     return run, Statistics.model_validate_json(stored)
 
 
-def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: Console):
-    """Prints the metrics of a run's newest checkpoint on a day, as JSON; writes nothing, so the run may go on."""
+def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: Console, warnings: Console):
+    """Prints the metrics of a run's newest checkpoint on a day, as JSON; warns if the checkpoint was trained on it.
+
+    It writes nothing, so the run may go on meanwhile.
+    """
     model = _restored(config, RunDirectory(model_dir, config, writable=False), log, console)
+    trained_to = model.trained_to()
+    if model.run.first_day() <= day <= trained_to:
+        later = f"name a later day, up to {log.days[-1]}" if log.days[-1] > trained_to else "hold days out: data.until"
+        warnings.print(
+            f"warning: {model_dir} was trained on days to {trained_to}: {day} is not new to it, and metrics of "
+            f"a new day are worse; {later}",
+            soft_wrap=True,
+            highlight=False,
+        )
     console.print_json(
         to_json(
             {
-                "trained_to": model.state.position.last_day,
+                "trained_to": trained_to,
                 "day": day,
                 "tasks": evaluate_day(config, log, day, model.state.predict(day)),
             }

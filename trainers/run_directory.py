@@ -130,13 +130,20 @@ class RunDirectory:
                 found |= {metrics["eval_day"]: metrics["tasks"], **metrics.get("later_days", {})}
         return sorted(found.items())
 
+    def odd_days(self) -> dict[str, dict[str, list[str]]]:
+        """Returns what was found wrong with evaluated days, by day and task."""
+        found = {}
+        for path in sorted(self.path.glob("windows/*/metrics.json")):
+            found |= json.loads(path.read_text(encoding="utf-8")).get("odd", {})
+        return found
+
     def newest_metrics(self) -> dict[str, Any] | None:
         """Returns the metrics of the last evaluation day; None before there is one."""
         return ([metrics for metrics in self._windows() if metrics["eval_day"] is not None] or [None])[-1]
 
-    def first_day(self) -> str:
+    def first_day(self) -> date:
         """Returns the first day that was trained on, once a window is finished."""
-        return next(self._windows())["window"][0]
+        return date.fromisoformat(next(self._windows())["window"][0])
 
     def write_window_metrics(self, last: date, metrics: dict[str, Any]):
         """Writes a window's metrics; those with an evaluation day become the run's newest as well."""

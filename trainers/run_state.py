@@ -100,7 +100,7 @@ class RunState:
             config.trainer.keep_weekly,
         )
         self.saved: Saved | None = None
-        self.watch = LossWatch(config.divergence, list(config.tasks))
+        self.watch = LossWatch(config.divergence, config.tasks)
         self._rate_factor, self._decays = 1.0, decays_in_windows(config.optimizer)
 
     def feed(self, batches: Iterator[Arrays], batch_size: int) -> tf.distribute.DistributedDataset | tf.data.Dataset:
@@ -151,7 +151,7 @@ class RunState:
             if self._run.writable:
                 self.checkpoints.set_aside(path)
         watch = self.saved.watch if self.saved else None
-        self.watch = LossWatch(self._config.divergence, list(self._config.tasks), watch)
+        self.watch = LossWatch(self._config.divergence, self._config.tasks, watch)
         if self.saved and self.saved.good:
             self.watch.jumped = False  # The metrics that showed it came after the checkpoint.
 

@@ -81,3 +81,18 @@ def test_a_million_rows_and_100_000_groups_take_about_a_second():
     start = time.perf_counter()
     assert gauc(labels, predictions, groups) == pytest.approx(0.5, abs=0.003)
     assert time.perf_counter() - start < 5  # 0.6 s on a core
+
+
+@pytest.mark.parametrize(
+    ("groups"),
+    [["a", "a", None, ""], np.array([3.0, 3.0, np.nan, np.nan]), np.array([3, 3, -(2**63), -(2**63)])],
+)
+def test_rows_without_a_group_have_no_say_whatever_they_hold(groups):
+    # As one user more they would be ranked wrong: (2 * 1 + 2 * 0) / 4.
+    assert gauc([1, 0, 1, 0], [0.9, 0.1, 0.1, 0.9], groups) == 1.0
+    assert gauc([1, 0, 1, 0], [0.9, 0.1, np.nan, np.inf], groups) == 1.0
+    assert np.isnan(gauc([1, 0, 1, 0], [0.9, np.nan, 0.1, 0.9], groups))
+
+
+def test_ids_beyond_a_missing_one_stay_apart():
+    assert gauc([1, 0, 1, 1, 0], [0.9, 0.1, 0.5, 0.1, 0.9], ["a", "a", "", "b", "b"]) == 0.5

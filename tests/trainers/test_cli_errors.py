@@ -274,7 +274,7 @@ def test_predict_names_what_is_wrong(trained, run, tmp_path, write):
         assert list(tmp_path.glob("*out*")) == []  # Nothing, and nothing half-written.
         return said
 
-    assert predict(trained / "log", "--keep", "click").startswith("--keep click: the predictions have a column of that")
+    assert predict(trained / "log", "--keep", "date").startswith("--keep date: every row has its day under that name")
     assert "no column note; the file has" in predict(trained / "log", "--keep", "note")
     assert "no day 2024-01-01; the log has 2025-01-01 to 2025-01-03" in predict(trained / "log", "--day", "2024-01-01")
     write(day(tmp_path / "log", 0), rows(user_id=["a"] * ROWS))

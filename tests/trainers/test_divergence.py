@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trainers.divergence import Detector, evaluation_diverged
+from trainers.divergence import Detector
 from trainers.divergence_config import DivergenceConfig
 
 RULES = DivergenceConfig()
@@ -162,56 +162,45 @@ def test_a_reset_forgets_the_steps_that_were_taken_back():
     assert watch.state() == fresh.state()
 
 
-# --- The next day's metrics.
+# --- Batches without a label.
 
 
-def day(auc=0.70, se=0.01, calibration=1.0, logloss=0.5) -> dict:
-    return {"auc": auc, "auc_se": se, "logloss": logloss, "calibration": calibration}
+def tasks_with_unlabelled(start: int, end: int, *unlabelled: int) -> np.ndarray:
+    """Losses of a total and two tasks, of which some have no labels in some steps."""
+    tasks = np.concatenate([curve(800, 0.6, seed=1), curve(800, 0.2, seed=2)], axis=1)
+    for column in unlabelled:
+        tasks[start:end, column] = 0
+    return np.concatenate([tasks.sum(axis=1, keepdims=True), tasks], axis=1)
 
 
-def test_an_auc_lost_to_chance_is_told_where_it_was_measurable():
-    assert evaluation_diverged({"click": [day(), day(0.71)]}, RULES) == []
-    (line,) = evaluation_diverged({"click": [day(), day(0.51)]}, RULES)
-    assert line.startswith("click: AUC 0.5100")
-    # A rare task: 0.60 +- 0.05 has never been measurably above chance.
-    assert evaluation_diverged({"follow": [day(0.6, 0.05), day(0.5, 0.05)]}, RULES) == []
-    assert evaluation_diverged({"click": [day(0.5)]}, RULES) == []  # No earlier day: nothing was lost.
+@pytest.mark.parametrize("unlabelled", [(0,), (1,), (0, 1)])
+def test_days_without_labels_are_no_divergence_when_the_labels_come_back(unlabelled):
+    assert found(tasks_with_unlabelled(300, 450, *unlabelled)) == []
+    assert found(tasks_with_unlabelled(0, 150, *unlabelled)) == []
+    losses = tasks_with_unlabelled(0, 0)
+    losses[::2, 2] = 0  # A task that half of the batches know nothing of.
+    assert found(losses) == []
 
 
-def test_a_network_that_died_in_its_first_steps_is_told_by_its_jump_and_its_day():
-    dead = {"click": [day(0.505)], "like": [day(0.48, 0.03)], "watch": [{"rmse": 2.0, "mae": 1.0}]}
-    assert evaluation_diverged(dead, RULES) == []
-    assert evaluation_diverged(dead, RULES, jumped=True) == ["no task's AUC is above chance, and the losses jumped"]
-    assert evaluation_diverged({**dead, "like": [day(0.6, 0.03)]}, RULES, jumped=True) == []
+def test_a_divergence_after_a_day_without_labels_is_found():
+    losses = tasks_with_unlabelled(300, 450, 0)
+    losses[600:, :2] += 8
+    assert {(f.kind, f.column, f.first_step) for f in found(losses)} == {
+        ("full_divergence", "loss", 600),
+        ("full_divergence", "task1", 600),
+    }
+    losses = tasks_with_unlabelled(300, 450, 0)
+    losses[350:, 0] += 8  # While one task has no labels, the other one diverges.
+    losses[350:, 2] += 8
+    assert {(f.kind, f.column, f.first_step) for f in found(losses)} == {
+        ("full_divergence", "loss", 350),
+        ("full_divergence", "task2", 350),
+    }
 
 
-def test_an_auc_that_lost_most_of_its_excess_is_told():
-    assert len(evaluation_diverged({"click": [day(0.70, 0.004), day(0.55, 0.004)]}, RULES)) == 1
-    assert evaluation_diverged({"click": [day(0.70, 0.004), day(0.65, 0.004)]}, RULES) == []
-
-
-@pytest.mark.parametrize("missing", [None, math.nan])
-def test_predictions_that_are_not_finite(missing):
-    broken = dict.fromkeys(day(), missing)
-    watch = {"rmse": missing, "mae": missing}
-    assert evaluation_diverged({"click": [day(), broken], "watch": [watch]}, RULES) == ["predictions are not finite"]
-    # No label on this day: the other task tells that the predictions are there.
-    assert evaluation_diverged({"click": [day(), broken], "watch": [{"rmse": 2.0, "mae": 1.0}]}, RULES) == []
-
-
-def test_absurd_calibration_and_error():
-    assert "calibration" in evaluation_diverged({"click": [day(), day(calibration=30.0)]}, RULES)[0]
-    assert evaluation_diverged({"click": [day(calibration=20.0), day(calibration=30.0)]}, RULES) == []
-    days = [{"rmse": 20.0, "mae": 5.0}, {"rmse": 22.0, "mae": 5.0}]
-    assert evaluation_diverged({"watch": days}, RULES) == []
-    assert "RMSE" in evaluation_diverged({"watch": [*days, {"rmse": 300.0, "mae": 9.0}]}, RULES)[0]
-
-
-def test_a_model_that_says_the_same_of_everything_is_dead_without_a_jump():
-    same = {"auc": 0.5, "auc_se": 0.0, "logloss": 0.4, "calibration": 1.0}
-    weak = {"auc": 0.503, "auc_se": 0.01, "logloss": 0.4, "calibration": 1.0}
-    rules = DivergenceConfig()
-    assert evaluation_diverged({"click": [same], "like": [same]}, rules) == [
-        "every task's predictions are all the same"
-    ]
-    assert evaluation_diverged({"click": [same], "like": [weak]}, rules) == []
+def test_the_first_positives_of_a_rare_task_are_no_divergence():
+    losses = np.full((400, 2), 3e-4)
+    losses[100:] = 0.02 + 0.05 * (np.random.default_rng(0).random((300, 1)) < 0.3)
+    assert Detector(RULES, ["share"], [math.log(2), math.log(2)]).update(losses, 0) == []
+    losses[200:] = 1.5
+    assert {f.kind for f in Detector(RULES, ["share"], [math.log(2)] * 2).update(losses, 0)} == {"full_divergence"}

@@ -124,8 +124,9 @@ def test_a_run_leaves_the_files_of_the_design(run):
     assert first["eval_day"] == "2025-01-03"
     assert first["examples"] == 2 * ROWS
     assert first["steps"] == 8  # ceil(2000 / 256)
-    assert set(first["tasks"]["click"]) == {"auc", "auc_se", "gauc", "logloss", "calibration", "positives", "best_auc"}
-    assert set(first["tasks"]["watch_time"]) == {"rmse", "rmse_se", "mae"}
+    counts = {"labels", "positives", "predicted", "spread"}
+    assert set(first["tasks"]["click"]) == {"auc", "auc_se", "gauc", "logloss", "calibration", "best_auc"} | counts
+    assert set(first["tasks"]["watch_time"]) == {"rmse", "rmse_se", "mae", "calibration"} | counts
     last = metrics(run, DAYS[4])
     assert last["eval_day"] is None
     assert last["tasks"] is None

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,10 @@ from tests.trainers.test_moving_window import assert_same_run, copy_days, is_mod
 from tfstable.data.log import DayLog
 from tfstable.data.simulate import simulate
 from trainers import config as configs
+from trainers.divergence_config import RecoveryConfig
+from trainers.loss_watch import Batch
 from trainers.moving_window import MovingWindow
-from trainers.recovery import DivergedError
+from trainers.recovery import Diverged, DivergedError, Rates, Recovery
 from trainers.run import train
 
 CONFIG = """
@@ -125,6 +128,8 @@ def test_a_day_of_outliers_is_left_out(recovered, healthy):
     assert second["skipped"][str(DAYS[3])][0][1] > 80  # It came again: the rest of the window.
     assert second["factor"] == 0.25
     assert metrics(recovered, DAYS[3])["steps"] < 80
+    raised = [(event["window_end"], event["factor"]) for event in events(recovered, "rates_raised")]
+    assert raised == [(str(DAYS[4]), 0.5), (str(DAYS[5]), 1.0)]  # The rates come back, window by window.
     for day in (DAYS[4], DAYS[5]):
         assert auc(recovered, day) > auc(healthy, day) - 0.02
     assert all(np.isfinite(value).all() for name, value in weights(recovered).items() if is_model_weight(name))
@@ -148,12 +153,14 @@ def test_a_day_of_flipped_labels_is_left_out(log, healthy, tmp_path):
 
 
 def test_too_high_a_rate_is_lowered(log, healthy, tmp_path):
-    remedy = ("recovery.skip_batches=false", "recovery.rate_factor=0.1")
+    remedy = ("recovery.skip_batches=false", "recovery.rate_factor=0.02")
     go(log, tmp_path / "run", *HUNDREDFOLD, *remedy)
     found = events(tmp_path / "run", "recovery")
     assert found
     assert all(event["skipped"] == {} for event in found)
-    assert [event["factor"] for event in found] == pytest.approx([0.1 ** (n + 1) for n in range(len(found))])
+    # It was never in line with the config's rates: they do not come back.
+    assert [event["factor"] for event in found] == pytest.approx([0.02 ** (n + 1) for n in range(len(found))])
+    assert events(tmp_path / "run", "rates_raised") == []
     assert {metrics(tmp_path / "run", day)["steps"] for day in DAYS} == {80}
     assert auc(tmp_path / "run", DAYS[5]) > auc(healthy, DAYS[5]) - 0.02
 
@@ -164,6 +171,67 @@ def test_recoveries_are_bounded(log, tmp_path):
         go(log, tmp_path / "run", *wrong, "recovery.most=1")
     assert len(events(tmp_path / "run", "recovery")) == 1
     assert len(events(tmp_path / "run", "diverged_for_good")) == 1
+
+
+def test_a_run_that_leaves_out_window_after_window_stops(log, tmp_path):
+    with pytest.raises(DivergedError, match=r"after 3 recoveries .* events\.jsonl has each\. Lower the learning rate"):
+        go(log, tmp_path / "run", *HUNDREDFOLD, "recovery.rate_factor=1", "export.when=last")
+    assert not (tmp_path / "run" / "export").exists()
+    assert len(events(tmp_path / "run", "recovery")) == 3
+
+
+def test_rates_come_back_and_a_rise_that_was_too_early_is_put_off():
+    rates, factors = Rates(), []
+    for what in "RRooooRooooooooo":  # R: a recovery, o: a whole window in line.
+        rates.fall(0.5, trained=True) if what == "R" else rates.rise()
+        factors.append((what, rates.factor))
+    assert factors[:6] == [("R", 0.5), ("R", 0.25), ("o", 0.5), ("o", 1), ("o", 1), ("o", 1)]
+    assert factors[6:9] == [("R", 0.5), ("o", 1), ("o", 1)]  # After windows in line at the full rates: as at first.
+    early = Rates()
+    early.fall(0.25, trained=True)
+    early.rise()
+    assert early.factor == 0.5
+    early.fall(0.5, trained=True)  # Half of the rates was too much still.
+    seen = []
+    for _ in range(8):
+        early.rise()
+        seen.append(early.factor)
+    assert seen == [0.25, 0.5, 0.5, 1, 1, 1, 1, 1]
+    never = Rates()  # The first window diverged: the config's rates have never been in line.
+    never.fall(0.5, trained=False)
+    never.rise()
+    never.rise()
+    assert never.factor == 0.5
+    never.fall(0.5, trained=True)
+    never.rise()
+    never.rise()
+    assert never.factor == 0.5
+
+
+def test_the_recoveries_of_a_run_are_counted_over_windows(tmp_path):
+    run = SimpleNamespace(path=tmp_path, writable=True)
+
+    def diverge(recovery: Recovery, checkpoint: int, day: date, odd: tuple[date, ...] = ()):
+        return recovery.add(Diverged("why", None, Batch(day, 9), {}), checkpoint, checkpoint + 1, DAYS[0], odd)
+
+    recovery = Recovery(RecoveryConfig(most=2), run)
+    diverge(recovery, 1, DAYS[0])
+    assert not recovery.in_line(DAYS[0])  # It was left out: that says nothing of its training.
+    diverge(recovery, 3, DAYS[1])
+    with pytest.raises(DivergedError, match="after 2 recoveries in a row, with no whole window in line between them"):
+        diverge(recovery, 5, DAYS[2])
+    assert recovery.in_line(DAYS[3])
+    assert recovery.rate_factor == 0.5
+    # Killed at any moment, it goes on as it was; the same window in line counts once.
+    recovery = Recovery(RecoveryConfig(most=2), run)
+    assert not recovery.in_line(DAYS[3])
+    assert recovery.rate_factor == 0.5
+    # Days that were told odd are left out together, in one recovery.
+    done = diverge(recovery, 7, DAYS[6], (DAYS[4], DAYS[5]))
+    assert list(done["skipped"]) == [str(DAYS[4]), str(DAYS[5])]
+    assert recovery.discarded == (7, 8)
+    done = diverge(recovery, 7, DAYS[6], (DAYS[4], DAYS[5]))
+    assert list(done["skipped"]) == [str(DAYS[6])]
 
 
 go_back = MovingWindow._go_back

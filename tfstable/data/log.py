@@ -37,21 +37,27 @@ class DayLog:
     Args:
         path: Directory that holds `date=YYYY-MM-DD` directories of Parquet, CSV or Feather files.
         missing_day: What a gap in the days is: "error", or "skip" to take the days on both sides as consecutive.
+        until: Last day of it that counts; None for all.
 
     Attributes:
         days: The days, in order; those without a file count too and are errors when they are read.
+        held_out: The days after `until`.
 
     Raises:
         InputError: If there is no log at `path`, or a gap that `missing_day` does not allow.
     """
 
-    def __init__(self, path: Path, missing_day: str = "error"):
+    def __init__(self, path: Path, missing_day: str = "error", until: date | None = None):
         self.path = Path(path)
         if not self.path.is_dir():
             raise InputError(f"{path}: no such log directory; set data.path, or make a log with `tfstable simulate`")
         self.days = sorted(_day(child) for child in self.path.iterdir() if child.name.startswith("date="))
         if not self.days:
             raise InputError(f"{path}: no day partitions; a log holds directories named date=YYYY-MM-DD")
+        self.held_out = [day for day in self.days if until is not None and day > until]
+        if len(self.held_out) == len(self.days):
+            raise InputError(f"data.until: {until} is before the first day of {path}, {self.days[0]}; set a later day")
+        self.days = self.days[: len(self.days) - len(self.held_out)]
         for before, after in zip(self.days, self.days[1:], strict=False):
             if missing_day == "error" and after - before != timedelta(days=1):
                 raise InputError(

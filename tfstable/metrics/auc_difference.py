@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from tfstable.metrics.auc import placements
-from tfstable.metrics.rows import Rows, check_binary, column, counted_rows
+from tfstable.metrics.rows import Rows, check_binary, column, counted_rows, group_numbers
 
 
 class AucDifference(NamedTuple):
@@ -90,7 +89,8 @@ def auc_bootstrap(
 
     Args:
         labels, first, second, weights: As of `auc_difference`.
-        groups: `(n,)` ids of users or requests. A row without one (None, NaN) is a group of its own.
+        groups: `(n,)` ids of users or requests. A row without one (None, NaN, "" or the smallest int64) is a group of
+            its own.
         samples: Number of draws, at least 1.
         seed: Of the draws.
 
@@ -121,14 +121,6 @@ def auc_bootstrap(
         times = np.bincount(generator.integers(0, number, number), minlength=number).astype(float)  # (groups,)
         draw[:] = [rows.auc(times) for rows in sorted_once]
     return draws
-
-
-def group_numbers(groups: ArrayLike, length: int) -> np.ndarray:
-    """Numbers groups 0, 1, ... in the order in which they come: `(length,)` int64, -1 for rows without one."""
-    numbers, _ = pd.factorize(np.asarray(groups) if isinstance(groups, list | tuple) else groups)
-    if len(numbers) != length:
-        raise ValueError(f"groups must have as many rows as the other arrays: {length}, got {len(numbers)}")
-    return numbers.astype(np.int64)
 
 
 def _both(labels, first, second, weights) -> tuple[Rows, Rows]:

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfstable.metrics.auc_difference import group_numbers
-from tfstable.metrics.rows import column
+from tfstable.metrics.rows import column, group_numbers
 
 
 class Churn(NamedTuple):
@@ -23,13 +22,14 @@ def top_k_churn(first: ArrayLike, second: ArrayLike, groups: ArrayLike, k: int =
     is the better one, for both models. No label or weight plays a part: this is what a user sees.
 
     Args:
-        first, second: `(n,)` finite scores of the two models.
-        groups: `(n,)` ids of users or requests. Rows without one (None, NaN) are left out.
+        first, second: `(n,)` scores of the two models. They may be anything where a row is left out.
+        groups: `(n,)` ids of users or requests. Rows without one (None, NaN, "" or the smallest int64) are left out.
         k: Length of the list, at least 1.
 
     Returns:
         A share between 0 and 1, and the number of groups behind it; the share is NaN if no group has more than k rows
-        or a score is not finite. Symmetric in the models; O(n log n) however many groups there are.
+        or a score in a group that counts is not finite. Symmetric in the models; O(n log n) however many groups there
+        are.
 
     Raises:
         ValueError: If the arrays do not match, or k is below 1.
@@ -40,9 +40,9 @@ def top_k_churn(first: ArrayLike, second: ArrayLike, groups: ArrayLike, k: int =
     second = column("second", second, len(first))
     group = group_numbers(groups, len(first))
     counted = np.flatnonzero(np.bincount(group[group >= 0]) > k)
-    if not len(counted) or not (np.isfinite(first) & np.isfinite(second)).all():
-        return Churn(float("nan"), len(counted))
     kept = np.isin(group, counted)
+    if not len(counted) or not (np.isfinite(first) & np.isfinite(second))[kept].all():
+        return Churn(float("nan"), len(counted))
     group = group[kept]
     both = _in_top(first[kept], group, k) & _in_top(second[kept], group, k)
     return Churn(float(1 - both.sum() / (k * len(counted))), len(counted))

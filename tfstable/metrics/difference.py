@@ -28,7 +28,7 @@ def prediction_difference(first: ArrayLike, second: ArrayLike, weights: ArrayLik
         probabilities; the magnitudes in the denominator let a regression predict below 0.
     """
     differences, weights, _ = _measured(first, second, weights)
-    return float("nan") if differences is None else float(np.average(differences, weights=weights))
+    return float(np.average(differences, weights=weights)) if len(differences) else float("nan")
 
 
 def prediction_difference_quantiles(
@@ -50,7 +50,7 @@ def prediction_difference_quantiles(
     if not all(0 <= q <= 1 for q in quantiles):
         raise ValueError(f"quantiles must be between 0 and 1, got {list(quantiles)}")
     differences, weights, _ = _measured(first, second, weights)
-    if differences is None:
+    if not len(differences) or np.isnan(differences).any():
         return [float("nan")] * len(quantiles)
     order = np.argsort(differences, kind="stable")
     share = np.cumsum(weights[order])
@@ -63,14 +63,13 @@ def prediction_difference_by(
 ) -> dict[object, float]:
     """`prediction_difference` within each value of `slices`, `(n,)`, in the order in which the values come.
 
-    Rows without a value (None, NaN) are left out; a value all of whose rows weigh 0 has no entry.
+    Rows without a value (None, NaN) are left out; a value all of whose rows weigh 0 has no entry; that of a value with
+    a prediction that is not finite is NaN.
     """
     numbers, values = pd.factorize(np.asarray(slices) if isinstance(slices, list | tuple) else slices)
     differences, weights, kept = _measured(first, second, weights)
     if len(numbers) != len(kept):
         raise ValueError(f"slices must have as many rows as the other arrays: {len(kept)}, got {len(numbers)}")
-    if differences is None:
-        return dict.fromkeys(values, float("nan"))
     numbers = numbers[kept]
     known = numbers >= 0
     total = np.bincount(numbers[known], weights[known], len(values))
@@ -78,13 +77,11 @@ def prediction_difference_by(
     return {value: float(s / w) for value, s, w in zip(values, sums, total, strict=True) if w > 0}
 
 
-def _measured(first, second, weights) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-    """Each counted row's difference (None where there is nothing to measure) and weight, and which rows count."""
+def _measured(first, second, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each counted row's difference (NaN where a prediction is not finite) and weight, and which rows count."""
     first = column("first", first)
     second = column("second", second, len(first))
-    rows = counted_rows(np.zeros(len(first)), first + second, weights)
-    if not rows.measurable:
-        return None, rows.weights, rows.kept
-    p1, p2 = first[rows.kept], second[rows.kept]
+    rows = counted_rows(np.zeros(len(first)), first, weights)
+    p1, p2 = (np.where(np.isfinite(p[rows.kept]), p[rows.kept], np.nan) for p in (first, second))
     total = np.abs(p1) + np.abs(p2)
-    return 2 * np.abs(p1 - p2) / np.where(total > 0, total, 1.0), rows.weights, rows.kept
+    return 2 * np.abs(p1 - p2) / np.where(total == 0, 1.0, total), rows.weights, rows.kept

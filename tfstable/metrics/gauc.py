@@ -1,10 +1,9 @@
 """AUC within groups (users, requests), averaged: what a ranking inside one feed sees."""
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
-from tfstable.metrics.rows import check_binary, counted_rows
+from tfstable.metrics.rows import check_binary, counted_rows, group_numbers
 
 
 def gauc(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -14,8 +13,8 @@ def gauc(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, weights: 
 
     Args:
         labels: `(n,)`, 0 or 1; NaN masks a row.
-        predictions: `(n,)` scores.
-        groups: `(n,)` ids, integers or strings. Rows without one (None, NaN) are left out.
+        predictions: `(n,)` scores. They may be anything where a row is left out.
+        groups: `(n,)` ids, integers or strings. Rows without one (None, NaN, "" or the smallest int64) are left out.
         weights: `(n,)` example weights, at least 0. One each by default.
 
     Returns:
@@ -30,15 +29,12 @@ def gauc(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, weights: 
     """
     rows = counted_rows(labels, predictions, weights)
     check_binary(rows.labels)
-    group, _ = pd.factorize(np.asarray(groups) if isinstance(groups, list | tuple) else groups)  # null: -1
-    if len(group) != len(rows.kept):
-        raise ValueError(f"groups must have as many rows as the other arrays: {len(rows.kept)}, got {len(group)}")
-    group = group[rows.kept]
-    if not rows.measurable or not (group >= 0).any():
+    group = group_numbers(groups, len(rows.kept))[rows.kept]
+    grouped = np.flatnonzero(group >= 0)
+    if not len(grouped) or not np.isfinite(rows.predictions[grouped]).all():
         return float("nan")
 
-    order = np.lexsort((rows.predictions, group))
-    order = order[group[order] >= 0]
+    order = grouped[np.lexsort((rows.predictions[grouped], group[grouped]))]
     group, predictions, weight = group[order], rows.predictions[order], rows.weights[order]
     positive = rows.labels[order] == 1
     new_group = np.r_[True, group[1:] != group[:-1]]

@@ -3,7 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
+
+from tfstable.specs import MISSING_INT
 
 
 class Rows(NamedTuple):
@@ -24,7 +27,7 @@ def counted_rows(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike |
     """Checks the arrays of a metric and leaves out the rows that do not count.
 
     Args:
-        labels: `(n,)` finite numbers; NaN masks a row.
+        labels: `(n,)` finite numbers; NaN masks a row. They may be anything where a row weighs 0.
         predictions: `(n,)` numbers. They may be anything where a row does not count.
         weights: `(n,)` finite numbers, at least 0; 0 leaves a row out. One each by default.
 
@@ -36,10 +39,24 @@ def counted_rows(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike |
     predictions = column("predictions", predictions, len(labels))
     weights = np.ones(len(labels)) if weights is None else column("weights", weights, len(labels))
     labelled = ~np.isnan(labels)
-    check("labels", labels[labelled], np.isfinite, "finite, or NaN where masked")
     check("weights", weights[labelled], lambda w: np.isfinite(w) & (w >= 0), "finite and at least 0")
     kept = labelled & (weights > 0)
+    check("labels", labels[kept], np.isfinite, "finite, or NaN where masked")
     return Rows(labels[kept], predictions[kept], weights[kept], kept)
+
+
+def group_numbers(groups: ArrayLike, length: int) -> np.ndarray:
+    """Numbers groups 0, 1, ... in the order in which they come: `(length,)` int64, -1 for rows without one.
+
+    A row has no group where its id is None, NaN, "" or the smallest int64: what a column of text or ids has for a
+    missing value.
+    """
+    numbers, ids = pd.factorize(np.asarray(groups) if isinstance(groups, list | tuple) else groups)
+    if len(numbers) != length:
+        raise ValueError(f"groups must have as many rows as the other arrays: {length}, got {len(numbers)}")
+    missing = np.flatnonzero(np.asarray(pd.Index(ids).isin(["", MISSING_INT])))
+    numbers = np.where(np.isin(numbers, missing), -1, numbers)
+    return (numbers - np.searchsorted(missing, numbers)).astype(np.int64)  # Those after a missing one move up.
 
 
 def column(name: str, values: ArrayLike, length: int | None = None) -> np.ndarray:

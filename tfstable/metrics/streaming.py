@@ -18,7 +18,7 @@ class PredictionDifference(keras.metrics.MeanMetricWrapper):
         dtype: Of the sums: Keras's default float type unless given.
 
     Shapes:
-        `(batch,)` floats of both models, and weights of the same shape or None.
+        `(batch,)` floats of both models, and weights of the same shape or None. Rows of weight 0 may hold anything.
 
     Reference:
         Shamir, Lin, "Real World Large Scale Recommendation Systems Reproducibility and Smooth Activations", 2022.
@@ -26,6 +26,12 @@ class PredictionDifference(keras.metrics.MeanMetricWrapper):
 
     def __init__(self, name="prediction_difference", dtype=None):
         super().__init__(_relative_difference, name=name, dtype=dtype)
+
+    def update_state(self, first, second, sample_weight=None):
+        if sample_weight is not None:  # A NaN times a weight of 0 would be NaN.
+            counts = ops.convert_to_tensor(sample_weight) > 0
+            first, second = (ops.where(counts, values, ops.zeros_like(values)) for values in (first, second))
+        return super().update_state(first, second, sample_weight)
 
     def get_config(self):
         return {"name": self.name, "dtype": self.dtype}

@@ -32,6 +32,6 @@ def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
 def initial_logit(task: TaskSpec, base_rate: float) -> float:
     """Returns the logit that predicts the base rate (the mean label, after the transform) for every example."""
     if isinstance(task, BinaryTask):
-        base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # A label that never varied must not start at infinity.
+        base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # `statistics.fit` has a prior; a rate of one's own may be 0.
         return math.log(base_rate / (1 - base_rate))
     return base_rate

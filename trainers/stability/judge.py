@@ -31,7 +31,7 @@ def divergence(
         if f["kind"] == "full_divergence" and f["column"] == "loss"
     ]
     mean, usual = score(record, day, positives), score(reference, day, positives)
-    if not math.isfinite(mean):
+    if mean == -math.inf:
         reasons.append("predictions are not finite")
     elif mean - 0.5 < (1 - rules.collapse) * (usual - 0.5):
         reasons.append(f"mean AUC {mean:.4f}, of the reference {usual:.4f}")
@@ -46,11 +46,14 @@ def micro_divergences(record: Record) -> list[dict[str, Any]]:
 def score(record: Record, day: str, positives: Mapping[str, float]) -> float:
     """Returns the mean AUC over the binary tasks, each weighted by its positives: a rare task's AUC is mostly noise.
 
-    -inf if an AUC is missing: predictions that are not finite are the worst.
+    -inf if predictions are not finite: they are the worst. A task whose AUC the day's labels do not say is left out.
     """
-    aucs = {task: record["days"][day][task]["auc"] for task in positives if positives[task] > 0}
-    if any(auc is None for auc in aucs.values()):
+    tasks = {task: record["days"][day][task] for task in positives if positives[task] > 0}
+    if any(metrics["auc"] is None and metrics.get("spread") is None for metrics in tasks.values()):
         return -math.inf
+    aucs = {task: metrics["auc"] for task, metrics in tasks.items() if metrics["auc"] is not None}
+    if not aucs:
+        return math.nan
     return sum(positives[task] * auc for task, auc in aucs.items()) / sum(positives[task] for task in aucs)
 
 
