@@ -11,6 +11,7 @@ from tfstable.layers import (
     CrossTower,
     EmbeddingFeature,
     Embeddings,
+    FeatureNormalization,
     GeneralisedSmeLU,
     ReZero,
     SmeLU,
@@ -40,7 +41,10 @@ class RankingModel(MultitaskModel):
         cross_experts: Low-rank experts of each, mixed by gates; more than 1 needs a `cross_rank`.
         cross_arrangement: "stacked": the bottom reads what the cross layers put out. "parallel": it reads the input
             as they do, and the heads read both outputs side by side; needs cross layers.
-        input_normalisation: Layer normalisation of the bottom's input, and of what the cross layers put out.
+        input_normalisation: "features": each embedded feature's vector is divided by its own size before anything reads
+            it, and numbers, which are standardised, stay as they are. "layer": layer normalisation over the bottom's
+            whole input, after the cross layers where there are any (Tang et al., 2023); it takes the size of a few
+            numbers away. "none": neither.
         units: Widths of the shared bottom's layers.
         activation: Keras activation by name, or "smelu".
         beta: Half-width of SmeLU, in the units of its input.
@@ -62,7 +66,8 @@ class RankingModel(MultitaskModel):
         precision of the layers, and float64 under the policy "float64".
 
     Raises:
-        ValueError: If `cross_arrangement` is outside its domain, or the dtype policy computes or stores in float16.
+        ValueError: If `cross_arrangement` or `input_normalisation` is outside its domain, or the dtype policy computes
+            or stores in float16.
     """
 
     def __init__(
@@ -75,7 +80,7 @@ class RankingModel(MultitaskModel):
         cross_rank: int | None = None,
         cross_experts: int = 1,
         cross_arrangement: str = "stacked",
-        input_normalisation: bool = True,
+        input_normalisation: str = "features",
         units: Sequence[int] = (256, 256),
         activation: str = "relu",
         beta: float = 1.0,
@@ -94,6 +99,8 @@ class RankingModel(MultitaskModel):
                 "cross_arrangement must be stacked, or parallel with a cross_depth of at least 1, "
                 f"got {cross_arrangement} with cross_depth={cross_depth}"
             )
+        if input_normalisation not in ("features", "layer", "none"):
+            raise ValueError(f"input_normalisation must be features, layer or none, got {input_normalisation}")
         if "float16" in (self.compute_dtype, self.variable_dtype):
             raise ValueError(
                 f"dtype must not be {self.dtype_policy.name}: gradients and their squares leave the range of float16; "
@@ -119,6 +126,10 @@ class RankingModel(MultitaskModel):
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
         policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
+        self.feature_norm = None
+        if input_normalisation == "features" and self.embeddings.features:
+            widths = [feature.dim for feature in self.embeddings.features.values()]
+            self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if wide and isinstance(task, BinaryTask)]
         # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
         per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in self._embedding_features().items()}
@@ -129,7 +140,7 @@ class RankingModel(MultitaskModel):
         if cross_depth:
             self.cross = CrossTower(cross_depth, cross_rank, cross_experts, name="cross", dtype=policy)
         self.input_norm = self.deep_norm = None
-        if input_normalisation:
+        if input_normalisation == "layer":
             self.input_norm = keras.layers.LayerNormalization(name="input_norm", dtype=policy)
             if cross_arrangement == "parallel":
                 self.deep_norm = keras.layers.LayerNormalization(name="deep_norm", dtype=policy)
@@ -141,8 +152,9 @@ class RankingModel(MultitaskModel):
 
     def embed(self, features, training=None):
         """Returns the model's input vector, `(batch, width)`: embeddings, then numbers."""
-        embedded = len(self.numeric) < len(self.feature_specs)
-        vectors = [self.embeddings(features, joined=True)] if embedded else []
+        vectors = [self.embeddings(features, joined=True)] if self.embeddings.features else []
+        if self.feature_norm is not None:
+            vectors = [self.feature_norm(vectors[0])]
         if self.numeric:
             numbers = [tf.cast(features[name], self.compute_dtype) for name in self.numeric]
             vectors.append(tf.stack(numbers, axis=1))  # (batch, numbers)
