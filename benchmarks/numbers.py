@@ -114,7 +114,7 @@ def main():
             )
             print(name, {key: round(value, 4) for key, value in rows[name].items()}, flush=True)
     lines = [
-        "AUC on 200,000 rows of the day after the training. The standard error is that of the trees' AUC; all are tested "
+        "AUC on 200,000 rows of the day after the training. The standard error is that of the trees; all are tested "
         "on the same rows, so differences are surer. Bold: more than 0.003 below the trees, where the effect is of one "
         "column.",
         "",
