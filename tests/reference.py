@@ -106,3 +106,30 @@ class Table:
         else:
             factor = self.clipping(r, g, w, eta)
         self.w[rows] = w - eta * factor * r
+
+
+# --- Numbers of a log: (rows,) float64 with NaN for a null, as the raw column holds them, -> model inputs. ---
+
+
+def numeric(x, log1p=False, clip=None, missing=None, standardise=True):
+    """A numeric feature, fitted on its own column."""
+
+    def changed(x):
+        x = np.sign(x) * np.log1p(np.abs(x)) if log1p else x
+        return x if clip is None else np.minimum(np.maximum(x, clip[0]), clip[1])
+
+    y = changed(np.asarray(x, np.float64))
+    known = [v for v in y if np.isfinite(v)]
+    if missing is not None:
+        known += [changed(np.float64(missing))] * (len(y) - len(known))
+    mean = np.mean(known) if known else 0.0
+    stand_in = mean if missing is None else changed(np.float64(missing))
+    y = np.where(np.isfinite(y), y, stand_in)
+    if not standardise:
+        return y
+    return (y - mean) / np.std(known) if len(set(known)) > 1 else np.zeros(len(y))
+
+
+def bucket(x, boundaries):
+    """The row of a quantile feature, value by value."""
+    return [0 if not np.isfinite(v) else 1 + sum(v >= limit for limit in boundaries) for v in x]

@@ -160,10 +160,13 @@ def test_numbers_against_plain_python():
     values = [NAN, 0.0, 3.0, -3.0, 1e6, 0.25]
     for log1p in (False, True):
         for clip in (None, (-1.0, 2.0)):
-            for missing in (0.0, 5.0):
+            for missing in (None, 0.0, 5.0):
                 feature = NumericFeature(kind="numeric", log1p=log1p, clip=clip, missing=missing)
                 expected = []
                 for x in values:
+                    if math.isnan(x) and missing is None:
+                        expected.append(0.0)  # The mean.
+                        continue
                     x = missing if math.isnan(x) else x
                     if log1p:
                         x = math.copysign(math.log(1 + abs(x)), x)
@@ -192,7 +195,7 @@ def test_buckets_begin_at_their_boundary():
     feature = QuantileFeature(kind="quantile", buckets=4)
     values = [NAN, -5.0, 0.99, 1.0, 2.0, 2.5, 7.0, math.inf, -math.inf]
     # Row 0 is for missing, row 1 below the first boundary, row i + 1 from boundary i on.
-    expected = [0, 1, 1, 2, 3, 3, 4, 4, 1]
+    expected = [0, 1, 1, 2, 3, 3, 4, 0, 0]
     assert preprocess(feature, values, dtype="float32", boundaries={"x": [1.0, 2.0, 7.0]}).tolist() == expected
     assert preprocess(feature, [MISSING_INT, 0, 1, 100], boundaries={"x": [1.0, 2.0, 7.0]}).tolist() == [0, 1, 2, 4]
 

@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from tfstable import statistics as module
 from tfstable.data.columns import RawColumn
 from tfstable.errors import InputError
 from tfstable.features import Preprocessor
+from tfstable.serving.packing import PackedPreprocessor
 from tfstable.specs import (
+    MISSING_INT,
     BinaryTask,
     HashFeature,
     NumericFeature,
@@ -22,6 +23,7 @@ from tfstable.specs import (
 from tfstable.statistics import Statistics, fit, is_several_valued, table_rows
 
 CLICK = {"click": BinaryTask(kind="binary")}
+NAN = float("nan")
 INT, FLOAT, TEXT = RawColumn(dtype="int64"), RawColumn(dtype="float32"), RawColumn(dtype="string")
 
 
@@ -96,9 +98,7 @@ def test_a_vocabulary_of_text_and_numbers_is_refused():
         fitted(features, {"x": TEXT, "y": INT}, {"x": ["a", "b"], "y": [1, 2]})
 
 
-def test_an_empty_vocabulary_is_refused():
-    with pytest.raises(InputError, match=r"features\.x: column x is null in the whole first window; drop the feature"):
-        words(vocabulary(), [None, ""], column=TEXT)
+def test_a_vocabulary_of_rare_values_alone_is_refused():
     with pytest.raises(InputError, match=r"no value of column x occurs 3 times .* lower features\.x\.min_count"):
         words(vocabulary(min_count=3), ["a", "a", "b"])
 
@@ -128,22 +128,182 @@ def test_moments_over_pieces_against_numpy():
         np.testing.assert_allclose(got, (expected.mean(dtype=np.float64), expected.std(dtype=np.float64)), rtol=1e-6)
 
 
+def test_moments_are_of_the_known_values():
+    rng = np.random.default_rng(0)
+    years = np.where(rng.random(1000) < 0.05, np.nan, rng.normal(1985, 10, 1000)).astype(np.float32)
+    known = years[~np.isnan(years)].astype(np.float64)
+    for values in (years, pa.array(years, mask=np.isnan(years)), years.astype(np.float64)):
+        assert moments(NumericFeature(kind="numeric"), values) == pytest.approx((known.mean(), known.std()), rel=1e-12)
+    for standardise in (True, False):  # What a null becomes is fitted in any case.
+        mean, _ = moments(NumericFeature(kind="numeric", standardise=standardise), years)
+        assert mean == pytest.approx(known.mean())
+
+
+@pytest.mark.parametrize("dtype", [pa.int16(), pa.uint8(), pa.decimal128(5, 1), pa.float64(), pa.int64()])
+def test_nulls_of_every_type_are_left_out(dtype):
+    column = FLOAT if pa.types.is_floating(dtype) or pa.types.is_decimal(dtype) else INT
+    found = fitted({"x": NumericFeature(kind="numeric")}, {"x": column}, {"x": pa.array([1, None, 5], dtype)})
+    assert found.moments["x"] == (3.0, 2.0)
+    found = fitted({"x": QuantileFeature(kind="quantile")}, {"x": column}, {"x": pa.array([1, None, 5], dtype)})
+    assert found.boundaries["x"] == [3.0]
+
+
+def test_the_smallest_integer_is_missing_and_truth_is_a_number():
+    values = pa.array([MISSING_INT, 2, 4])
+    assert fitted({"x": NumericFeature(kind="numeric")}, {"x": INT}, {"x": values}).moments["x"] == (3.0, 1.0)
+    values = pa.array([True, False, None])
+    assert fitted({"x": NumericFeature(kind="numeric")}, {"x": INT}, {"x": values}).moments["x"] == (0.5, 0.5)
+
+
 def test_missing_numbers_count_as_what_stands_in_for_them():
     # 4 and 4 stand in for the null and the NaN: (4 + 4 + 1 + 7) / 4 = 4; (0 + 0 + 9 + 9) / 4 = 4.5.
     got = moments(NumericFeature(kind="numeric", missing=4.0), [None, float("nan"), 1.0, 7.0])
     assert got == (4.0, pytest.approx(math.sqrt(4.5)))
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, -7.0, 1e9])
-def test_a_constant_column_becomes_zero_and_not_nan(value):
-    mean, deviation = moments(NumericFeature(kind="numeric"), [value] * 1000)
-    assert mean == pytest.approx(float(np.float32(value)))
-    assert deviation == 1.0
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.0, 1e9, 1e-30])
+def test_a_constant_column_is_held_at_0_and_told_of(value):
+    feature = NumericFeature(kind="numeric")
+    found = fitted({"x": feature}, {"x": FLOAT}, {"x": [value] * 1000})
+    assert found.moments["x"] == (pytest.approx(float(np.float32(value))), 0.0)
+    later = tf.constant([value, 12345.0, -1e30, NAN, math.inf], tf.float32)
+    assert Preprocessor({"x": feature}, found)({"x": later})["x"].numpy().tolist() == [0.0] * 5
+    (remark,) = found.remarks
+    shown = f"{np.float32(value):g}"
+    assert remark.startswith(f"features.x: column x has only the value {shown} in the first window, so it is held at 0")
+    assert "features.x.moments: [mean, deviation]" in remark
 
 
-def test_a_column_of_nulls_becomes_zero():
-    assert moments(NumericFeature(kind="numeric", missing=3.0), pa.nulls(4, pa.float32())) == (3.0, 1.0)
-    assert moments(NumericFeature(kind="numeric"), pa.nulls(4)) == (0.0, 1.0)
+@pytest.mark.parametrize("scale", [5e-7, 1e-30, 1e30])
+def test_what_varies_relative_to_its_size_is_no_constant(scale):
+    x = scale * np.random.default_rng(0).random(1000)
+    found = fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x})
+    assert found.moments["x"] == pytest.approx((x.mean(), x.std()), rel=1e-6)
+    got = Preprocessor({"x": NumericFeature(kind="numeric")}, found)({"x": tf.constant(x, tf.float32)})["x"].numpy()
+    np.testing.assert_allclose(got, (x - x.mean()) / x.std(), rtol=1e-4, atol=1e-5)
+    assert not found.remarks
+
+
+def test_times_in_milliseconds_keep_what_varies():
+    times = 1_735_689_600_000 + np.random.default_rng(0).integers(0, 1000, 500)  # One second: 131 are one float32.
+    features = {
+        "x": NumericFeature(kind="numeric"),
+        "q": QuantileFeature(kind="quantile", column="x", buckets=10),
+    }
+    found = fitted(features, {"x": INT}, {"x": times})
+    got = Preprocessor(features, found)({"x": tf.constant(times)})
+    exact = times - times.mean()
+    np.testing.assert_allclose(got["x"], exact / exact.std(), atol=1e-5)
+    assert np.bincount(got["q"].numpy())[1:].min() >= 45
+    assert not found.remarks
+
+
+def test_numbers_that_float32_cannot_tell_apart_are_told_of():
+    x = 1e9 + np.random.default_rng(0).random(100)
+    found = fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x})
+    expected = (
+        "features.x: column x varies by 0.3 around 1e+09 in the first window, which float32 cannot tell apart; "
+        "subtract an offset or rescale it in the log"
+    )
+    assert found.remarks == [expected]
+    found = fitted({"x": QuantileFeature(kind="quantile")}, {"x": FLOAT}, {"x": x})
+    assert found.remarks == [expected]
+    assert fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": 1e-45 * x}).remarks
+    assert not fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": [0.1 + 0.2, 0.3] * 9 + [5]}).remarks
+
+
+# --- Features that the first window says nothing of.
+
+
+@pytest.mark.parametrize("nulls", [pa.nulls(4), pa.nulls(4, pa.float64()), pa.array([NAN] * 4), [math.inf] * 4])
+def test_a_number_without_a_value_is_held_at_0_and_told_of(nulls):
+    for missing, mean in ((None, 0.0), (3.0, 3.0)):
+        feature = NumericFeature(kind="numeric", missing=missing)
+        found = fitted({"x": feature}, {"x": FLOAT}, {"x": nulls})
+        assert found.moments["x"] == (mean, 0.0)
+        assert Preprocessor({"x": feature}, found)({"x": tf.constant([1e3, NAN])})["x"].numpy().tolist() == [0, 0]
+        assert found.remarks == [
+            "features.x: column x has no value in the first window, so it is held at 0 for the whole run; for values "
+            "that come later set features.x.moments: [mean, deviation]"
+        ]
+    quantile = fitted({"x": QuantileFeature(kind="quantile")}, {"x": FLOAT}, {"x": nulls})
+    assert quantile.boundaries["x"] == []
+    assert quantile.remarks == [
+        "features.x: column x has no value in the first window, so all its values share one bucket for the whole run; "
+        "for values that come later set features.x.boundaries: [...]"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "column", "later"),
+    [(["", None, None], TEXT, ["a", ""]), (pa.nulls(3), TEXT, ["a", ""]), (pa.nulls(3), INT, [5, MISSING_INT])],
+)
+def test_a_vocabulary_without_a_value_has_row_0_alone_and_is_told_of(values, column, later):
+    features = {"x": vocabulary()}
+    found = fitted(features, {"x": column}, {"x": values})
+    assert found.vocabularies == {"x": []}
+    assert table_rows("x", features["x"], found) == 1
+    for preprocessor in (Preprocessor(features, found), PackedPreprocessor(features, found)):
+        assert preprocessor({"x": tf.constant(later, column.dtype)})["x"].numpy().tolist() == [0, 0]
+    assert found.remarks == [
+        "features.x: column x has no value in the first window, so every value counts as unknown for the whole run; "
+        "for values that come later set features.x.kind: hash"
+    ]
+
+
+def test_a_vocabulary_of_one_value_is_told_of():
+    (remark,) = fitted({"x": vocabulary()}, {"x": TEXT}, {"x": ["a", "a", None]}).remarks
+    assert remark.startswith("features.x: column x has only the value 'a' in the first window, so every other value")
+    shared = {"x": vocabulary(table="t"), "y": vocabulary(table="t")}
+    (remark,) = fitted(shared, {"x": INT, "y": INT}, {"x": [7, 7], "y": pa.nulls(2, pa.int64())}).remarks
+    assert remark.startswith("features.x: columns x, y have only the value 7 in the first window")
+    assert fitted(shared, {"x": INT, "y": INT}, {"x": [7, 7], "y": [8, 8]}).remarks == []
+    assert fitted({"x": vocabulary(max_size=1)}, {"x": INT}, {"x": [7, 7, 8]}).remarks == []  # It was asked for.
+
+
+def test_a_number_that_only_its_nulls_tell_apart_is_told_of():
+    (remark,) = fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": [1.0, None, 1.0]}).remarks
+    assert remark.endswith("or, if its nulls mean something, features.x.missing")
+    found = fitted({"x": NumericFeature(kind="numeric", missing=0.0)}, {"x": FLOAT}, {"x": [1.0, None, 1.0]})
+    assert not found.remarks
+    assert found.moments["x"] == pytest.approx((2 / 3, math.sqrt(2) / 3))
+
+
+def test_a_number_whose_scale_a_few_values_make_is_told_of():
+    x = [0.0] * 99_999 + [5.0]  # (5 - mean) / deviation is sqrt(n - 1).
+    (remark,) = fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x}).remarks
+    assert remark.startswith("features.x: column x goes 316 standard deviations from its mean in the first window; set")
+    assert not fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x[-9_000:]}).remarks
+
+
+def test_a_number_that_a_clip_makes_constant_is_told_of_as_such():
+    feature = NumericFeature(kind="numeric", log1p=True, clip=(5.0, 6.0))
+    (remark,) = fitted({"x": feature}, {"x": FLOAT}, {"x": [1.0, 2.0]}).remarks
+    assert "column x does not vary in the first window, after log1p and clip, so it is held at 0" in remark
+
+
+def test_moments_and_boundaries_that_are_given_are_not_fitted():
+    features = {
+        "x": NumericFeature(kind="numeric", moments=(10.0, 2.0)),
+        "q": QuantileFeature(kind="quantile", column="x", boundaries=(1.0, 5.0)),
+    }
+    found = fitted(features, {"x": FLOAT}, {"x": pa.nulls(3)})
+    assert (found.moments, found.boundaries, found.remarks) == ({"x": (10.0, 2.0)}, {"q": [1.0, 5.0]}, [])
+    got = Preprocessor(features, found)({"x": tf.constant([14.0, NAN, 1.0, 0.5])})
+    assert got["x"].numpy().tolist() == [2.0, 0.0, -4.5, -4.75]
+    assert got["q"].numpy().tolist() == [3, 0, 2, 1]
+
+
+def test_few_buckets_are_told_of():
+    def remarks(values, buckets=8):
+        feature = QuantileFeature(kind="quantile", buckets=buckets)
+        return fitted({"x": feature}, {"x": FLOAT}, {"x": values}).remarks
+
+    assert remarks([1.0, 2.0, 3.0]) == [
+        "features.x: 3 of its 8 buckets are used, for column x has only 3 different values in the first window"
+    ]
+    assert remarks([1.0, 2.0, 3.0, 4.0]) == []  # Half.
+    assert remarks([1.0, 2.0], 3) == []
 
 
 def test_integers_beyond_float32_are_rounded_not_refused():
@@ -160,9 +320,10 @@ def test_standardised_values_have_mean_0_and_deviation_1():
     assert abs(got.std() - 1) < 1e-4
 
 
-def test_infinite_numbers_are_refused_unless_clipped():
-    with pytest.raises(InputError, match=r"features\.x: column x has infinite values; set features\.x\.clip"):
-        moments(NumericFeature(kind="numeric"), [1.0, math.inf])
+def test_infinite_numbers_are_missing_unless_clipped():
+    for infinite in (math.inf, -math.inf, 1e300, None):
+        assert moments(NumericFeature(kind="numeric"), [1.0, 4.0, infinite]) == (2.5, 1.5)
+        assert moments(NumericFeature(kind="numeric", missing=1.0), [1.0, infinite, 4.0]) == (2.0, math.sqrt(2))
     assert moments(NumericFeature(kind="numeric", clip=(0, 3)), [1.0, math.inf]) == (2.0, 1.0)
 
 
@@ -177,23 +338,16 @@ def boundaries(values, buckets=4, *more) -> list[float]:
 def test_quantiles_split_a_column_evenly():
     x = np.random.default_rng(0).permutation(1000).astype(np.float32)
     inner = boundaries(x, 4)
-    assert inner == [250, 500, 750]  # The quarters of 0 .. 999: its values number 249.75, 499.5 and 749.25, rounded up.
+    assert inner == [249.5, 499.5, 749.5]
     assert boundaries(x[:400], 4, x[400:]) == inner
     counts = np.bincount(np.searchsorted(inner, x, side="right"))
     assert counts.tolist() == [250, 250, 250, 250]
 
 
-def test_equal_quantiles_fall_together():
-    assert boundaries([0.0] * 90 + [1.0, 2.0, 3.0, 4.0] + [9.0] * 6, 10) == [1.0]  # Number 89.1 of 0 .. 99, rounded up.
-    assert boundaries([5.0] * 10) == []
+def test_missing_and_infinite_values_have_no_bucket():
     assert boundaries([None, None, float("nan")]) == []
-    assert boundaries([None, 1.0, None, 2.0], 2) == [2.0]
-
-
-def test_infinite_values_have_a_bucket_but_no_boundary():
-    inner = boundaries([1.0, 2.0, 3.0, math.inf, math.inf, math.inf, -math.inf], 4)
-    assert inner
-    assert np.isfinite(inner).all()
+    assert boundaries([None, 1.0, None, 2.0], 2) == [1.5]
+    assert boundaries([1.0, 2.0, 3.0, math.inf, 1e300, -math.inf], 4) == [1.5, 2.5]
 
 
 def test_table_rows_cover_every_bucket():
@@ -202,18 +356,7 @@ def test_table_rows_cover_every_bucket():
     found = fitted({"x": feature}, {"x": FLOAT}, {"x": x})
     rows = Preprocessor({"x": feature}, found)({"x": tf.constant([*x, np.nan, np.inf, -np.inf])})["x"].numpy()
     assert set(rows) == set(range(table_rows("x", feature, found)))  # Row 0 for missing, 1 to 4 for the quarters.
-
-
-@pytest.mark.parametrize("piece", [1, 7, 16, 17, 100])
-def test_the_sample_of_a_long_column_is_every_kth_value(piece, monkeypatch):
-    monkeypatch.setattr(module, "SAMPLE", 16)
-    values = np.arange(237, dtype=np.float32)
-    sample = module._Sample()
-    for begin in range(0, len(values), piece):
-        part = values[begin : begin + piece]
-        sample.add(np.insert(part, len(part) // 2, np.nan))  # Missing values count for nothing.
-    # 237 values, at most 16 kept: every 16th, 15 values (every 8th would be 30).
-    assert sample.values.tolist() == values[::16].tolist()
+    assert rows[100:].tolist() == [0, 0, 0]
 
 
 # --- Tasks.
@@ -259,7 +402,7 @@ def test_statistics_survive_json_with_text_that_looks_like_numbers():
     again = Statistics.model_validate_json(found.model_dump_json())
     assert again == found
     assert again.vocabularies == {"x": ["12", "7"], "n": [7, 12]}
-    assert again.boundaries["q"] == [float(np.float32(0.2))]  # Exact: a float32 in float64's digits.
+    assert again.boundaries["q"] == [(np.float64(np.float32(0.1)) + np.float64(np.float32(0.2))) / 2]
     assert Statistics.model_validate(found.model_dump(mode="json")) == found
 
 

@@ -1,7 +1,9 @@
 """Raw columns -> model inputs: one function for training and for the exported signature."""
 
+import numpy as np
 import tensorflow as tf
 
+from tfstable.data.columns import MISSING
 from tfstable.specs import (
     MISSING_INT,
     Categorical,
@@ -9,9 +11,10 @@ from tfstable.specs import (
     HashFeature,
     NumericFeature,
     QuantileFeature,
+    VocabularyFeature,
     feature_columns,
 )
-from tfstable.statistics import Statistics, table_name
+from tfstable.statistics import Scaling, Statistics, scaling, table_name
 
 
 class Preprocessor(tf.Module):
@@ -22,6 +25,7 @@ class Preprocessor(tf.Module):
         statistics: What `statistics.fit` learned from the first window.
 
     Attributes:
+        features: Feature specs by name.
         column_of: The raw column of each feature, by the feature's name.
 
     Shapes:
@@ -32,13 +36,19 @@ class Preprocessor(tf.Module):
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
         super().__init__(name="preprocessor")
-        self._features = list(features.items())
-        self.column_of = feature_columns(features)
+        self.features, self.column_of = dict(features), feature_columns(features)
         self._statistics = statistics
-        self._lookups = {table: _lookup(values) for table, values in statistics.vocabularies.items()}
+        dtypes = {
+            table_name(name, f): statistics.columns[self.column_of[name]].dtype
+            for name, f in features.items()
+            if isinstance(f, VocabularyFeature)
+        }
+        self._lookups = {table: _lookup(statistics.vocabularies[table], dtype) for table, dtype in dtypes.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {name: self._feature(name, feature, raw[self.column_of[name]]) for name, feature in self._features}
+        return {
+            name: self._feature(name, feature, raw[self.column_of[name]]) for name, feature in self.features.items()
+        }
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Returns the raw columns as named TensorSpecs with an open batch dimension."""
@@ -49,9 +59,7 @@ class Preprocessor(tf.Module):
 
     def _feature(self, name, feature, x):
         if isinstance(feature, NumericFeature):
-            x = _transform(as_float(x), feature)
-            mean, deviation = self._statistics.moments.get(name, (0.0, 1.0))
-            return (x - mean) / deviation
+            return scaled(x, feature.log1p, feature.clip, scaling(name, feature, self._statistics))
         if isinstance(feature, QuantileFeature):
             return _bucket(as_float(x), self._statistics.boundaries[name])
         several = feature.delimiter is not None or x.shape.rank == 2
@@ -64,9 +72,9 @@ class Preprocessor(tf.Module):
         return tf.where(is_missing(x), -1, rows) if several else rows
 
 
-def _lookup(values: list) -> tf.lookup.StaticHashTable:
-    keys = tf.constant(values, tf.string if isinstance(values[0], str) else tf.int64)
-    rows = tf.range(1, len(values) + 1, dtype=tf.int64)
+def _lookup(values: list, dtype: str) -> tf.lookup.StaticHashTable:
+    keys = tf.constant([MISSING[dtype], *values], dtype)  # TensorFlow makes no empty table.
+    rows = tf.range(len(values) + 1, dtype=tf.int64)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, rows), default_value=0)
 
 
@@ -97,19 +105,34 @@ def is_missing(x: tf.Tensor) -> tf.Tensor:
 
 
 def as_float(x: tf.Tensor) -> tf.Tensor:
+    """Numbers in float64, which holds a time in milliseconds; NaN where missing."""
     if x.dtype.is_floating:
-        return x
-    return tf.where(is_missing(x), float("nan"), tf.cast(x, tf.float32))
+        return tf.cast(x, tf.float64)
+    return tf.where(is_missing(x), tf.constant(np.nan, tf.float64), tf.cast(x, tf.float64))
 
 
-def _transform(x: tf.Tensor, feature: NumericFeature) -> tf.Tensor:
-    x = tf.where(tf.math.is_nan(x), feature.missing, x)
-    if feature.log1p:
+def scaled(x: tf.Tensor, log1p: bool, clip: tuple | None, to: Scaling) -> tf.Tensor:
+    """Returns a numeric feature as the model takes it, float32: log1p, clip, standardise.
+
+    What is missing, or infinite then, becomes `to.missing`.
+
+    Args:
+        x: `(rows,)` numbers, or `(columns, rows)` with `(columns, 1)` arrays in `clip` and `to`.
+        log1p: Whether to take the logarithm.
+        clip: Lowest and highest value, or None.
+        to: The scale.
+    """
+    x = as_float(x)
+    if log1p:
         x = tf.sign(x) * tf.math.log1p(tf.abs(x))
-    return tf.clip_by_value(x, *feature.clip) if feature.clip else x
+    if clip is not None:
+        x = tf.clip_by_value(x, *(tf.constant(limit, tf.float64) for limit in clip))
+    offset, scale = (tf.constant(value, tf.float64) for value in (to.offset, to.scale))
+    x = tf.cast((x - offset) * scale, tf.float32)
+    return tf.where(tf.math.is_finite(x), x, tf.constant(to.missing, tf.float32))
 
 
 def _bucket(x: tf.Tensor, boundaries: list[float]) -> tf.Tensor:
-    """Row 0 for missing, else 1 + the number of boundaries that are not above x."""
-    row = tf.searchsorted(tf.constant(boundaries, tf.float32), x, side="right")
-    return tf.where(tf.math.is_nan(x), 0, row + 1)
+    """Row 0 for missing or infinite, else 1 + the number of boundaries that are not above x."""
+    row = tf.searchsorted(tf.constant(boundaries, tf.float64), x, side="right")
+    return tf.where(tf.math.is_finite(x), row + 1, 0)

@@ -4,9 +4,10 @@ They are pydantic models, so that a config checks itself, and import no TensorFl
 A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 MISSING_INT = -(2**63)  # No id is the smallest int64; it marks a null where integers know none.
 
@@ -49,32 +50,57 @@ class VocabularyFeature(Categorical):
 class QuantileFeature(Spec):
     """A number as a category: one embedding row for each of `buckets` quantiles of the first window.
 
-    Row 0 stands for missing. It lets a network treat a heavy-tailed count as trees do, without a scale.
+    Row 0 stands for missing. It lets a network treat a heavy-tailed count as trees do, without a scale. A value that
+    fills a bucket has one of its own; the others share the remaining buckets.
     """
 
     kind: Literal["quantile"]
     column: str | None = Field(None, description="Column of the log; default: the feature's name.")
     dim: int = Field(8, ge=1, description="Width of the embedding.")
-    buckets: int = Field(32, ge=2, description="Number of quantiles; equal boundaries fall together.")
+    buckets: int = Field(32, ge=2, description="Buckets at most; a column of fewer different values has fewer.")
+    boundaries: tuple[FiniteFloat, ...] | None = Field(
+        None, min_length=1, description="Where a new bucket begins, increasing; default: fitted on the first window."
+    )
+
+    @model_validator(mode="after")
+    def _boundaries_in_order(self):
+        given = self.boundaries or ()
+        if any(low >= high for low, high in pairwise(given)):
+            raise ValueError(f"boundaries must increase, got {list(given)}")
+        if len(given) >= self.buckets:
+            raise ValueError(f"{len(given)} boundaries make {len(given) + 1} buckets; set buckets: {len(given) + 1}")
+        return self
 
 
 class NumericFeature(Spec):
-    """A number: missing -> `missing`, then log1p (sign kept), clip, standardise, in this order.
+    """A number: log1p (sign kept), clip, standardise, in this order.
 
-    Mean and standard deviation are those of the first window, after log1p and clip.
+    Mean and standard deviation are those of the first window's known values, after log1p and clip. A missing value
+    becomes their mean, which is 0 once it is standardised, unless `missing` is set.
     """
 
     kind: Literal["numeric"]
     column: str | None = Field(None, description="Column of the log; default: the feature's name.")
-    missing: float = Field(0.0, allow_inf_nan=False, description="Stands in for a null, in the column's own units.")
+    missing: FiniteFloat | None = Field(
+        None, description="Stands in for a null, in the column's own units, in the fit too; default: the mean."
+    )
     log1p: bool = Field(False, description="sign(x) * log(1 + |x|).")
     clip: tuple[float, float] | None = Field(None, description="[lowest, highest], after log1p.")
     standardise: bool = Field(True, description="Subtract the mean, divide by the standard deviation.")
+    moments: tuple[FiniteFloat, Annotated[FiniteFloat, Field(gt=0)]] | None = Field(
+        None, description="[mean, standard deviation], after log1p and clip; default: fitted on the first window."
+    )
 
     @model_validator(mode="after")
     def _clip_in_order(self):
         if self.clip and not self.clip[0] < self.clip[1]:
             raise ValueError(f"clip must be [lowest, highest] with lowest < highest, got {list(self.clip)}")
+        return self
+
+    @model_validator(mode="after")
+    def _moments_are_used(self):
+        if self.moments and not self.standardise:
+            raise ValueError("moments are what standardise uses; leave out one of moments and standardise: false")
         return self
 
 

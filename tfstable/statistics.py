@@ -4,18 +4,22 @@ The result is plain JSON. Training, every later window and the exported signatur
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from tfstable.data.columns import ARROW, RawColumn, numbers
+from tfstable import quantiles
+from tfstable.data.columns import ARROW, RawColumn, numbers, to_numpy
 from tfstable.data.types import cast, is_list
+from tfstable.data.values import check_labels
 from tfstable.errors import InputError
+from tfstable.moments import RESOLUTION, Moments
+from tfstable.remarks import Seen, numeric_remark, quantile_remark, vocabulary_remark
 from tfstable.specs import (
     MISSING_INT,
-    BinaryTask,
     Categorical,
     Feature,
     HashFeature,
@@ -29,8 +33,6 @@ from tfstable.specs import (
     label_columns,
 )
 
-SAMPLE = 200_000  # Values kept for the quantiles of a column.
-
 
 class Statistics(Spec):
     """Everything about the log that features and model need besides their specs.
@@ -38,9 +40,11 @@ class Statistics(Spec):
     Attributes:
         columns: Raw columns that the features read, by column.
         vocabularies: Values by table, the most frequent first; row i + 1 of the table is value i.
-        moments: (mean, standard deviation) by numeric feature, after log1p and clip.
+        moments: (mean, standard deviation) of the known values by numeric feature, after log1p and clip. A deviation of
+            0 says that there was nothing to standardise: the feature is held at 0.
         boundaries: Inner boundaries by quantile feature, increasing.
         base_rates: Mean label by task, after the task's transform.
+        remarks: What a user should know of the fit before training on it, a line each.
     """
 
     columns: dict[str, RawColumn]
@@ -48,6 +52,23 @@ class Statistics(Spec):
     moments: dict[str, tuple[float, float]] = Field(default_factory=dict)
     boundaries: dict[str, list[float]] = Field(default_factory=dict)
     base_rates: dict[str, float] = Field(default_factory=dict)
+    remarks: list[str] = Field(default_factory=list)
+
+
+class Scaling(NamedTuple):
+    """How a numeric feature is scaled after log1p and clip: (x - offset) * scale, and what a missing value becomes."""
+
+    offset: float
+    scale: float
+    missing: float
+
+
+def scaling(name: str, feature: NumericFeature, statistics: Statistics) -> Scaling:
+    """Returns how the feature is scaled. Standardised, a missing value becomes 0, unless `missing` stands in for it."""
+    mean, deviation = statistics.moments.get(name, (0.0, 1.0))
+    offset, scale = (mean, 1 / deviation if deviation else 0.0) if feature.standardise else (0.0, 1.0)
+    stand_in = mean if feature.missing is None else float(transform(np.float64(feature.missing), feature))
+    return Scaling(offset, scale, (stand_in - offset) * scale)
 
 
 def table_name(name: str, feature: Feature) -> str:
@@ -83,95 +104,81 @@ def fit(
         batches: The window's rows with the features' and labels' columns, in pieces.
 
     Raises:
-        InputError: If a numeric column is infinite somewhere and not clipped, a vocabulary comes out empty, features
-            that share one differ in type, a task has no label at all, or a label is none (see `check_labels`).
+        InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
+            no label at all, or a label is none (see `check_labels`).
     """
     column_of, label_of = feature_columns(features), label_columns(tasks)
     _check_shared_types(features, columns)
     counts: dict[str, dict] = {
         table_name(name, f): {} for name, f in features.items() if isinstance(f, VocabularyFeature)
     }
-    sums = {name: np.zeros(3) for name, f in features.items() if isinstance(f, NumericFeature) and f.standardise}
-    samples = {name: _Sample() for name, f in features.items() if isinstance(f, QuantileFeature)}
+    moments = {name: Moments() for name, f in features.items() if isinstance(f, NumericFeature) and not f.moments}
+    samples = {
+        name: quantiles.Sample() for name, f in features.items() if isinstance(f, QuantileFeature) and not f.boundaries
+    }
+    seen = {column_of[name]: Seen() for name in (*moments, *samples)}
     label_sums = {name: np.zeros(2) for name in tasks}
     for batch in batches:
+        values = {name: _numbers(batch[name], name, columns[name]) for name in seen}
+        for name, x in values.items():
+            seen[name].add(x, batch[name], columns[name])
         for name, feature in features.items():
-            array = batch[column_of[name]]
+            column = column_of[name]
             if isinstance(feature, VocabularyFeature):
-                _count(array, feature, column_of[name], columns[column_of[name]], counts[table_name(name, feature)])
-            elif name in sums:
-                x = transform(numbers(array).astype(np.float64), feature)
-                if not np.isfinite(x).all():
-                    raise InputError(
-                        f"features.{name}: column {column_of[name]} has infinite values; "
-                        f"set features.{name}.clip: [lowest, highest]"
-                    )
-                sums[name] += len(x), x.sum(), np.square(x).sum()
+                _count(batch[column], feature, column, columns[column], counts[table_name(name, feature)])
+            elif name in moments:
+                moments[name].add(_known(values[column], feature))
             elif name in samples:
-                samples[name].add(numbers(array))
+                samples[name].add(values[column][np.isfinite(values[column])])
         for name, task in tasks.items():
             label_sums[name] += _labels(name, task, numbers(batch[label_of[name]]), label_of[name])
     for name, (known, _) in label_sums.items():
         if not known:
             raise InputError(f"tasks.{name}: column {label_of[name]} has no label in the first window; drop the task")
-    return Statistics(
+    found = Statistics(
         columns=columns,
-        vocabularies={
-            table: _most_frequent(table_counts, *_first_of(table, features)) for table, table_counts in counts.items()
+        vocabularies={table: _most_frequent(of_table, table, features) for table, of_table in counts.items()},
+        moments={
+            name: (f.moments or _fitted(moments[name], columns[column_of[name]]))
+            for name, f in features.items()
+            if isinstance(f, NumericFeature)
         },
-        moments={name: _moments(*total) for name, total in sums.items()},
-        boundaries={name: samples[name].boundaries(features[name].buckets) for name in samples},
+        boundaries={
+            name: list(f.boundaries or quantiles.boundaries(samples[name].values, f.buckets))
+            for name, f in features.items()
+            if isinstance(f, QuantileFeature)
+        },
         base_rates={name: float(total / known) for name, (known, total) in label_sums.items()},
     )
-
-
-def check_labels(name: str, task: TaskSpec, labels: np.ndarray, column: str) -> None:
-    """Raises an InputError if a label of a binary task is not 0, 1 or NaN, or one of a regression has no finite target.
-
-    Args:
-        name: The task's name.
-        task: Its spec.
-        labels: `(rows,)` floats, NaN where masked.
-        column: The label column, for the message.
-    """
-    if isinstance(task, BinaryTask):
-        wrong, rule = labels[(labels != 0) & (labels != 1) & ~np.isnan(labels)], "a binary label is 0, 1 or null"
-    elif task.transform == "log1p":
-        wrong, rule = labels[(labels <= -1) | np.isinf(labels)], "log1p needs finite labels above -1, or null"
-    else:
-        wrong, rule = labels[np.isinf(labels)], "a label is finite or null"
-    if len(wrong):
-        raise InputError(f"tasks.{name}: column {column} holds {wrong[0]:g}; {rule}")
+    return found.model_copy(update={"remarks": _remarks(features, found, seen, moments, samples, counts)})
 
 
 def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
-    """Missing, log1p and clip of a numeric feature, as `features.Preprocessor` does them."""
-    x = np.where(np.isnan(x), feature.missing, x)
+    """log1p and clip of a numeric feature in float64, as `features.Preprocessor` does them."""
     if feature.log1p:
         x = np.sign(x) * np.log1p(np.abs(x))
     return np.clip(x, *feature.clip) if feature.clip else x
 
 
-class _Sample:
-    """A sample of a column: every k-th value, k doubled whenever the sample is full. Needs no random numbers."""
+def _numbers(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
+    """A column as preprocessing sees it, `(rows,)` float64: rounded to its raw dtype, NaN where missing."""
+    x = to_numpy(array, name, column)
+    if column.dtype == "int64":
+        return np.where(x == MISSING_INT, np.nan, x.astype(np.float64))
+    return np.where(np.abs(x) < np.finfo(np.float32).tiny, 0.0, x.astype(np.float64))  # TensorFlow flushes those.
 
-    def __init__(self):
-        self.values, self.every, self.skip = np.empty(0, np.float32), 1, 0
 
-    def add(self, x: np.ndarray):
-        x = x[~np.isnan(x)]
-        self.values = np.concatenate([self.values, x[self.skip :: self.every]])
-        self.skip = (self.skip - len(x)) % self.every
-        while len(self.values) > SAMPLE:
-            last = len(self.values) - 1
-            self.skip += 0 if last % 2 else self.every  # The next sample has number last + 1: kept if that is even.
-            self.values, self.every = self.values[::2], 2 * self.every
+def _known(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
+    """The values that the moments are of, after log1p and clip; `missing` stands in where it is set."""
+    x = transform(x, feature)
+    known = np.isfinite(x)
+    if feature.missing is None:
+        return x[known]
+    return np.where(known, x, transform(np.float64(feature.missing), feature))
 
-    def boundaries(self, buckets: int) -> list[float]:
-        if not len(self.values):
-            return []
-        inner = np.quantile(self.values, np.arange(1, buckets) / buckets, method="higher")
-        return np.unique(inner[(inner > self.values.min()) & np.isfinite(inner)]).tolist()
+
+def _fitted(moments: Moments, column: RawColumn) -> tuple[float, float]:
+    return moments.mean, moments.deviation(RESOLUTION[column.dtype])
 
 
 def _check_shared_types(features: dict[str, Feature], columns: dict[str, RawColumn]):
@@ -202,17 +209,12 @@ def _count(array: pa.ChunkedArray, feature: VocabularyFeature, name: str, column
             counts[value] = counts.get(value, 0) + count
 
 
-def _first_of(table: str, features: dict[str, Feature]) -> tuple[str, VocabularyFeature]:
-    return next((n, f) for n, f in features.items() if isinstance(f, VocabularyFeature) and table_name(n, f) == table)
-
-
-def _most_frequent(counts: dict, name: str, feature: VocabularyFeature) -> list:
-    if not counts:
-        raise InputError(
-            f"features.{name}: column {feature.column or name} is null in the whole first window; drop the feature"
-        )
+def _most_frequent(counts: dict, table: str, features: dict[str, Feature]) -> list:
+    name, feature = next(
+        (n, f) for n, f in features.items() if isinstance(f, VocabularyFeature) and table_name(n, f) == table
+    )
     kept = [value for value, count in counts.items() if count >= feature.min_count]
-    if not kept:
+    if counts and not kept:
         raise InputError(
             f"features.{name}: no value of column {feature.column or name} occurs {feature.min_count} times in the "
             f"first window; lower features.{name}.min_count"
@@ -220,10 +222,30 @@ def _most_frequent(counts: dict, name: str, feature: VocabularyFeature) -> list:
     return sorted(kept, key=lambda value: (-counts[value], value))[: feature.max_size]
 
 
-def _moments(rows: float, total: float, squares: float) -> tuple[float, float]:
-    mean = total / rows
-    deviation = np.sqrt(max(squares / rows - mean**2, 0.0))
-    return float(mean), float(deviation) if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0  # A constant stays 0.
+def _remarks(
+    features: dict[str, Feature],
+    found: Statistics,
+    seen: dict[str, Seen],
+    moments: dict[str, Moments],
+    samples: dict[str, quantiles.Sample],
+    counts: dict[str, dict],
+) -> list[str]:
+    column_of, lines, users = feature_columns(features), [], {}
+    for name, feature in features.items():
+        if isinstance(feature, VocabularyFeature):
+            users.setdefault(table_name(name, feature), {})[name] = column_of[name]
+    for name, feature in features.items():
+        column = column_of[name]
+        if name in moments:
+            reach = moments[name].reach(RESOLUTION[found.columns[column].dtype])
+            lines.append(numeric_remark(name, feature, column, seen[column], reach))
+        elif name in samples:
+            sampled = samples[name].count > len(samples[name].values)
+            lines.append(quantile_remark(name, feature, column, seen[column], len(found.boundaries[name]), sampled))
+        elif isinstance(feature, VocabularyFeature) and next(iter(users[table := table_name(name, feature)])) == name:
+            columns = list(dict.fromkeys(users[table].values()))
+            lines.append(vocabulary_remark(name, columns, list(counts[table])))
+    return [line for line in lines if line]
 
 
 def _labels(name: str, task: TaskSpec, y: np.ndarray, column: str) -> tuple[int, float]:

@@ -1,10 +1,12 @@
-"""What can be found before training: the config, the log's days and columns, sizes of tables and memory."""
+"""What can be found before training: the config, the log's days and columns, its values, sizes of tables and memory."""
 
 import shutil
+from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
-from tfstable.data.log import DayLog
+from tfstable.data.log import DayLog, read
 from tfstable.data.simulate import simulate
 from tfstable.data.types import field_type
 from tfstable.errors import InputError
@@ -12,7 +14,10 @@ from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyF
 from tfstable.statistics import table_name
 from trainers.cluster import read_cluster
 from trainers.config import Config
+from trainers.first_window import fit_statistics, fitted_types, value_checks
 from trainers.run_directory import RunDirectory
+
+SHOWN = 10  # Lines of one sort: a log may have the same fault in every file.
 
 
 def open_log(config: Config, progress) -> DayLog:
@@ -69,6 +74,42 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
             for path, schema in log.schemas(day).items():
                 field_type(schema, config.evaluation.gauc_column, path)
     return columns
+
+
+def check_values(
+    config: Config, log: DayLog, columns: dict[str, RawColumn], progress: Callable[[int, int, str], None]
+) -> tuple[list[str], list[str]]:
+    """Reads what training reads of every day, and fits the first window, as training does.
+
+    Args:
+        config: The run's config.
+        log: The log, checked against it.
+        columns: Raw columns of the features.
+        progress: Called with rows read, rows in all and what is being done.
+
+    Returns:
+        What training would say of the values, and what it would refuse: a line each, of each file the first.
+    """
+    checks, types, refused = value_checks(config), fitted_types(config, columns), []
+    done, total = 0, sum(log.rows(day) for day in log.days)
+    for day in log.days:
+        for _, units in groupby(log.units(day), key=lambda unit: unit.path):
+            try:
+                for batch in read(list(units), types, check=checks):
+                    done += batch.num_rows
+                    progress(done, total, f"reading {day}")
+            except InputError as error:
+                refused.append(str(error))
+    remarks = []
+    try:
+        remarks = fit_statistics(config, log, columns).remarks
+    except InputError as error:
+        refused += [str(error)] if str(error) not in refused else []
+    return [*remarks, *_first([str(infinite) for infinite in checks.infinite()])], _first(refused)
+
+
+def _first(lines: list[str]) -> list[str]:
+    return lines[:SHOWN] + ([f"and so in {len(lines) - SHOWN} more files"] if len(lines) > SHOWN else [])
 
 
 def tables(config: Config) -> dict[str, tuple[int, int]]:

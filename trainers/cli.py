@@ -71,10 +71,18 @@ def train(
 
 
 @app.command()
-def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
-    """Find what can be found before training: wrong keys, missing columns and days, sizes of tables and memory."""
+def check(
+    config: ConfigFile,
+    overrides: Overrides = [],  # noqa: B006
+    deep: Annotated[bool, typer.Option("--deep", help="Read the labels and values of every day as well.")] = False,
+):
+    """Find what can be found before training: wrong keys, missing columns and days, sizes of tables and memory.
+
+    With --deep also what `train` would refuse or warn of in the rows: labels, weights, infinite numbers, and features
+    that the first window says nothing of.
+    """
     settings = configs.load(config, overrides)
-    from trainers.check import check_log, open_log, tables
+    from trainers.check import check_log, check_values, open_log, tables
 
     with progress_bar() as progress, bad_input():
         log = open_log(settings, progress)
@@ -95,7 +103,16 @@ def check(config: ConfigFile, overrides: Overrides = []):  # noqa: B006
     buffers = 2 * min(window, settings.data.buffer_rows) * width
     total = sum(height * dim * 8 for height, dim in tables(settings).values())
     console.print(f"memory: tables {total / 1e6:,.0f} MB at most, shuffle buffers about {buffers / 1e6:,.0f} MB")
-    console.print("config, columns and days fit together")
+    if not deep:
+        console.print("config, columns and days fit together; labels and values not read: --deep does")
+        return
+    with progress_bar() as progress:
+        remarks, refused = check_values(settings, log, columns, progress)
+    for remark in remarks:
+        console.print(remark, soft_wrap=True, highlight=False, markup=False)
+    if refused:
+        raise InputError("\n".join(refused))
+    console.print("config, columns, days, labels and values fit together")
 
 
 @app.command()

@@ -6,18 +6,17 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.columns import arrow_types
-from tfstable.data.log import DayLog, read
+from tfstable.data.log import DayLog
 from tfstable.data.window import Arrays, Batches, Window, windows
 from tfstable.sharpness import SharpnessProbe
-from tfstable.specs import label_columns
-from tfstable.statistics import Statistics, fit
+from tfstable.statistics import Statistics
 from trainers.config import Config
 from trainers.divergence import evaluation_diverged
 from trainers.evaluation import evaluate
+from trainers.first_window import fit_statistics
+from trainers.infinite_values import InfiniteValues
 from trainers.loss_watch import Batch
 from trainers.memory import keep_freed_memory
 from trainers.profiler import Profiler
@@ -28,6 +27,8 @@ from trainers.run_directory import RunDirectory
 from trainers.run_state import RunState
 from trainers.shuffle import make_shuffle
 from trainers.termination import Terminated, Termination
+
+__all__ = ["MovingWindow", "fit_statistics"]
 
 CALL_SECONDS = 5.0  # What a call of the graph should take at most: until it returns, nothing else can happen.
 EARLIER_DAYS = 10  # Evaluations that a day's metrics are judged by.
@@ -61,6 +62,7 @@ class MovingWindow:
         self.state = RunState(config, log, statistics, run, report)
         self.termination.install_again()
         self.recovery = Recovery(config.recovery, run)
+        self.infinite = InfiniteValues(run, report)
         self._go_back(None)
         self.sharpness = SharpnessProbe(self.state.model, self.state.optimizer)
         self.seconds_per_step: float | None = None  # As the last call had it.
@@ -143,6 +145,7 @@ class MovingWindow:
                 trained = numbers[done : done + self._steps_of_a_call()]
                 losses, stop = self._call(iterator, trained, total)
                 done += len(trained)
+                self.infinite.tell(state.reader.checks.infinite())
                 show(done, len(trained) * trainer.batch_size, int(state.optimizer.iterations.numpy()), losses)
                 self._look_at_losses(window, trained, losses)
                 self._look_at_optimizer(window, trained)
@@ -244,6 +247,7 @@ class MovingWindow:
             return
         began = time.monotonic()
         new = {str(day): self._evaluate(day) for day in pending}
+        self.infinite.tell(self.state.reader.checks.infinite())
         self._judge(last, pending[0], new[str(pending[0])])
         if not self.run.writable:
             return
@@ -322,11 +326,3 @@ class MovingWindow:
         self.state.restore(number)
         self.state.set_rate_factor(self.recovery.rate_factor)
         self.skipped = int(self.state.optimizer.skipped_steps.numpy())  # Those already told of.
-
-
-def fit_statistics(config: Config, log: DayLog, columns: dict) -> Statistics:
-    """Reads the first window once and returns its vocabularies, moments, quantiles and base rates."""
-    units = [unit for day in log.days[: config.trainer.window_days] for unit in log.units(day)]
-    wanted = dict.fromkeys(label_columns(config.tasks).values(), pa.float32()) | arrow_types(columns)
-    batches = (pa.Table.from_batches([batch]) for batch in read(units, wanted))
-    return fit(config.features, config.tasks, columns, batches)

@@ -73,7 +73,7 @@ class Report:
 
     def found(self, line: str):
         """Shows what was found in the losses or metrics, or what is done about it."""
-        self._console.print(line, soft_wrap=True, highlight=False)
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def damaged(self, path: Path, reason: str, restored: int):
         """Shows that a checkpoint cannot be read, and which one was restored instead."""

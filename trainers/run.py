@@ -13,8 +13,9 @@ from trainers.check import check_run
 from trainers.config import Config
 from trainers.evaluation import evaluate as evaluate_day
 from trainers.failures import full_disk, lost_workers
+from trainers.first_window import fit_statistics, value_checks
 from trainers.model import model_class
-from trainers.moving_window import MovingWindow, fit_statistics
+from trainers.moving_window import MovingWindow
 from trainers.profiler import Profiler
 from trainers.report import Report
 from trainers.run_directory import RunDirectory, to_json
@@ -45,14 +46,19 @@ def train(
         run, columns = check_run(config, log, model_dir, fresh)
         model_class(config)
         pa.set_cpu_count(config.data.reader_threads or os.cpu_count() or 1)
-        statistics = run.statistics() or fit_statistics(config, log, columns)
+        checks = value_checks(config)
+        statistics = run.statistics() or fit_statistics(config, log, columns, checks)
         run.begin(statistics)  # Only now: bad input found so far leaves nothing behind.
         if not run.writable:
             console = Console(quiet=True)
         tensorboard = run.tensorboard if config.trainer.tensorboard and run.writable else None
         report = Report(console, list(config.tasks), tensorboard)
         profiler = Profiler(run.tensorboard if profile and run.writable else None)
-        MovingWindow(config, log, statistics, run, report, termination, profiler).train()
+        for remark in statistics.remarks:
+            report.found(remark)
+        moving_window = MovingWindow(config, log, statistics, run, report, termination, profiler)
+        moving_window.infinite.tell(checks.infinite())
+        moving_window.train()
         if (metrics := run.newest_metrics()) is not None:
             report.summary(metrics)
 

@@ -118,6 +118,12 @@ class RunDirectory:
             file.flush()
             os.fsync(file.fileno())
 
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Returns the events of a kind, in order; a line that a killed process left without its end is none."""
+        path, begin = self.path / "events.jsonl", json.dumps({"event": kind}).encode()[:-1]
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines if line.startswith(begin)]
+
     def _check_same(self, config: Config, earlier: Config):
         now, before = weight_keys(config), weight_keys(earlier)
         changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))

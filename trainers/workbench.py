@@ -14,8 +14,8 @@ from tfstable.features import Preprocessor
 from tfstable.optimizers import Composite
 from trainers.check import check_log
 from trainers.config import Config, TrainerConfig
+from trainers.first_window import fit_statistics
 from trainers.model import make_model
-from trainers.moving_window import fit_statistics
 from trainers.shuffle import make_shuffle
 from trainers.steps import Steps
 

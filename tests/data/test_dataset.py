@@ -217,10 +217,11 @@ def test_a_dataset_that_is_left_early_leaves_no_reading_thread(reader):
         ("click", [2] * ROWS, r"tasks\.click: column click holds 2; a binary label is 0, 1 or null"),
         ("seconds", [-1.0] * ROWS, r"tasks\.time: column seconds holds -1; log1p needs finite labels above -1"),
         ("seconds", [np.inf] * ROWS, r"tasks\.time: column seconds holds inf"),
-        ("weight", [-1.0] * ROWS, r"data\.weight: column weight holds negative or infinite weights"),
-        ("weight", [np.inf] * ROWS, r"data\.weight: column weight holds negative or infinite weights"),
-        ("age", [np.inf] * ROWS, r"features\.age: the log has infinite values; set features\.age\.clip"),
-        ("age", [1e300] * ROWS, r"features\.age: the log has infinite values"),  # Infinite in float32.
+        ("click", [0] * 47 + [-1] * 3, r"holds -1; .*2025-01-03/part-0\.parquet: 3 of its 50 rows\)"),
+        ("seconds", [1.0] * 48 + [1e300] * 2, r"holds 1e\+300; .*2025-01-03/part-0\.parquet: 2 of its 50 rows\)"),
+        ("weight", [-1.0] * ROWS, r"data\.weight: column weight holds -1; a weight is finite and at least 0, or null"),
+        ("weight", [np.inf] * ROWS, r"holds inf; .*2025-01-03/part-0\.parquet: 50 of its 50 rows\)"),
+        ("weight", np.array([1.0] * 49 + [np.nan]), r"holds nan; .*part-0\.parquet: 1 of its 50 rows\)"),
         ("user_id", [0.5] * ROWS, r"part-0\.parquet: column user_id: Float value 0\.5"),
     ],
 )

@@ -79,6 +79,12 @@ def complaint(result: tuple[int, str, str]) -> str:
     return errors.removeprefix("error: ").strip()
 
 
+def complaint_lines(result: tuple[int, str, str]) -> list[str]:
+    status, _, errors = result
+    assert status == 2
+    return errors.removeprefix("error: ").splitlines()
+
+
 # --- The same line from check and train, before anything is written.
 
 
@@ -116,7 +122,7 @@ def test_check_finds_nothing_wrong_with_what_is_right(place, run):
     status, printed, errors = run("check", "--config", place / "config.yaml")
     assert (status, errors) == (0, "")
     assert "3 days, 2025-01-01 to 2025-01-03, 120 rows" in printed.replace("\n", "")
-    assert "fit together" in printed
+    assert "fit together; labels and values not read: --deep does" in printed.replace("\n", " ")
     assert sorted(path.name for path in place.iterdir()) == ["config.yaml", "log"]
 
 
@@ -151,18 +157,70 @@ def test_the_schema_prints_as_json(run):
     [
         ({"click": [2] * ROWS}, "tasks.click: column click holds 2; a binary label is 0, 1 or null"),
         ({"click": pa.nulls(ROWS, pa.int8())}, "tasks.click: column click has no label in the first window"),
-        ({"age": [np.inf] * ROWS}, "features.age: column age has infinite values; set features.age.clip"),
-        ({"city": pa.nulls(ROWS, pa.string())}, "features.city: column city is null in the whole first window"),
+        ({"click": [0, -1] * (ROWS // 2)}, "date=2025-01-01/part-0.parquet: 20 of its 40 rows)"),
     ],
 )
 def test_wrong_values_of_the_first_window(columns, expected, place, run, write):
     for number in range(3):
         write(day(place / "log", number), rows(**columns))
     arguments = ("train", "--config", place / "config.yaml", "--model-dir", place / "run")
-    assert expected in complaint(run(*arguments))
+    said = complaint(run(*arguments))
+    assert expected in said
+    assert said in complaint_lines(run("check", "--deep", "--config", place / "config.yaml"))
     for written in ("checkpoints", "windows", "export", "metrics.json", "preprocessing.json"):
         assert not (place / "run" / written).exists()
     assert expected in complaint(run(*arguments))  # The same again: what was left behind is not in the way.
+
+
+def test_check_reads_no_values_unless_it_is_asked_to(place, run, write):
+    config = ("--config", place / "config.yaml")
+    status, printed, errors = run("check", "--deep", *config)
+    assert (status, errors) == (0, "")
+    assert printed.splitlines()[-1] == "config, columns, days, labels and values fit together"
+    wrong = [2] + [0] * (ROWS - 1)
+    write(day(place / "log", 1), rows(click=wrong))
+    write(day(place / "log", 2), rows(click=wrong))
+    status, printed, _ = run("check", *config)
+    assert status == 0
+    assert "labels and values not read" in printed
+    # All files' faults at once.
+    assert complaint_lines(run("check", "--deep", *config)) == [
+        f"tasks.click: column click holds 2; a binary label is 0, 1 or null ({day(place / 'log', n)}: 1 of its 40 rows)"
+        for n in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"click": [0, -1] * 20}, "column click holds -1; a binary label is 0, 1 or null (FILE: 20 of its 40 rows)"),
+        ({"click": [0, 2] * 20}, "column click holds 2; a binary label is 0, 1 or null (FILE: 20 of its 40 rows)"),
+        ({"click": [0, np.inf] * 20}, "column click holds inf; a binary label is 0, 1 or null (FILE: 20 of its"),
+        ({"time": [-1.0, 5.0] * 20}, "tasks.time: column time holds -1; log1p needs finite labels above -1, or null"),
+        ({"w": [1.0] * 39 + [-3.0]}, "data.weight: column w holds -3; a weight is finite and at least 0, or null"),
+        ({"w": np.array([1.0] * 38 + [np.nan] * 2)}, "data.weight: column w holds nan; a weight is finite and at l"),
+        ({"w": [1.0] * 39 + [np.inf]}, "data.weight: column w holds inf; a weight is finite and at least 0, or null"),
+        ({"user_id": [0.5] * 40}, "FILE: column user_id: Float value 0.5"),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_deep_check_finds_what_training_would_refuse(columns, expected, number, place, run, write):
+    right = {"time": [3.0] * ROWS, "w": [1.0] * (ROWS - 1) + [None]}
+    for n in range(3):
+        write(day(place / "log", n), rows(**{**right, **(columns if n == number else {})}))
+    keys = ("--set", "data.weight=w", "--set", "tasks.time={kind: regression, transform: log1p}")
+    (line,) = complaint_lines(run("check", "--deep", "--config", place / "config.yaml", *keys))
+    assert expected.replace("FILE", str(day(place / "log", number))) in line
+    if number == 0:
+        assert complaint(run("train", "--config", place / "config.yaml", "--model-dir", place / "run", *keys)) == line
+
+
+def test_a_deep_check_says_a_fault_of_every_file_a_few_times(place, run, write):
+    for number in range(15):
+        write(day(place / "log", number), rows(click=[-1] * ROWS))
+    lines = complaint_lines(run("check", "--deep", "--config", place / "config.yaml"))
+    assert len(lines) == 11
+    assert lines[-1] == "and so in 5 more files"
 
 
 def test_a_directory_that_holds_something_else(place, run):
@@ -244,10 +302,13 @@ def test_a_wrong_value_of_a_later_day_is_one_line_and_leaves_finished_windows(tr
     shutil.copytree(trained, tmp_path / "place")
     place = tmp_path / "place"
     before = {path: path.read_bytes() for path in (place / "run").rglob("*") if path.is_file()}
-    write(day(place / "log", 3), rows(age=[np.inf] * ROWS))
+    write(day(place / "log", 3), rows(click=[2] * ROWS))
     arguments = ("train", "--config", place / "config.yaml", "--model-dir", place / "run")
     said = complaint(run(*arguments, "--set", f"data.path={place / 'log'}"))
-    assert said == "features.age: the log has infinite values; set features.age.clip: [low, high]"
+    assert said == (
+        "tasks.click: column click holds 2; a binary label is 0, 1 or null "
+        f"({day(place / 'log', 3)}: {ROWS} of its {ROWS} rows)"
+    )
     kept = {path: path.read_bytes() for path in before if path.name != "params.yaml"}
     assert kept == {path: data for path, data in before.items() if path.name != "params.yaml"}
 

@@ -193,6 +193,20 @@ WRONG = {  # --set arguments, and what the line must say.
     "no features": (["features={}"], "features: Dictionary should have at least 1 item"),
     "no tasks": (["tasks={}"], "tasks: Dictionary should have at least 1 item"),
     "clip upside down": (["features.age.clip=[3, 1]"], "features.age: clip must be [lowest, highest]"),
+    "moments of no width": (["features.age.moments=[1, 0]"], "features.age.moments.1: Input should be greater than 0"),
+    "moments that nothing uses": (
+        ["features.age.moments=[1, 2]", "features.age.standardise=false"],
+        "features.age: moments are what standardise uses",
+    ),
+    "missing that is missing": (["features.age.missing=.nan"], "features.age.missing: Input should be a finite number"),
+    "boundaries upside down": (
+        ["features.x={kind: quantile, column: age, boundaries: [2, 2]}"],
+        "features.x: boundaries must increase, got [2.0, 2.0]",
+    ),
+    "more boundaries than buckets": (
+        ["features.x={kind: quantile, column: age, buckets: 2, boundaries: [1, 2]}"],
+        "features.x: 2 boundaries make 3 buckets; set buckets: 3",
+    ),
     "inside a list": (["model.units=[8, 0]"], "model.units.1: Input should be greater than or equal to 1, got 0"),
     "inside a clip": (["features.age.clip=[0, high]"], "features.age.clip.1: Input should be a valid number"),
     "key that is no text": (["features={1: {kind: numeric}}"], "features: the key 1 is not text to YAML; quote it"),

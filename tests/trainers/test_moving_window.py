@@ -300,9 +300,9 @@ def test_a_bad_value_found_while_training_is_the_error_of_the_run(run, log, tmp_
     bad = copy_days(log, DAYS[:4], tmp_path / "log")
     path = bad / f"date={DAYS[3]}" / "part-0.parquet"
     table = pq.read_table(path)
-    infinite = pa.array(np.full(ROWS, np.inf, np.float32))
-    pq.write_table(table.set_column(table.schema.get_field_index("duration_s"), "duration_s", infinite), path)
-    with pytest.raises(InputError, match=r"features\.duration_s: the log has infinite values"):
+    wrong = pa.array(np.full(ROWS, 2))
+    pq.write_table(table.set_column(table.schema.get_field_index("click"), "click", wrong), path)
+    with pytest.raises(InputError, match=r"tasks\.click: column click holds 2; .*part-0\.parquet: \d+ of its \d+ rows"):
         start(bad, tmp_path / "run")
     assert metrics(tmp_path / "run", DAYS[1]) == metrics(run, DAYS[1])
     assert not list((tmp_path / "run").rglob("*partial*"))

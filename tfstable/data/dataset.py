@@ -12,11 +12,12 @@ from tfstable.data.columns import arrow_types, distinct, distinct_integers, numb
 from tfstable.data.log import DayLog
 from tfstable.data.packed import Examples, Layout
 from tfstable.data.shuffle import FullShuffle, Shuffle
+from tfstable.data.values import ValueChecks
 from tfstable.data.window import Batches
 from tfstable.errors import InputError
 from tfstable.features import Preprocessor
 from tfstable.specs import TaskSpec, label_columns
-from tfstable.statistics import Statistics, check_labels
+from tfstable.statistics import Statistics
 
 HANDED_OVER = 16_384  # Rows at least that Python hands to tf.data at a time: a millisecond each, however few they are.
 
@@ -36,6 +37,8 @@ class ExampleReader:
 
     Attributes:
         layout: Unpacks the examples of `batches` and `convert`.
+        checks: Looks at the rows of `batches` as they are read: a bad label or weight of a later day than those that
+            the statistics were fitted on is found here, and infinite numbers are counted.
     """
 
     def __init__(
@@ -47,7 +50,8 @@ class ExampleReader:
         weight: str | None = None,
     ):
         self._log, self._columns, self._weight = log, statistics.columns, weight
-        self._tasks, self._labels = tasks, label_columns(tasks)
+        self._labels = label_columns(tasks)
+        self.checks = ValueChecks(preprocessor.features, tasks, weight)
         self._failure: InputError | None = None
         signature = preprocessor.signature()
         # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
@@ -71,29 +75,22 @@ class ExampleReader:
         """Returns the batches over `days`."""
         units = [unit for day in days for unit in self._log.units(day)]
         return Batches(
-            units, self.columns, self.convert, batch_size=batch_size, buffer_rows=buffer_rows, shuffle=shuffle
+            units,
+            self.columns,
+            self.convert,
+            batch_size=batch_size,
+            buffer_rows=buffer_rows,
+            shuffle=shuffle,
+            check=self.checks,
         )
 
     def convert(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Turns rows of the log into packed model inputs, labels and weights.
-
-        Raises:
-            InputError: If a number is infinite, a label is none of its task's, or a weight is negative or infinite: on
-                a later day than those that the statistics were fitted on, this is where it is found.
-        """
-        features = self._features(table)
-        for name, values in features.items():
-            if values.dtype == np.float32 and not np.isfinite(values).all():
-                raise InputError(f"features.{name}: the log has infinite values; set features.{name}.clip: [low, high]")
+        """Turns rows of the log, checked, into packed model inputs, labels and weights."""
         weight = np.ones(table.num_rows, np.float32)
         if self._weight:
-            weight = np.nan_to_num(numbers(table[self._weight]), copy=True, nan=0.0, posinf=np.inf)
-            if not ((weight >= 0) & (weight < np.inf)).all():
-                raise InputError(f"data.weight: column {self._weight} holds negative or infinite weights; mend the log")
+            weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
         labels = {name: numbers(table[column]) for name, column in self._labels.items()}
-        for name, values in labels.items():
-            check_labels(name, self._tasks[name], values, self._labels[name])
-        return self.layout.pack(features, labels, weight)
+        return self.layout.pack(self._features(table), labels, weight)
 
     def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
         """Preprocesses text and integers of a narrow range value by value, all else row by row."""

@@ -1,6 +1,6 @@
 """A log: a directory of day partitions, `LOG/date=2022-04-25/part-0.parquet`, one row an example."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -61,7 +61,7 @@ class DayLog:
     def units(self, day: date) -> list[Unit]:
         """Returns the units of `day` in the order of its files. Of Parquet only the metadata is read."""
         if day not in self._units:
-            units = [unit for path in self._files(day) for unit in _split(path)]
+            units = [unit for path in self._files(day) for unit in file_units(path)]
             if not sum(unit.rows for unit in units):
                 raise InputError(f"{self._directory(day)}: the day is empty; remove the directory or write its rows")
             self._units[day] = units
@@ -91,13 +91,19 @@ class DayLog:
         return paths
 
 
-def read(units: Sequence[Unit], columns: dict[str, pa.DataType | None], start: int = 0) -> Iterator[pa.RecordBatch]:
+def read(
+    units: Sequence[Unit],
+    columns: dict[str, pa.DataType | None],
+    start: int = 0,
+    check: Callable[[Path, pa.RecordBatch], None] | None = None,
+) -> Iterator[pa.RecordBatch]:
     """Streams rows of `units`, one after the other, leaving out the first `start`.
 
     Args:
         units: Pieces of a log, in the order in which they are wanted.
         columns: Columns to read, each with the type that it is wanted in (None: one that all its files fit into).
         start: Rows to leave out. Whole units before it are not read.
+        check: Called with the path and the rows of each batch before it is yielded; what it raises is raised.
 
     Yields:
         Record batches of at most `READ_ROWS` rows, all of one schema; memory holds a few of them, whatever the size of
@@ -116,12 +122,26 @@ def read(units: Sequence[Unit], columns: dict[str, pa.DataType | None], start: i
             for batch in _batches(unit, types):
                 if start < batch.num_rows:
                     rows = batch.slice(start)
-                    yield pa.record_batch(
+                    rows = pa.record_batch(
                         [_cast(rows, c, dtype, unit.path) for c, dtype in types.items()], schema=schema
                     )
+                    if check is not None:
+                        check(unit.path, rows)
+                    yield rows
                 start = max(0, start - batch.num_rows)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             raise _unreadable(unit.path, error) from error
+
+
+def file_units(path: Path) -> list[Unit]:
+    """Returns the units of a file. Of Parquet only the metadata is read."""
+    fragment = _fragment(path)
+    try:
+        if isinstance(fragment, ds.ParquetFileFragment):
+            return [Unit(path, group.id, group.num_rows) for group in fragment.row_groups]
+        return [Unit(path, None, fragment.count_rows())]
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def common_types(paths: Iterable[Path], columns: Sequence[str]) -> dict[str, pa.DataType]:
@@ -161,16 +181,6 @@ def _cast(rows: pa.RecordBatch, column: str, dtype: pa.DataType, path: Path) -> 
         return cast(rows[column], dtype)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: column {column}: {str(error)[:160]}; write it as {dtype}") from error
-
-
-def _split(path: Path) -> list[Unit]:
-    fragment = _fragment(path)
-    try:
-        if isinstance(fragment, ds.ParquetFileFragment):
-            return [Unit(path, group.id, group.num_rows) for group in fragment.row_groups]
-        return [Unit(path, None, fragment.count_rows())]
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from error
 
 
 def _fragment(path: Path, columns: dict[str, pa.DataType | None] | None = None) -> ds.Fragment:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +67,7 @@ class Batches:
         batch_size: Rows of a batch.
         buffer_rows: Rows held at a time, rounded up to whole batches. Memory: twice that while the next one is read.
         shuffle: The order of the rows of a pass that has a key.
+        check: Looks at the rows of each file as they are read; see `log.read`.
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class Batches:
         batch_size: int,
         buffer_rows: int,
         shuffle: Shuffle = FullShuffle(),  # noqa: B008  (it has no state)
+        check: Callable[[Path, pa.RecordBatch], None] | None = None,
     ):
         self._units, self._columns, self._convert = list(units), columns, convert
-        self._batch_size, self._shuffle = batch_size, shuffle
+        self._batch_size, self._shuffle, self._check = batch_size, shuffle, check
         self._buffer_rows = -(-buffer_rows // batch_size) * batch_size
         self.rows = sum(unit.rows for unit in units)
         self.steps = -(-self.rows // batch_size)
@@ -123,7 +126,7 @@ class Batches:
         start = number * self._buffer_rows
         wanted = min(self._buffer_rows, self.rows - start)
         pieces, rows = [], 0
-        for piece in read(units, self._columns, start):
+        for piece in read(units, self._columns, start, self._check):
             pieces.append(piece.slice(0, wanted - rows))
             rows += pieces[-1].num_rows
             if rows == wanted:

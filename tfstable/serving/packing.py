@@ -10,17 +10,15 @@ from collections.abc import Callable, Collection
 import numpy as np
 import tensorflow as tf
 
-from tfstable.features import Preprocessor, as_float, hash_bucket, is_missing
-from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, VocabularyFeature, feature_columns
-from tfstable.statistics import Statistics, is_several_valued, table_name
+from tfstable.features import Preprocessor, as_float, hash_bucket, is_missing, scaled
+from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, feature_columns
+from tfstable.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
 
 SEARCHED = 1024  # Largest vocabulary that is searched by bisection; a larger one is looked up in its hash table.
 
 
 class PackedPreprocessor:
-    """Turns raw columns into model inputs as `features.Preprocessor` does; an infinite number counts as missing.
-
-    Infinity as far as the model would see it: clipped or cut into quantiles, it is a number like others.
+    """Turns raw columns into model inputs as `features.Preprocessor` does.
 
     Args:
         features: Feature specs by name.
@@ -43,9 +41,7 @@ class PackedPreprocessor:
                 self._groups.setdefault((kind, dtype, user), []).append(name)
         packed = {name for names in self._groups.values() for name in names}
         rest = {name: feature for name, feature in features.items() if name not in packed}
-        tables = {table_name(name, f) for name, f in rest.items() if isinstance(f, VocabularyFeature)}
-        vocabularies = {table: v for table, v in statistics.vocabularies.items() if table in tables}
-        self.unpacked = Preprocessor(rest, statistics.model_copy(update={"vocabularies": vocabularies}))
+        self.unpacked = Preprocessor(rest, statistics)
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         found = self.unpacked(raw)
@@ -75,28 +71,19 @@ class PackedPreprocessor:
 
 
 def _numeric(x, features, names, statistics):
-    moments = [statistics.moments.get(name, (0.0, 1.0)) for name in names]
-    mean, deviation = (_column(values, tf.float32) for values in zip(*moments, strict=True))
-    missing = _column([feature.missing for feature in features], tf.float32)
-
-    def scaled(x):
-        if features[0].log1p:
-            x = tf.sign(x) * tf.math.log1p(tf.abs(x))
-        if any(feature.clip for feature in features):
-            low, high = zip(*(feature.clip or (-np.inf, np.inf) for feature in features), strict=True)
-            x = tf.minimum(tf.maximum(x, _column(low, tf.float32)), _column(high, tf.float32))
-        return (x - mean) / deviation
-
-    x = as_float(x)
-    x = scaled(tf.where(tf.math.is_nan(x), missing, x))
-    return tf.where(tf.math.is_finite(x), x, scaled(missing))
+    scales = [scaling(name, feature, statistics) for name, feature in zip(names, features, strict=True)]
+    to = Scaling(*(np.array(values)[:, None] for values in zip(*scales, strict=True)))
+    clip = None
+    if any(feature.clip for feature in features):
+        limits = zip(*(feature.clip or (-np.inf, np.inf) for feature in features), strict=True)
+        clip = tuple(np.array(values)[:, None] for values in limits)
+    return scaled(x, features[0].log1p, clip, to)
 
 
 def _quantile(x, features, names, statistics):
     x, boundaries = as_float(x), [statistics.boundaries[name] for name in names]
-    counts = _column([len(values) for values in boundaries], tf.int32)
-    row = tf.searchsorted(_padded(boundaries, np.inf, np.float32), x, side="right")
-    return tf.where(tf.math.is_nan(x), 0, tf.minimum(row, counts) + 1)  # An infinite x lies behind the padding.
+    row = tf.searchsorted(_padded(boundaries, np.inf, np.float64), x, side="right")
+    return tf.where(tf.math.is_finite(x), row + 1, 0)  # A finite x lies before the padding.
 
 
 def _hash(x, features, names, statistics):

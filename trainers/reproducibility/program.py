@@ -24,7 +24,10 @@ def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, conso
         console: Where to print.
     """
     began = time.monotonic()
-    grid = Grid(config, Bench(config, log), out, lambda line: console.print(line, soft_wrap=True))
+    bench = Bench(config, log)
+    for remark in bench.statistics.remarks:
+        console.print(remark, soft_wrap=True, markup=False)
+    grid = Grid(config, bench, out, lambda line: console.print(line, soft_wrap=True))
     table = grid.run()
     write(out / "reproducibility.json", to_json(table))
     write(out / "reproducibility.md", markdown(table))

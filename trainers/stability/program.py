@@ -26,6 +26,8 @@ def stability(config: StabilityConfig, log: DayLog, out: Path, console: Console)
     """
     began = time.monotonic()
     bench = Bench(config, log)
+    for remark in bench.statistics.remarks:
+        console.print(remark, soft_wrap=True, markup=False)
     grid = Grid(config, bench, Records(out, config, log), lambda line: console.print(line, soft_wrap=True))
     table = grid.run()
     write(out / "stability.json", to_json(table))

@@ -1,0 +1,135 @@
+"""What values the rows may hold: labels and weights are checked, infinite numbers counted, as each file is read."""
+
+import math
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from tfstable.data.log import file_units, read
+from tfstable.errors import InputError
+from tfstable.specs import (
+    BinaryTask,
+    Feature,
+    NumericFeature,
+    QuantileFeature,
+    TaskSpec,
+    feature_columns,
+    label_columns,
+)
+
+
+class Infinite(NamedTuple):
+    """Rows of a file in which a column is infinite as float32: they count as missing."""
+
+    path: Path
+    column: str
+    rows: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: column {self.column} has values that are infinite as float32; they count as missing "
+            f"(rows: {self.rows})"
+        )
+
+
+class ValueChecks:
+    """Looks at the rows of a log as they are read: `read(..., check=ValueChecks(...))`.
+
+    Args:
+        features: Feature specs by name.
+        tasks: Task specs by name.
+        weight: Column of example weights, or None.
+    """
+
+    def __init__(self, features: dict[str, Feature], tasks: dict[str, TaskSpec], weight: str | None = None):
+        column_of = feature_columns(features)
+        self._numbers = {column_of[name] for name, feature in features.items() if _takes_no_infinity(feature)}
+        self._tasks, self._labels, self._weight = tasks, label_columns(tasks), weight
+        self._seen: set[tuple[Path, str]] = set()
+        self._infinite: deque[Infinite] = deque()  # Filled by a thread that reads ahead.
+
+    def __call__(self, path: Path, rows: pa.RecordBatch):
+        """Looks at some rows of a file.
+
+        Raises:
+            InputError: Naming column and file, if a label is none of its task's, or a weight is negative or not finite.
+        """
+        for name, task in self._tasks.items():
+            column = self._labels[name]
+            if wrong_labels(task, _numbers(rows[column])).any():
+                whole = _column(path, column)
+                said = f"tasks.{name}: column {column} holds {{}}; {_rule(task)}"
+                raise _error(said, path, whole, wrong_labels(task, _numbers(whole)))
+        if self._weight and _wrong_weights(rows[self._weight]).any():
+            whole = _column(path, self._weight)
+            said = f"data.weight: column {self._weight} holds {{}}; a weight is finite and at least 0, or null"
+            raise _error(said, path, whole, _wrong_weights(whole))
+        for column in self._numbers:
+            if (path, column) not in self._seen and _infinite(rows[column]).any():
+                self._seen.add((path, column))
+                self._infinite.append(Infinite(path, column, int(_infinite(_column(path, column)).sum())))
+
+    def infinite(self) -> list[Infinite]:
+        """Returns what was found infinite since the last call: each file and column once."""
+        return [self._infinite.popleft() for _ in range(len(self._infinite))]
+
+
+def check_labels(name: str, task: TaskSpec, labels: np.ndarray, column: str) -> None:
+    """Raises an InputError if a label of a binary task is not 0, 1 or NaN, or one of a regression has no finite target.
+
+    Args:
+        name: The task's name.
+        task: Its spec.
+        labels: `(rows,)` floats, NaN where masked.
+        column: The label column, for the message.
+    """
+    if (wrong := wrong_labels(task, labels)).any():
+        raise InputError(f"tasks.{name}: column {column} holds {labels[wrong][0]:g}; {_rule(task)}")
+
+
+def wrong_labels(task: TaskSpec, labels: np.ndarray) -> np.ndarray:
+    """Returns which of `(rows,)` labels the task cannot be trained on; a NaN is a masked label."""
+    if isinstance(task, BinaryTask):
+        return (labels != 0) & (labels != 1) & ~np.isnan(labels)
+    return np.isinf(labels) | (labels <= -1 if task.transform == "log1p" else False)
+
+
+def _rule(task: TaskSpec) -> str:
+    if isinstance(task, BinaryTask):
+        return "a binary label is 0, 1 or null"
+    return "log1p needs finite labels above -1, or null" if task.transform == "log1p" else "a label is finite or null"
+
+
+def _error(said: str, path: Path, whole: pa.ChunkedArray, wrong: np.ndarray) -> InputError:
+    value = whole.to_numpy()[wrong][0]  # As the file has it: 1e300 is infinite only as float32.
+    return InputError(f"{said.format(f'{value:g}')} ({path}: {wrong.sum()} of its {len(wrong)} rows)")
+
+
+def _takes_no_infinity(feature: Feature) -> bool:
+    if isinstance(feature, NumericFeature):
+        return feature.clip is None or not all(map(math.isfinite, feature.clip))
+    return isinstance(feature, QuantileFeature)
+
+
+def _wrong_weights(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    weights = _numbers(array)
+    return ~((weights >= 0) & (weights < np.inf)) & np.asarray(array.is_valid())
+
+
+def _infinite(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return np.isinf(_numbers(array)) if pa.types.is_floating(array.type) else np.zeros(len(array), bool)
+
+
+def _numbers(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """`(rows,)` float32, as training takes them; NaN for a null."""
+    with np.errstate(over="ignore"):
+        return np.asarray(array).astype(np.float32)
+
+
+def _column(path: Path, column: str) -> pa.ChunkedArray:
+    """A whole column of a file in float64."""
+    batches = read(file_units(path), {column: pa.float64()})
+    return pa.chunked_array([batch[column] for batch in batches], pa.float64())
