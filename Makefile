@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-throughput bench-scaling \
-	bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
+.PHONY: train test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-numbers \
+	bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -48,10 +48,13 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand \
-	bench-stability bench-reproducibility
+	bench-numbers bench-stability bench-reproducibility
 
 bench-kuairand: install
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
+
+bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boosted trees.
+	$(BIN)/python -m benchmarks.numbers
 
 bench-stability: install
 	$(BIN)/python -m benchmarks.stability --raw $(RAW)

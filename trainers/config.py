@@ -65,7 +65,11 @@ class ModelConfig(Spec):
     cross_arrangement: Literal["stacked", "parallel"] = Field(
         "stacked", description="Where the bottom stands: on the cross layers, or beside them; the heads then read both."
     )
-    input_normalisation: bool = Field(True, description="Layer normalisation of the bottom's input.")
+    input_normalisation: Literal["features", "layer", "none"] = Field(
+        "features",
+        description="features: each embedded feature's vector is divided by its own size; numbers stay standardised. "
+        "layer: layer normalisation over the bottom's whole input, after any cross layers. none: neither.",
+    )
     units: tuple[Annotated[int, Field(ge=1)], ...] = Field((256, 256), description="Widths of the shared bottom.")
     activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = "relu"
     beta: Positive = Field(1.0, description="Half-width of SmeLU.")

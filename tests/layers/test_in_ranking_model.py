@@ -63,7 +63,9 @@ def test_a_bottom_of_32_rezero_smelu_layers_trains(tmp_path):
 
 @pytest.mark.parametrize("cross", ["cross_rank: 2", "cross_rank: 2, cross_experts: 3", "cross_rank: null"])
 def test_parallel_heads_read_the_bottom_beside_the_crosses(tmp_path, cross):
-    model = _model(tmp_path, f"{{units: [5], cross_depth: 2, cross_arrangement: parallel, {cross}}}")
+    model = _model(
+        tmp_path, f"{{units: [5], cross_depth: 2, cross_arrangement: parallel, input_normalisation: layer, {cross}}}"
+    )
     assert model.outputs_of["click"].kernel.shape == (5 + WIDTH, 1)
     assert isinstance(model.cross.layers[0], CrossMixture) == ("experts" in cross)
     x, _ = _batch()
@@ -92,7 +94,9 @@ def test_parallel_joins_each_task_of_a_bottom_that_returns_one_a_task(tmp_path):
 
 
 def test_stacked_bottom_reads_the_crosses(tmp_path):
-    model = _model(tmp_path, "{units: [5], cross_depth: 1, cross_rank: 2, cross_experts: 3}")
+    model = _model(
+        tmp_path, "{units: [5], cross_depth: 1, cross_rank: 2, cross_experts: 3, input_normalisation: layer}"
+    )
     assert model.outputs_of["click"].kernel.shape == (5, 1)
     x, _ = _batch()
     expected = model.bottom(model.input_norm(model.cross(model.embed(x))))

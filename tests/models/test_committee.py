@@ -27,7 +27,7 @@ def test_logits_are_the_mean_over_members_that_differ(parallel):
     crossed = model.interact(x)
     members = []
     for m in range(3):
-        deep = model.bottoms[m](model.deep_norm(x) if parallel else crossed)
+        deep = model.bottoms[m](x if parallel else crossed)
         shared = tf.concat([deep, crossed], axis=1) if parallel else deep
         members.append(model.outputs_by_member["click"][m](model.towers_of["click"][m](shared))[:, 0])
     assert np.std(members, axis=0).min() > 1e-3

@@ -98,11 +98,14 @@ def forward(model: RankingModel, activation, *, norm_input, norm_hidden, rezero,
         return activation(norm(x, f"{name}/{inner}norm_{number}") if norm_hidden else x)
 
     # Tables of width 4: user, 11 rows, then tags, 4 rows.
+    def sized(x):  # By the feature's own root mean square and a floor of 0.5.
+        return x / np.sqrt(np.square(x).mean(axis=1, keepdims=True) + 0.25) if norm_input == "features" else x
+
     several = {name: INPUTS[name].reshape(ROWS, -1) for name in ("user", "tags", "age_q")}
     four, three = w["embeddings/tables_4"], w["embeddings/tables_3"]
     parts = [rows(four, 0, several["user"]), rows(four, 11, several["tags"]), rows(three, 0, several["age_q"])]
-    x = np.concatenate([*parts, INPUTS["age"][:, None], INPUTS["hour"][:, None]], axis=1)
-    x = norm(x, "input_norm") if norm_input else x
+    x = np.concatenate([*map(sized, parts), INPUTS["age"][:, None], INPUTS["hour"][:, None]], axis=1)
+    x = norm(x, "input_norm") if norm_input == "layer" else x
     x = dense(x, "bottom", 0)
     inner = next((path.split("/")[2] for path in w if path.startswith("bottom/rezero_1/sequential")), None)
     x = (
@@ -129,7 +132,8 @@ def smelu(x):
 @pytest.mark.parametrize(
     "keys",
     [
-        {"input_normalisation": False},
+        {"input_normalisation": "none"},
+        {"input_normalisation": "layer"},
         {"activation": "tanh"},
         {"activation": "smelu", "beta": 0.5, "hidden_normalisation": True},
         {"rezero": True, "tower_units": (5,)},
@@ -142,7 +146,7 @@ def test_the_forward_pass_against_numpy(keys):
     expected = forward(
         model,
         activations[keys.get("activation", "relu")],
-        norm_input=keys.get("input_normalisation", True),
+        norm_input=keys.get("input_normalisation", "features"),
         norm_hidden=keys.get("hidden_normalisation", False),
         rezero=keys.get("rezero", False),
         towers="tower_units" in keys,
@@ -157,7 +161,7 @@ def test_the_forward_pass_against_numpy(keys):
 
 @pytest.mark.parametrize("rank", [None, 2])
 def test_crosses_multiply_with_the_first_input(rank):
-    model = build(randomise=True, cross_depth=2, cross_rank=rank, input_normalisation=False)
+    model = build(randomise=True, cross_depth=2, cross_rank=rank, input_normalisation="none")
     x = x0 = model.embed(inputs()).numpy().astype(np.float64)
     for layer in model.cross.layers:
         kernels = [variable.numpy() for variable in layer.variables if len(variable.shape) == 2]
@@ -464,3 +468,39 @@ def test_activations_are_clipped_where_the_config_says_so():
     clipped.set_weights(free.get_weights())
     assert free.bottom(x).numpy().max() > 0.01
     np.testing.assert_array_equal(clipped.bottom(x), np.minimum(free.bottom(x), np.float32(0.01)))
+
+
+def test_a_feature_more_changes_nothing_where_its_weights_are_zero():
+    model = build(randomise=True)
+    more = RankingModel(
+        {**FEATURES, "extra": HashFeature(kind="hash", buckets=20, dim=4)},
+        TASKS,
+        STATISTICS.model_copy(update={"columns": {**STATISTICS.columns, "extra": RawColumn(dtype="int64")}}),
+        units=(8, 8),
+    )
+    more.build()
+    for variable in more.variables:
+        variable.assign(tf.random.normal(variable.shape))
+    more.embeddings.assign_tables({**more.embeddings.tables(), **model.embeddings.tables()})
+    kernel = model.bottom.layers[0].kernel.numpy()
+    numbers = len(model.numeric)  # The extra feature's vector stands before the numbers.
+    wider = np.concatenate([kernel[:-numbers], np.zeros([4, kernel.shape[1]]), kernel[-numbers:]])
+    more.bottom.layers[0].set_weights([wider, model.bottom.layers[0].bias])
+    more.bottom.layers[2].set_weights(model.bottom.layers[2].get_weights())
+    for task in TASKS:
+        more.outputs_of[task].set_weights(model.outputs_of[task].get_weights())
+    expected, got = model(inputs()), more({**inputs(), "extra": tf.constant(INPUTS["user"])})
+    for task in TASKS:
+        np.testing.assert_allclose(got[task], expected[task], rtol=1e-5)
+
+
+def test_the_size_of_a_few_numbers_reaches_the_bottom():
+    features = {"age": FEATURES["age"]}
+    model = RankingModel(features, TASKS, STATISTICS, units=(8,))
+    small, large = (model.logits({"age": tf.constant([x])})["click"][0] for x in (0.5, 2.0))
+    assert abs(small - large) > 1e-4  # Layer normalisation of one number leaves nothing of it.
+
+
+def test_no_other_input_normalisation():
+    with pytest.raises(ValueError, match="input_normalisation must be features, layer or none, got batch"):
+        build(input_normalisation="batch")

@@ -97,12 +97,14 @@ class OtherEmbedding(RankingModel):
 
 APART = {
     "recipe": {"activation": "smelu", "tower_units": (8,), "wide": True},
-    "plain": {"input_normalisation": False},
+    "plain": {"input_normalisation": "none"},
     "normalised": {"hidden_normalisation": True, "tower_units": (8, 4), "dropout": 0.5},
     "rezero": {"units": (16, 16), "rezero": True, "tower_units": (8,), "activation_clip": 1.0},
     "one layer": {"units": (16,), "wide": True},
+    "layer": {"input_normalisation": "layer", "wide": True},
+    "layer after a cross": {"cross_depth": 1, "input_normalisation": "layer"},
     "cross": {"cross_depth": 2, "tower_units": (8,)},
-    "cross of low rank": {"cross_depth": 2, "cross_rank": 3, "input_normalisation": False, "wide": True},
+    "cross of low rank": {"cross_depth": 2, "cross_rank": 3, "input_normalisation": "none", "wide": True},
     "cross alone": {"cross_depth": 1, "units": ()},
 }
 WHOLE = {
@@ -132,7 +134,7 @@ def test_rank_scores_as_the_model_does_row_by_row(name):
 
 def test_large_inputs_lose_no_digits_to_the_other_order_of_the_sums():
     # Numbers of 1e4 beside embeddings of 0.3: E[x^2] - E[x]^2 would keep three digits of the variance.
-    model = make(activation="smelu")
+    model = make(activation="smelu", input_normalisation="layer")
     raw = request() | {"age": tf.constant([1e5])}
     double = {name: value.numpy().astype(np.float64) for name, value in PREPROCESSOR(repeated(raw)).items()}
     x = np.concatenate(

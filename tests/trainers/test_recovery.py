@@ -36,7 +36,7 @@ features:
 tasks:
   click: {kind: binary}
   watch_time: {kind: regression, label: watch_time_s, transform: log1p}
-model: {units: [32, 32], activation: relu, input_normalisation: false}
+model: {units: [32, 32], activation: relu, input_normalisation: none}
 optimizer:
   dense: {learning_rate: 0.05, clipping: null}
   embeddings: {learning_rate: 0.05, initial_accumulator: 1.0e-4}

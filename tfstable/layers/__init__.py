@@ -4,6 +4,7 @@ from tfstable.layers.clip_activation import ClipActivation
 from tfstable.layers.cross import CrossTower
 from tfstable.layers.cross_mixture import CrossMixture
 from tfstable.layers.embedding import EmbeddingFeature, Embeddings
+from tfstable.layers.feature_normalisation import FeatureNormalization
 from tfstable.layers.generalised_smelu import GeneralisedSmeLU
 from tfstable.layers.insert import carry_over, insert
 from tfstable.layers.rezero import ReZero
@@ -17,6 +18,7 @@ __all__ = [
     "CrossTower",
     "EmbeddingFeature",
     "Embeddings",
+    "FeatureNormalization",
     "GeneralisedSmeLU",
     "ReZero",
     "ReZeroEncoder",

@@ -69,7 +69,7 @@ class Embeddings(keras.layers.Layer):
             self._stacked[feature.dim] = self._offsets[table] + feature.rows
 
     def build(self, input_shape=None):
-        self._tables = {}
+        self._tables = {}  # By width, as text: TensorFlow saves no dict with other keys.
         for dim, rows in self._stacked.items():
             table = self.add_weight(
                 shape=(rows, dim),
@@ -78,7 +78,7 @@ class Embeddings(keras.layers.Layer):
                 autocast=False,  # Else mixed precision would cast the whole table in every step.
             )
             table.is_embedding_table = True  # Read by tfstable.optimizers: sparse rules, never dense work.
-            self._tables[dim] = table
+            self._tables[str(dim)] = table
         self.built = True
 
     def call(self, inputs, joined=False):
@@ -129,7 +129,7 @@ class Embeddings(keras.layers.Layer):
         offsets = [self._offsets[self.features[name].table] for name in names]
         dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
         rows = tf.stack([tf.cast(inputs[name], dtype) for name in names], axis=1) + tf.constant(offsets, dtype)
-        return tf.cast(tf.gather(self._tables[dim].value, rows), self.compute_dtype)
+        return tf.cast(tf.gather(self._tables[str(dim)].value, rows), self.compute_dtype)
 
     def _lookup(self, dim, names, inputs):
         columns, vectors = self._gather(dim, names, inputs)
@@ -149,7 +149,7 @@ class Embeddings(keras.layers.Layer):
         offsets = np.repeat([self._offsets[self.features[name].table] for name in names], [c.shape[1] for c in columns])
         dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
         absolute = tf.cast(tf.maximum(rows, 0), dtype) + tf.constant(offsets, dtype)
-        return columns, tf.cast(tf.gather(self._tables[dim].value, absolute), self.compute_dtype)
+        return columns, tf.cast(tf.gather(self._tables[str(dim)].value, absolute), self.compute_dtype)
 
     def tables(self) -> dict[str, np.ndarray]:
         """Returns a copy of each table, `(rows, dim)` float32, by its name."""
@@ -157,14 +157,14 @@ class Embeddings(keras.layers.Layer):
         for feature in self.features.values():
             if feature.table not in found:
                 start = self._offsets[feature.table]
-                found[feature.table] = self._tables[feature.dim].value[start : start + feature.rows].numpy()
+                found[feature.table] = self._tables[str(feature.dim)].value[start : start + feature.rows].numpy()
         return found
 
     def assign_tables(self, tables: Mapping[str, np.ndarray]):
         """Sets every table to the rows given by its name."""
         dims = {feature.table: feature.dim for feature in self.features.values()}
         for dim, variable in self._tables.items():
-            stacked = sorted((name for name in dims if dims[name] == dim), key=self._offsets.get)
+            stacked = sorted((name for name in dims if str(dims[name]) == dim), key=self._offsets.get)
             variable.assign(np.concatenate([tables[name] for name in stacked]))
 
     def compute_output_spec(self, inputs, joined=False):

@@ -11,22 +11,26 @@ from tfstable.layers import (
     CrossTower,
     EmbeddingFeature,
     Embeddings,
+    FeatureNormalization,
     GeneralisedSmeLU,
     ReZero,
     SmeLU,
 )
 from tfstable.models import tasks as task_math
+from tfstable.models.multitask import MultitaskModel
+from tfstable.models.targets import check_names
 from tfstable.specs import BinaryTask, Feature, NumericFeature, TaskSpec
 from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
-class RankingModel(keras.Model):
+class RankingModel(MultitaskModel):
     """Embeddings and numbers -> cross layers -> shared bottom -> one head a task.
 
     Each stage is a method that a subclass can replace: `embed`, `interact`, `shared_bottom`, `heads`, `wide_logits`,
-    `compute_loss`.
-    A subclass takes its own arguments by keyword and passes the others on.
+    `compute_loss`. Each takes `training`, which a subclass may leave out: Keras tells the layers in it all the same.
+    Losses that a stage or a layer adds by `add_loss` count once. A subclass takes its own arguments by keyword and
+    passes the others on. Variables are made by the first use, so a subclass makes its layers in `__init__` or `build`.
 
     Args:
         features: Feature specs by name.
@@ -37,7 +41,10 @@ class RankingModel(keras.Model):
         cross_experts: Low-rank experts of each, mixed by gates; more than 1 needs a `cross_rank`.
         cross_arrangement: "stacked": the bottom reads what the cross layers put out. "parallel": it reads the input
             as they do, and the heads read both outputs side by side; needs cross layers.
-        input_normalisation: Layer normalisation of the bottom's input, and of what the cross layers put out.
+        input_normalisation: "features": each embedded feature's vector is divided by its own size before anything reads
+            it, and numbers, which are standardised, stay as they are. "layer": layer normalisation over the bottom's
+            whole input, after the cross layers where there are any (Tang et al., 2023); it takes the size of a few
+            numbers away. "none": neither.
         units: Widths of the shared bottom's layers.
         activation: Keras activation by name, or "smelu".
         beta: Half-width of SmeLU, in the units of its input.
@@ -51,13 +58,16 @@ class RankingModel(keras.Model):
             positive learns a few numbers of its own, past the bottom that the frequent tasks shape (Cheng et al.,
             "Wide & Deep Learning for Recommender Systems", 2016).
 
-    Under plain `compile` the tasks bring their losses, and metrics belong into `weighted_metrics`: there masked labels
-    have no weight, where in `metrics` they would count as zeros.
+    Under plain `compile` the tasks bring their losses; see `MultitaskModel`.
 
     Shapes:
         In: what `features.Preprocessor` returns. Out: a dict with `(batch,)` predictions a task, in its own
         units (probabilities; values of the regression target). Logits and predictions are float32 whatever the
         precision of the layers, and float64 under the policy "float64".
+
+    Raises:
+        ValueError: If `cross_arrangement` or `input_normalisation` is outside its domain, or the dtype policy computes
+            or stores in float16.
     """
 
     def __init__(
@@ -70,7 +80,7 @@ class RankingModel(keras.Model):
         cross_rank: int | None = None,
         cross_experts: int = 1,
         cross_arrangement: str = "stacked",
-        input_normalisation: bool = True,
+        input_normalisation: str = "features",
         units: Sequence[int] = (256, 256),
         activation: str = "relu",
         beta: float = 1.0,
@@ -88,6 +98,13 @@ class RankingModel(keras.Model):
             raise ValueError(
                 "cross_arrangement must be stacked, or parallel with a cross_depth of at least 1, "
                 f"got {cross_arrangement} with cross_depth={cross_depth}"
+            )
+        if input_normalisation not in ("features", "layer", "none"):
+            raise ValueError(f"input_normalisation must be features, layer or none, got {input_normalisation}")
+        if "float16" in (self.compute_dtype, self.variable_dtype):
+            raise ValueError(
+                f"dtype must not be {self.dtype_policy.name}: gradients and their squares leave the range of float16; "
+                "take mixed_bfloat16 or float32."
             )
         self._config = {
             "cross_depth": cross_depth,
@@ -109,6 +126,10 @@ class RankingModel(keras.Model):
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
         policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
+        self.feature_norm = None
+        if input_normalisation == "features" and self.embeddings.features:
+            widths = [feature.dim for feature in self.embeddings.features.values()]
+            self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if wide and isinstance(task, BinaryTask)]
         # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
         per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in self._embedding_features().items()}
@@ -119,27 +140,27 @@ class RankingModel(keras.Model):
         if cross_depth:
             self.cross = CrossTower(cross_depth, cross_rank, cross_experts, name="cross", dtype=policy)
         self.input_norm = self.deep_norm = None
-        if input_normalisation:
+        if input_normalisation == "layer":
             self.input_norm = keras.layers.LayerNormalization(name="input_norm", dtype=policy)
             if cross_arrangement == "parallel":
                 self.deep_norm = keras.layers.LayerNormalization(name="deep_norm", dtype=policy)
         self.bottom = self.dense_stack(units, "bottom", rezero=rezero)
         self.towers = {name: self.dense_stack(tower_units, f"tower_{name}") for name in tasks}
         self.outputs_of = {name: self.output_layer(name) for name in tasks}
-        self.loss_tracker = keras.metrics.Mean(name="loss")
 
     # --- The stages.
 
-    def embed(self, features):
+    def embed(self, features, training=None):
         """Returns the model's input vector, `(batch, width)`: embeddings, then numbers."""
-        embedded = len(self.numeric) < len(self.feature_specs)
-        vectors = [self.embeddings(features, joined=True)] if embedded else []
+        vectors = [self.embeddings(features, joined=True)] if self.embeddings.features else []
+        if self.feature_norm is not None:
+            vectors = [self.feature_norm(vectors[0])]
         if self.numeric:
-            numbers = tf.stack([features[name] for name in self.numeric], axis=1)  # (batch, numbers)
-            vectors.append(tf.cast(numbers, self.compute_dtype))
+            numbers = [tf.cast(features[name], self.compute_dtype) for name in self.numeric]
+            vectors.append(tf.stack(numbers, axis=1))  # (batch, numbers)
         return tf.concat(vectors, axis=1)
 
-    def interact(self, x):
+    def interact(self, x, training=None):
         """Crosses the input's elements with each other: `(batch, width)` to the same."""
         if self.cross is not None:
             x = self.cross(x)
@@ -157,63 +178,40 @@ class RankingModel(keras.Model):
             logits[name] = tf.squeeze(self.outputs_of[name](self.towers[name](x, training=training)), axis=1)
         return logits
 
-    def wide_logits(self, features):
+    def wide_logits(self, features, training=None):
         """Returns what the linear model adds to the logits of binary tasks, `(batch,)`; empty without one."""
         if self.wide is None:
             return {}
         total = tf.cast(tf.add_n(list(self.wide(features).values())), self.logit_dtype)  # (batch, wide tasks)
         return dict(zip(self.wide_tasks, tf.unstack(total, axis=1), strict=True))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Returns the scalar loss: the tasks' weighted sum, plus the losses that layers added.
-
-        Args:
-            x: Model inputs; unused here.
-            y: Labels by task, `(batch,)`, NaN where masked.
-            y_pred: Logits by task, `(batch,)`. Not predictions: losses work on logits.
-            sample_weight: Example weights, `(batch,)`, or None.
-            training: Unused here.
-        """
-        losses = self.task_losses(y, y_pred, sample_weight)
-        total = tf.add_n([self.task_specs[name].weight * loss for name, loss in losses.items()])
-        return total + tf.add_n(self.losses) if self.losses else total
-
     # --- What the stages are put together to.
 
-    def logits(self, features, training=None):
-        """Returns the logits of each task, `(batch,)`."""
-        x = self.embed(features)
-        crossed = self.interact(x)
+    def call(self, features, training=None, as_logits=False):
+        check_names(self.feature_specs, features, "features has no values")
+        x = self.stage(self.embed, features, training=training)
+        crossed = self.stage(self.interact, x, training=training)
         if self._config["cross_arrangement"] == "parallel":
             deep = x if self.deep_norm is None else self.deep_norm(x)
-            shared = _beside(self.shared_bottom(deep, training=training), crossed)
+            shared = _beside(self.stage(self.shared_bottom, deep, training=training), crossed)
         else:
-            shared = self.shared_bottom(crossed, training=training)
-        wide = self.wide_logits(features)
-        deep = self.heads(shared, training=training)
-        return {name: logit + wide.get(name, 0.0) for name, logit in deep.items()}
-
-    def call(self, features, training=None):
-        logits = self.logits(features, training=training)
-        return {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
+            shared = self.stage(self.shared_bottom, crossed, training=training)
+        wide = self.stage(self.wide_logits, features, training=training)
+        deep = self.stage(self.heads, shared, training=training)
+        logits = {name: logit + wide.get(name, 0.0) for name, logit in deep.items()}
+        return logits if as_logits else self.predictions(logits)
 
     def build(self, input_shape=None):
-        """Creates all variables by running the stages once, on one example of zeros."""
-        with tf.init_scope():
-            self.logits({name: self._zeros(name, feature) for name, feature in self.feature_specs.items()})
-        self.built = True
-
-    def task_losses(self, y, logits, sample_weight=None):
-        """Returns each task's loss: the sum over its labelled examples, each times its weight, over the batch's size.
-
-        The divisor is the same for every task and every replica, so an example counts the same wherever it falls, and
-        a task that is rarely labelled is not blown up in the batches where one example has its label.
-        """
-        losses = {}
-        for name, task in self.task_specs.items():
-            each = task_math.loss(task, logits[name], y[name])
-            losses[name] = tf.reduce_mean(each if sample_weight is None else each * tf.cast(sample_weight, each.dtype))
-        return losses
+        """Creates all variables by a call on one example of zeros."""
+        self.built = True  # Else the call would build again.
+        try:
+            with tf.init_scope():
+                self(
+                    {name: tf.zeros([1, *spec.shape[1:]], spec.dtype) for name, spec in self.input_signature().items()}
+                )
+        except BaseException:
+            self.built = False
+            raise
 
     # --- Building blocks for subclasses.
 
@@ -248,42 +246,6 @@ class RankingModel(keras.Model):
             1, bias_initializer=keras.initializers.Constant(bias), dtype=self.logit_dtype, name=name or f"output_{task}"
         )
 
-    @property
-    def logit_dtype(self) -> str:
-        """That of the variables: float32 also under mixed precision, for a logit in bfloat16 has two digits."""
-        return self.dtype_policy.variable_dtype
-
-    # --- Plain compile/fit.
-
-    def train_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            logits = self.logits(x, training=True)
-            loss = self.compute_loss(x, y, logits, sample_weight)
-            scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._step_metrics(x, y, logits, sample_weight, loss)
-
-    def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        logits = self.logits(x, training=False)
-        return self._step_metrics(x, y, logits, sample_weight, self.compute_loss(x, y, logits, sample_weight, False))
-
-    def _step_metrics(self, x, y, logits, sample_weight, loss):
-        """Updates the loss and the metrics given to `compile`: they see predictions, and masked labels of weight 0."""
-        self.loss_tracker.update_state(loss)
-        predictions = {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
-        known = {name: tf.cast(tf.math.is_finite(label), tf.float32) for name, label in y.items()}
-        labels = {name: tf.where(known[name] > 0, label, 0.0) for name, label in y.items()}
-        weights = {name: mask if sample_weight is None else mask * sample_weight for name, mask in known.items()}
-        # (batch, 1): what stands on the last axis, Keras's means average before they weigh.
-        labels, predictions = ({name: value[:, None] for name, value in y.items()} for y in (labels, predictions))
-        return {
-            **self.compute_metrics(x, labels, predictions, weights),
-            "loss": self.loss_tracker.result(),
-        }
-
     def _embedding_features(self):
         return {
             name: EmbeddingFeature(
@@ -293,11 +255,15 @@ class RankingModel(keras.Model):
             if not isinstance(f, NumericFeature)
         }
 
-    def _zeros(self, name, feature):
+    def input_signature(self) -> dict[str, tf.TensorSpec]:
+        """Returns the shape and type of each input, for any batch size."""
+        return {name: self._tensor_spec(name, feature) for name, feature in self.feature_specs.items()}
+
+    def _tensor_spec(self, name, feature):
         if isinstance(feature, NumericFeature):
-            return tf.zeros([1])
+            return tf.TensorSpec([None], tf.float32, name)
         several = is_several_valued(name, feature, self.statistics)
-        return tf.zeros([1, feature.max_values] if several else [1], tf.int32)
+        return tf.TensorSpec([None, feature.max_values] if several else [None], tf.int32, name)
 
     # --- Serialisation.
 

@@ -114,6 +114,8 @@ class SharedUser:
         parts = []
         for names in self._by_width(part):
             vectors = self._model.embeddings.side_by_side(names, features)
+            if self._model.feature_norm is not None:
+                vectors = self._model.feature_norm.normalise(vectors)
             parts.append(tf.reshape(vectors, [-1, vectors.shape[1] * vectors.shape[2]]))
         if numbers := [name for name in part if name in self._model.numeric]:
             parts.append(tf.stack([features[name] for name in numbers], axis=1))

@@ -47,7 +47,7 @@ def make_model(workload: Workload) -> RankingModel:
         tasks,
         Statistics(columns=columns, base_rates=dict.fromkeys(tasks, 0.2)),
         cross_depth=int(workload.cross),
-        input_normalisation=False,
+        input_normalisation="none",
         units=workload.units,
         activation=workload.activation,
         rezero=workload.rezero,

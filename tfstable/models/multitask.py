@@ -1,0 +1,243 @@
+"""What a model of several tasks needs under Keras's own `compile`, `fit`, `evaluate`, `save` and `export`."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from tfstable.models import tasks as task_math
+from tfstable.models.masked_metric import masked
+from tfstable.models.targets import check_names, labels_by_task, weights_by_task
+from tfstable.specs import TaskSpec
+
+
+def _prepared(name):
+    """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer."""
+    method = getattr(keras.Model, name)
+
+    @functools.wraps(method)
+    def prepared(self, *args, **kwargs):
+        given = inspect.signature(method).bind(self, *args, **kwargs).arguments
+        if isinstance(given.get("sample_weight"), Mapping):  # Keras would print all labels and weights.
+            check_names(self.task_specs, given["sample_weight"], "sample_weight has no weights")
+        self.prepare()
+        return method(self, *args, **kwargs)
+
+    return prepared
+
+
+class MultitaskModel(keras.Model):
+    """A model of several tasks, each with its loss on logits, as Keras trains, evaluates, saves and exports it.
+
+    A subclass has `task_specs`, `input_signature`, and a `call` that returns predictions by task, or logits with
+    `as_logits=True`. All forward passes go through `Model.__call__`: there Keras makes the variables, tells every layer
+    whether it trains, and forgets the losses of the call before.
+
+    `fit` takes labels as a dict by task (or an array for a single task), `(batch,)` or `(batch, 1)`, bool, integer or
+    float, NaN where masked, and weights as an array or a dict by task. The reported `loss` is the mean over examples,
+    without the batches that the optimizer skipped; NaN if it skipped all. Metrics see labelled examples alone, those in
+    `weighted_metrics` with the example weights. On several replicas an example counts the same wherever it falls.
+    """
+
+    task_specs: Mapping[str, TaskSpec]
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.loss_tracker = _MeanOfBatches(name="loss")
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if cls.logits is not MultitaskModel.logits or "as_logits" not in inspect.signature(cls.call).parameters:
+            raise TypeError(
+                f"{cls.__name__} must not replace logits, and its call must take as_logits, for fit and predict share "
+                "one forward pass: replace a stage, such as embed, interact, shared_bottom or heads."
+            )
+
+    # --- The forward pass.
+
+    def call(self, features, training=None, as_logits=False):
+        raise NotImplementedError
+
+    def logits(self, features, training=None) -> dict[str, tf.Tensor]:
+        """Returns the logits of each task, `(batch,)`: a call of the model without the step to predictions."""
+        return self(features, training=training, as_logits=True)
+
+    def stage(self, method, *args, training):
+        """Calls a method with `training`, or without if a subclass wrote it so: its layers are told by Keras anyway."""
+        parameters = inspect.signature(method).parameters.values()
+        takes = any(p.name == "training" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+        return method(*args, training=training) if takes else method(*args)
+
+    def predictions(self, logits) -> dict[str, tf.Tensor]:
+        """Returns the predictions of each task, `(batch,)`, in its own units."""
+        return {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
+
+    @property
+    def logit_dtype(self) -> str:
+        """float32, and float64 under the policy "float64": a logit in bfloat16 would have two digits."""
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
+    # --- The loss.
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Returns the scalar loss: the tasks' weighted sum, plus the losses that layers and stages added.
+
+        Args:
+            x: Model inputs; unused here.
+            y: Labels by task, `(batch,)`, NaN where masked.
+            y_pred: Logits by task, `(batch,)`, of the model's last call. Not predictions: losses work on logits.
+            sample_weight: Example weights, `(batch,)`, or a dict of them by task, or None.
+            training: Unused here.
+        """
+        losses = self.task_losses(y, y_pred, sample_weight)
+        total = tf.add_n([self.task_specs[name].weight * loss for name, loss in losses.items()])
+        added = [tf.reduce_sum(tf.cast(loss, total.dtype)) for loss in self.losses]
+        return total + tf.add_n(added) if added else total
+
+    def task_losses(self, y, logits, sample_weight=None):
+        """Returns each task's loss: the sum over its labelled examples, each times its weight, over the batch's size.
+
+        The divisor is the same for every task and every replica, so an example counts the same wherever it falls, and
+        a task that is rarely labelled is not blown up in the batches where one example has its label.
+        """
+        y = labels_by_task(self.task_specs, y, self.logit_dtype)
+        weights, losses = weights_by_task(self.task_specs, sample_weight), {}
+        for name, task in self.task_specs.items():
+            each, weight = task_math.loss(task, logits[name], y[name]), weights[name]
+            losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
+        return losses
+
+    # --- Variables: made at once, whatever comes first.
+
+    fit, evaluate, predict = (_prepared(name) for name in ("fit", "evaluate", "predict"))
+    train_on_batch, test_on_batch, predict_on_batch = (
+        _prepared(name) for name in ("train_on_batch", "test_on_batch", "predict_on_batch")
+    )
+    save, save_weights, load_weights = (_prepared(name) for name in ("save", "save_weights", "load_weights"))
+    get_weights, set_weights, count_params, summary = (
+        _prepared(name) for name in ("get_weights", "set_weights", "count_params", "summary")
+    )
+
+    def prepare(self):
+        """Makes all variables that are not there yet, of the model and of the optimizer that `compile` gave it."""
+        with self.distribute_strategy.scope():
+            if not self.built:
+                self.build()
+            if self.compiled and self.optimizer is not None and not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+
+    def get_build_config(self):
+        self.prepare()
+        return {"input_shape": None}  # The specs say all shapes.
+
+    def build_from_config(self, config):
+        self.prepare()
+
+    # --- Training and evaluation.
+
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
+        """Takes what `keras.Model.compile` takes, without losses.
+
+        Raises:
+            ValueError: If `loss` or `loss_weights` is given.
+        """
+        for name, value in (("loss", loss), ("loss_weights", loss_weights)):
+            if value is not None:
+                raise ValueError(
+                    f"{name} must be None: the tasks bring their losses; set the weight of a task in its spec, or "
+                    f"replace compute_loss. Got {value!r}."
+                )
+        weighted, unweighted = masked(weighted_metrics, weighted=True), masked(metrics, weighted=False)
+        super().compile(optimizer, metrics=unweighted, weighted_metrics=weighted, **kwargs)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.prepare()
+
+    @property
+    def metrics(self):
+        """The metrics of Keras, with this model's loss in the place of Keras's."""
+        return [self.loss_tracker, *(metric for metric in super().metrics if metric.name != "loss")]
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y = labels_by_task(self.task_specs, y, self.logit_dtype)
+        share = _share_of_batch(y)
+        with tf.GradientTape() as tape:
+            logits = self.logits(x, training=True)
+            loss = self.stage(self.compute_loss, x, y, logits, sample_weight, training=True)
+            # The optimizer sums gradients over replicas.
+            scaled = loss if share is None else tf.where(share > 0, loss * tf.cast(share, loss.dtype), 0.0)
+            scaled = self.optimizer.scale_loss(scaled)
+        skipped = getattr(self.optimizer, "skipped_steps", None)
+        before = None if skipped is None else tf.identity(skipped.value)
+        if self.trainable_variables:
+            gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        applied = None if skipped is None else tf.equal(tf.identity(skipped.value), before)
+        return self._report(x, y, logits, sample_weight, loss, applied)
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y = labels_by_task(self.task_specs, y, self.logit_dtype)
+        logits = self.logits(x, training=False)
+        loss = self.stage(self.compute_loss, x, y, logits, sample_weight, training=False)
+        return self._report(x, y, logits, sample_weight, loss)
+
+    def _report(self, x, y, logits, sample_weight, loss, applied=None):
+        """Updates the loss and the metrics by a batch, unless its step was not applied; returns their results."""
+        examples = tf.shape(next(iter(y.values())))[0]
+        if applied is not None:
+            examples = tf.where(applied, examples, 0)
+            y = {name: tf.where(applied, label, float("nan")) for name, label in y.items()}
+        self.loss_tracker.update_state(tf.where(examples > 0, loss, 0.0), sample_weight=examples)
+        return self.compute_metrics(x, y, self.predictions(logits), sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Updates the metrics that `compile` got and returns the results of all, as `keras.Model` does.
+
+        Args:
+            x: Model inputs; unused here.
+            y: Labels by task, NaN where masked.
+            y_pred: Predictions by task, `(batch,)`.
+            sample_weight: As of `fit`.
+        """
+        y = labels_by_task(self.task_specs, y, self.logit_dtype)
+        weights = None if sample_weight is None else weights_by_task(self.task_specs, sample_weight)
+        # (batch, 1): what stands on the last axis, Keras's means average before they weigh.
+        y, y_pred = ({name: value[:, None] for name, value in by_task.items()} for by_task in (y, y_pred))
+        return super().compute_metrics(x, y, y_pred, weights)
+
+    # --- SavedModels.
+
+    def input_signature(self) -> dict[str, tf.TensorSpec]:
+        """Returns the shape and type of each input, for any batch size."""
+        raise NotImplementedError
+
+    @functools.wraps(keras.Model.export)
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        self.prepare()
+        signature = [self.input_signature()] if input_signature is None else input_signature
+        super().export(filepath, format, verbose, signature, **kwargs)
+
+    @property
+    def _default_save_signature(self):
+        """What `tf.saved_model.save` takes for `serving_default`. Keras's own takes every input for a float."""
+        return tf.function(lambda features: self(features, training=False), input_signature=[self.input_signature()])
+
+
+class _MeanOfBatches(keras.metrics.Mean):
+    """A mean that is NaN, not 0, without any value."""
+
+    def result(self):
+        return self.total / self.count
+
+
+def _share_of_batch(y):
+    """Returns this replica's share of the global batch's examples, a float32 scalar; None on a single replica."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return None
+    examples = tf.cast(tf.shape(next(iter(y.values())))[0], tf.float32)
+    return examples / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)

@@ -1,0 +1,63 @@
+"""Labels and weights as `fit` and other callers hand them over, in the one form that losses and metrics read."""
+
+from collections.abc import Collection, Mapping
+
+import tensorflow as tf
+
+
+def labels_by_task(tasks: Collection[str], y, dtype) -> dict[str, tf.Tensor]:
+    """Returns the labels of each task, `(batch,)` in `dtype`, NaN where masked.
+
+    Args:
+        tasks: Names of the tasks.
+        y: Labels by task, `(batch,)` or `(batch, 1)`, numbers or bools; also those of other tasks. For a single task
+            its labels alone will do.
+        dtype: A float type.
+
+    Raises:
+        ValueError: If the labels of a task are missing or have another shape.
+    """
+    if not isinstance(y, Mapping):
+        if y is None or isinstance(y, list | tuple) or len(tasks) > 1:
+            raise ValueError(f"y must be a dict with the labels of each task ({', '.join(tasks)}); got {_kind(y)}.")
+        y = dict.fromkeys(tasks, y)
+    check_names(tasks, y, "y has no labels")
+    return {name: tf.cast(_column(y[name], f"labels of task {name}"), dtype) for name in tasks}
+
+
+def weights_by_task(tasks: Collection[str], sample_weight) -> dict[str, tf.Tensor | None]:
+    """Returns the example weights of each task, `(batch,)`; None where there are none.
+
+    Args:
+        tasks: Names of the tasks.
+        sample_weight: None, or the weights of all tasks, `(batch,)` or `(batch, 1)`, or a dict of such by task.
+
+    Raises:
+        ValueError: If a dict has none for a task, or weights have another shape.
+    """
+    if sample_weight is None:
+        return dict.fromkeys(tasks)
+    if not isinstance(sample_weight, Mapping):
+        return dict.fromkeys(tasks, _column(sample_weight, "sample_weight"))
+    check_names(tasks, sample_weight, "sample_weight has no weights")
+    return {name: _column(sample_weight[name], f"sample_weight of task {name}") for name in tasks}
+
+
+def check_names(tasks: Collection[str], given: Mapping, problem: str):
+    """Raises a ValueError that names the tasks which a dict lacks."""
+    if missing := [name for name in tasks if name not in given]:
+        raise ValueError(f"{problem} of task {', '.join(missing)}; it has {', '.join(map(str, given)) or 'nothing'}.")
+
+
+def _column(value, what):
+    value = tf.convert_to_tensor(value)
+    rank = value.shape.rank
+    if rank == 1:
+        return value
+    if rank is not None and (rank != 2 or value.shape[1] not in (None, 1)):
+        raise ValueError(f"{what} must have the shape (batch,) or (batch, 1); got {tuple(value.shape)}.")
+    return tf.reshape(value, [-1])
+
+
+def _kind(y):
+    return "None" if y is None else f"one {type(y).__name__}"
