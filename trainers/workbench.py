@@ -16,6 +16,8 @@ from trainers.check import check_log
 from trainers.config import Config, TrainerConfig
 from trainers.first_window import fit_statistics
 from trainers.model import make_model
+from trainers.optimizer import decays_in_windows, window_rates
+from trainers.optimizer_config import OptimizerConfig
 from trainers.shuffle import make_shuffle
 from trainers.steps import Steps
 
@@ -30,6 +32,8 @@ class Workbench:
 
     def __init__(self, config: Config, log: DayLog):
         self.config, self.log = config, log
+        if config.trainer.deterministic:
+            tf.config.experimental.enable_op_determinism()
         self.statistics = fit_statistics(config, log, check_log(config, log))
         preprocessor = Preprocessor(config.features, self.statistics)
         self.reader = ExampleReader(log, preprocessor, self.statistics, config.tasks, config.data.weight)
@@ -52,6 +56,16 @@ class Workbench:
     def feed(self, todo: list[tuple[Window, int]], trainer: TrainerConfig, seed: int) -> Iterator:
         """Returns an iterator over the batches of `todo`, as `Steps.train` takes it, shuffled by `seed`."""
         return iter(self.reader.dataset(self._stream(todo, trainer, seed), trainer.batch_size))
+
+    @staticmethod
+    def rate_factors(optimizer: OptimizerConfig, numbers: np.ndarray, total: int) -> tf.Tensor | None:
+        """Returns what the batches `numbers` of a window of `total` multiply each group's rate by, `(batches, groups)`.
+
+        None where it is the same in every step.
+        """
+        return (
+            tf.constant(window_rates(optimizer, numbers, total), tf.float32) if decays_in_windows(optimizer) else None
+        )
 
     def predict(self, steps: Steps, day: date, size: int) -> dict[str, np.ndarray]:
         """Returns each task's predictions for every row of a day, in batches of `size`."""

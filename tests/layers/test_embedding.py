@@ -161,6 +161,9 @@ def test_config_and_file_bring_the_layer_back(layer, tmp_path):
 def test_wrong_arguments():
     with pytest.raises(ValueError, match=r"feature b wants table t with 4 rows of 2, another with 3 of 2"):
         Embeddings({"a": EmbeddingFeature("t", 3, 2), "b": EmbeddingFeature("t", 4, 2)})
+    for wrong in ((0, 2), (3, 0), (3, 2, "max")):
+        with pytest.raises(ValueError, match="feature a must have at least 1 row and 1 dim, and pooling mean or sum"):
+            Embeddings({"a": EmbeddingFeature("t", *wrong)})
     for stddev in (-0.1, float("nan")):
         with pytest.raises(ValueError, match="stddev must be non-negative"):
             Embeddings(FEATURES, stddev=stddev)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfstable.layers import CrossTower, ReZero, ReZeroEncoder, ReZeroStack, SmeLU, insert
+from tfstable.layers import CrossMixture, CrossTower, ReZero, ReZeroEncoder, ReZeroStack, SmeLU, insert
 from tfstable.optimizers import Adagrad
 
 RNG = np.random.default_rng(0)
@@ -197,6 +197,118 @@ def test_inserted_layer_changes_no_prediction_and_learns(tmp_path):
     deeper.compile(Adagrad(0.1), "mse")
     deeper.fit(X, y, epochs=3, verbose=0)
     assert float(deeper.layers[1].alpha) != 0
+
+
+def functional(make):
+    x = keras.Input((8,))
+    return keras.Model(x, make(x))
+
+
+class Doubled(keras.Sequential):
+    def call(self, x, training=None, mask=None):
+        return 2 * super().call(x, training=training)
+
+
+def several(x):
+    return [keras.layers.Dense(1)(x), keras.layers.Dense(1)(x)]
+
+
+def shared(x):
+    layer = keras.layers.Dense(8, "relu")
+    return layer(layer(x))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        functional(lambda x: x + keras.layers.Dense(8, "relu")(x)),
+        functional(shared),
+        functional(several),
+        functional(keras.Sequential([keras.layers.Dense(8), keras.layers.Dense(1)])),
+        keras.Model([a := keras.Input((8,)), b := keras.Input((8,))], keras.layers.Add()([a, b])),
+        Doubled([keras.Input((8,)), keras.layers.Dense(8)]),
+    ],
+    ids=["skip", "shared", "outputs", "nested", "inputs", "subclass"],
+)
+def test_insert_refuses_what_is_not_one_layer_after_the_other(model):
+    with pytest.raises(ValueError, match=r"insert needs a keras.Sequential.*; make the model anew.* carry_over"):
+        insert(model, 1, keras.layers.Dense(8))
+
+
+def test_insert_keeps_a_model_inside_the_model_and_the_dtype_of_its_input():
+    inner = functional(lambda x: x + keras.layers.Dense(8, "relu")(x))
+    table = keras.layers.Embedding(2**24 + 16, 1)  # Ids above 2^24, which float32 does not hold.
+    start = keras.Input((8,), dtype="int64")
+    model = keras.Sequential([start, table, keras.layers.Flatten(), inner, keras.layers.Dense(1)])
+    ids = np.arange(8)[None] + 2**24 + 1
+    deeper = insert(model, 3, keras.layers.Dense(8))
+    assert deeper.layers[2] is inner
+    np.testing.assert_array_equal(deeper(ids), model(ids))
+
+
+# --- Shapes: broadcasting would give a number, and a wrong one.
+
+
+def called(layer, *inputs, **options):
+    return lambda: layer(*inputs, **options)
+
+
+def test_rezero_refuses_a_shape_that_is_known_only_when_it_is_called():
+    class Mean(keras.layers.Layer):
+        def call(self, x):
+            return tf.reduce_mean(x, axis=1, keepdims=True)
+
+        def compute_output_shape(self, shape):
+            return shape  # Which is not true.
+
+    with pytest.raises(ValueError, match=r"output of 'mean' must have shape \(3, 5, 8\), got \(3, 1, 8\)"):
+        ReZero(Mean(name="mean"))(HISTORY)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            called(ReZero(keras.layers.Dense(1, name="one")), X),
+            r"output of 'one' must have shape \(6, 8\), got \(6, 1\)",
+        ),
+        (lambda: keras.Sequential([keras.Input((8,)), ReZero(keras.layers.Dense(1))]), r"\(None, 8\), got \(None, 1\)"),
+        (called(ReZero(keras.layers.GRU(8)), HISTORY), r"must have shape \(3, 5, 8\), got \(3, 8\)"),
+        (called(ReZero(keras.layers.Flatten()), HISTORY), r"must have shape \(3, 5, 8\), got \(3, 40\)"),
+        (called(ReZero(keras.layers.LSTM(8, return_sequences=True, return_state=True)), HISTORY), "one tensor, got 3"),
+        (called(ReZero(keras.layers.Add()), [X, X]), "takes one tensor"),
+        (called(ReZero(keras.layers.Dense(8)), X[:, :0]), "known width of at least 1"),
+        (called(ReZeroStack(3), HISTORY), r"takes \(batch, width\).*got \(3, 5, 8\)"),
+        (called(ReZeroStack(3), X[0]), r"takes \(batch, width\).*got \(8,\)"),
+        (called(ReZeroStack(3), X[:, :0]), r"width of at least 1, got \(6, 0\)"),
+        (
+            called(ReZeroStack(3, lambda x: tf.reduce_max(x, 1, keepdims=True)), X),
+            r"output of activation.*got \(6, 1\)",
+        ),
+        (called(ReZeroEncoder(2, 4), X), r"takes \(batch, length, width\).*got \(6, 8\)"),
+        (
+            called(ReZeroEncoder(2, 4), HISTORY, mask=np.ones((3, 1), bool)),
+            r"mask must have shape \(3, 5\), got \(3, 1\)",
+        ),
+        (called(CrossTower(1), HISTORY), r"takes \(batch, width\)"),
+        (called(CrossTower(1, 2, 2), X[:, :0]), "known width of at least 1"),
+        (called(CrossMixture(2, 2), X[:1], X), r"x must have shape \(1, 8\), got \(6, 8\)"),
+        (
+            lambda: insert(keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)]), 0, keras.layers.Dense(1)),
+            "shape",
+        ),
+    ],
+)
+def test_shapes_that_would_broadcast_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_a_stack_that_is_built_refuses_another_width():
+    stack = ReZeroStack(3)
+    stack(X)
+    with pytest.raises(ValueError, match=r"the input must have shape \(None, 8\), got \(6, 1\)"):
+        stack(X[:, :1])
 
 
 # --- The encoder.

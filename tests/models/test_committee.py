@@ -43,6 +43,16 @@ def test_it_comes_back_from_a_file(tmp_path):
         np.testing.assert_array_equal(again(inputs())[task], value)
 
 
+class OneBottom(Committee):
+    def shared_bottom(self, x, training=None):
+        return self.bottom(x, training=training)
+
+
+def test_a_shared_bottom_that_is_not_the_members_is_refused():
+    with pytest.raises(ValueError, match=r"one tensor with 2 members of \d+ side by side"):
+        build(OneBottom, members=2)
+
+
 @pytest.mark.parametrize("arguments", [{"members": 0}, {"units": ()}])
 def test_arguments_outside_their_domain_are_refused(arguments):
     with pytest.raises(ValueError, match="members must be at least 1 and units not empty"):

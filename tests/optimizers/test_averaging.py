@@ -36,6 +36,24 @@ def assert_close(got, expected, dtype="float32"):
         np.testing.assert_allclose(np.asarray(one), other, rtol=0, atol={"float32": 2e-6, "float64": 1e-14}[dtype])
 
 
+@pytest.mark.parametrize("averaging", [Ema(4), Swa()])
+def test_averages_of_bfloat16_weights_are_kept_in_float32(averaging):
+    variables, optimizer, seen = make_variables("bfloat16"), make(averaging), []
+    optimizer.build(variables)
+    for step in range(4):
+        optimizer.apply(gradients(step, "bfloat16"))
+        averaging.snapshot()
+        seen.append([tf.cast(v.value, tf.float32).numpy() for v in variables])
+    average = [np.mean(own, axis=0) for own in zip(*seen, strict=True)]
+    assert_close(averaging.averaged_values(), average)
+    weights = [v.numpy() for v in variables]
+    with optimizer.averaged_weights():
+        for variable, value in zip(variables, average, strict=True):
+            np.testing.assert_allclose(np.float32(variable.numpy()), value, rtol=2**-8)
+    for variable, weight in zip(variables, weights, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), weight)
+
+
 # --- EMA.
 
 

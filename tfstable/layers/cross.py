@@ -4,6 +4,7 @@ import keras
 import keras_rs
 
 from tfstable.layers.cross_mixture import CrossMixture
+from tfstable.layers.shapes import check_one_input
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -24,7 +25,7 @@ class CrossTower(keras.layers.Layer):
         `(batch, width)` in, same shape out.
 
     Raises:
-        ValueError: If an argument is outside its domain.
+        ValueError: If an argument is outside its domain, or the input has another rank.
 
     Reference:
         Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank
@@ -41,6 +42,7 @@ class CrossTower(keras.layers.Layer):
         self.layers = [self._layer(f"cross_{i}") for i in range(depth)]
 
     def build(self, input_shape):
+        check_one_input(self, input_shape, rank=2)
         for layer in self.layers:
             layer.build(input_shape)
             if self.experts > 1:

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from tfstable.layers.shapes import check_equal, check_one_input
+
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class CrossMixture(keras.layers.Layer):
@@ -26,7 +28,7 @@ class CrossMixture(keras.layers.Layer):
         U `(experts, rank, width)`, gate `(width, experts)`, bias `(width,)`.
 
     Raises:
-        ValueError: If `experts` or `rank` is below 1.
+        ValueError: If `experts` or `rank` is below 1, or the inputs have different shapes, or another rank.
 
     Reference:
         Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank
@@ -40,6 +42,7 @@ class CrossMixture(keras.layers.Layer):
         self.experts, self.rank = experts, rank
 
     def build(self, x0_shape, x_shape=None):
+        check_one_input(self, x0_shape, rank=2)
         width, K, r = x0_shape[-1], self.experts, self.rank
         # Each expert's matrices start as a Dense layer's would; the initializers cannot tell experts from fan-in.
         self.V = self._matrices("V", (width, K, r), width, r)
@@ -50,6 +53,7 @@ class CrossMixture(keras.layers.Layer):
         self.built = True
 
     def call(self, x0, x):
+        check_equal(self, "x", x.shape, x0.shape)
         h = tf.tanh(tf.einsum("bw,wkr->bkr", x, self.V))  # (batch, experts, rank)
         h = tf.tanh(tf.einsum("bkr,krs->bks", h, self.C))
         p = tf.nn.softmax(tf.matmul(x, self.gate), axis=-1)  # (batch, experts)

@@ -45,7 +45,8 @@ class Embeddings(keras.layers.Layer):
             cut apart and put together again.
 
     Raises:
-        ValueError: If features that share a table differ in its rows or width, or `stddev` is negative.
+        ValueError: If features that share a table differ in its rows or width, a table is empty, a pooling is unknown,
+            or `stddev` is negative.
     """
 
     def __init__(self, features: Mapping[str, EmbeddingFeature], stddev: float = 0.01, **kwargs):
@@ -56,6 +57,10 @@ class Embeddings(keras.layers.Layer):
         self.stddev = stddev
         tables: dict[str, EmbeddingFeature] = {}
         for name, feature in self.features.items():
+            if feature.rows < 1 or feature.dim < 1 or feature.pooling not in ("mean", "sum"):
+                raise ValueError(
+                    f"feature {name} must have at least 1 row and 1 dim, and pooling mean or sum, got {feature}"
+                )
             other = tables.setdefault(feature.table, feature)
             if (other.rows, other.dim) != (feature.rows, feature.dim):
                 raise ValueError(

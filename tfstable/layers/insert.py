@@ -14,22 +14,29 @@ def insert(model: keras.Sequential, position: int, layer: keras.layers.Layer) ->
     trained layers are shared with `model`, not copied. `ReZeroStack.insert` does the same inside a stack.
 
     Args:
-        model: A built sequential model.
-        position: In [0, number of layers]; the latter appends.
+        model: A built `keras.Sequential`. In a functional or subclassed model, layers may branch and be shared, which a
+            list of them does not say: make such a model anew with the layer in it, and use `carry_over`.
+        position: In [0, number of layers]; the latter appends. A model inside the model is one layer.
         layer: The layer to add; its output has the shape of its input.
 
     Raises:
-        ValueError: If `model` is not built or `position` is outside its domain.
+        ValueError: If `model` is no `keras.Sequential` or not built, `position` is outside its domain, or `layer` puts
+            out another shape.
 
     Reference:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
     """
+    if not isinstance(model, keras.Sequential) or type(model).call is not keras.Sequential.call:
+        raise ValueError(
+            f"insert needs a keras.Sequential, whose layers follow each other, got {type(model).__name__} "
+            f"{model.name!r}; make the model anew with the layer in it, and use carry_over"
+        )
     if not (model.built and 0 <= position <= len(model.layers)):
         raise ValueError(f"insert needs a built model and a position in [0, {len(model.layers)}], got {position}")
-    new = ReZero(layer, dtype=layer.dtype_policy)
-    deeper = keras.Sequential([*model.layers[:position], new, *model.layers[position:]], name=model.name)
-    deeper.build(model.input_shape)
-    return deeper
+    new, (given,) = ReZero(layer, dtype=layer.dtype_policy), model.inputs
+    # With its dtype: an id that becomes float32 on its way is another id.
+    start = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
+    return keras.Sequential([start, *model.layers[:position], new, *model.layers[position:]], name=model.name)
 
 
 def carry_over(trained: keras.Model, deeper: keras.Model, new: Sequence[ReZero]) -> None:

@@ -2,6 +2,8 @@
 
 import keras
 
+from tfstable.layers.shapes import check_equal, check_one_input
+
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class ReZero(keras.layers.Layer):
@@ -22,6 +24,9 @@ class ReZero(keras.layers.Layer):
     Shapes:
         `(batch, ..., width)` in, same shape out.
 
+    Raises:
+        ValueError: If the input is not one tensor, or F puts out another shape.
+
     Reference:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
     """
@@ -34,13 +39,23 @@ class ReZero(keras.layers.Layer):
         self._inputs = 2 if isinstance(layer, attention) else 1
 
     def build(self, input_shape):
+        check_one_input(self, input_shape)
         if not self.layer.built:
             self.layer.build(*[input_shape] * self._inputs)
+        x = keras.KerasTensor(input_shape, self.compute_dtype)
+        self._check(x, self.layer.compute_output_spec(*[x] * self._inputs))
         self.alpha = self.add_weight(shape=(), initializer="zeros", name="alpha")
         self.built = True
 
     def call(self, x, **kwargs):
-        return x + self.alpha * self.layer(*[x] * self._inputs, **kwargs)
+        y = self.layer(*[x] * self._inputs, **kwargs)
+        self._check(x, y)
+        return x + self.alpha * y
+
+    def _check(self, x, y):
+        if isinstance(y, tuple | list | dict):
+            raise ValueError(f"ReZero {self.name!r}: {self.layer.name!r} must put out one tensor, got {len(y)}")
+        check_equal(self, f"the output of {self.layer.name!r}", y.shape, x.shape)
 
     def compute_output_shape(self, input_shape):
         return input_shape

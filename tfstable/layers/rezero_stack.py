@@ -5,6 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
+from tfstable.layers.shapes import check_equal, check_one_input
+
 # Layers unrolled in the body of the loop: large enough to make the loop's own cost small, small enough that a block's
 # weights stay in the processor's cache between its forward pass and its gradient.
 _BLOCK = 10
@@ -35,7 +37,7 @@ class ReZeroStack(keras.layers.Layer):
         `(depth, width)`, zero; alpha `(depth,)`, zero.
 
     Raises:
-        ValueError: If `depth` is below 1.
+        ValueError: If `depth` is below 1, the input has another rank, or `activation` changes a shape.
 
     References:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
@@ -50,6 +52,7 @@ class ReZeroStack(keras.layers.Layer):
         self.depth, self.activation = depth, keras.activations.get(activation)
 
     def build(self, input_shape):
+        check_one_input(self, input_shape, rank=2)
         width = input_shape[-1]
         # keras.initializers.HeNormal would take the stacking axis for a part of the fan-in.
         he_normal = keras.initializers.RandomNormal(stddev=math.sqrt(2 / width))
@@ -59,6 +62,7 @@ class ReZeroStack(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
+        check_equal(self, "the input", x.shape, (None, self.kernel.shape[-1]))
         weights = [tf.convert_to_tensor(v.value) for v in (self.kernel, self.bias, self.alpha)]
         return self._run(tf.cast(x, self.compute_dtype), *weights)
 
@@ -88,7 +92,9 @@ class ReZeroStack(keras.layers.Layer):
         kernel, bias, alpha = (tf.cast(v, x.dtype) for v in (kernel, bias, alpha))
         # unstack, not indexing: the gradient of each index is a block of zeros with one layer set.
         for W, b, a in zip(tf.unstack(kernel), tf.unstack(bias), tf.unstack(alpha), strict=True):
-            x += a * self.activation(tf.matmul(x, W) + b)
+            y = self.activation(tf.matmul(x, W) + b)
+            check_equal(self, "the output of activation", y.shape, x.shape)
+            x += a * y
         return x
 
     def _block_gradient(self, x, weights, upstream):

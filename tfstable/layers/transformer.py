@@ -3,6 +3,7 @@
 import keras
 
 from tfstable.layers.rezero import ReZero
+from tfstable.layers.shapes import check_equal, check_one_input
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -30,7 +31,8 @@ class ReZeroEncoder(keras.layers.Layer):
         `(batch, length, width)` in, same shape out.
 
     Raises:
-        ValueError: If an argument is outside its domain, or the width is no multiple of `heads`.
+        ValueError: If an argument is outside its domain, the width is no multiple of `heads`, or input or mask have
+            another shape.
 
     References:
         Vaswani et al., "Attention Is All You Need", 2017.
@@ -48,6 +50,7 @@ class ReZeroEncoder(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
+        check_one_input(self, input_shape, rank=3)
         width = input_shape[-1]
         if width % self.heads:
             raise ValueError(f"the input's width must be a multiple of heads, got width {width}, heads {self.heads}")
@@ -69,6 +72,8 @@ class ReZeroEncoder(keras.layers.Layer):
         self.built = True
 
     def call(self, x, mask=None):
+        if mask is not None:
+            check_equal(self, "mask", mask.shape, x.shape[:2])
         among = None if mask is None else mask[:, None, :]  # (batch, 1, length): whom every element may attend to
         return self.feed_forward(self.attention(x, attention_mask=among))
 

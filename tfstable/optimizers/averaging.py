@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
-from tfstable.optimizers.rows import read_rows, write_rows
+from tfstable.optimizers.rows import read_rows, working_dtype, write_rows
 from tfstable.optimizers.tables import is_embedding_table
 
 
@@ -36,7 +36,8 @@ class WeightAverage:
                 self._state[id(variable)] = self._make_state(optimizer, variable)
 
     def _make_state(self, optimizer, variable):
-        return {"average": optimizer.add_variable(variable.shape, "zeros", variable.dtype, name=_name(variable, ""))}
+        average = optimizer.add_variable(variable.shape, "zeros", working_dtype(variable), name=_name(variable, ""))
+        return {"average": average}
 
     def update(self, strategy, pairs):
         """Called in each step that is applied, with its (gradient, variable) pairs, before the variables move."""
@@ -65,7 +66,7 @@ class WeightAverage:
         self._is_swapped_in = True
         try:
             for variable in self.variables:
-                variable.assign(self._averaged(variable))
+                variable.assign(tf.cast(self._averaged(variable), variable.dtype))
             yield
         finally:
             for variable, weight in zip(self.variables, weights, strict=True):
@@ -194,8 +195,8 @@ class Swa(WeightAverage):
         self.snapshots.assign_add(1)
         n = int(self.snapshots.numpy())
         for variable in self.variables:
-            average, w = self._state[id(variable)]["average"], read_rows(_handle(variable))
-            A = read_rows(average.value)
+            average = self._state[id(variable)]["average"]
+            A, w = read_rows(average.value), tf.cast(read_rows(_handle(variable)), average.dtype)
             average.assign(A + (w - A) / tf.cast(min(n, self.horizon or n), w.dtype))
 
     def _averaged(self, variable):
@@ -211,7 +212,8 @@ class Swa(WeightAverage):
 
 
 def _towards(v, A, decay):
-    """v + (A - v) * decay, where `decay` is a scalar or has an element for each row."""
+    """v + (A - v) * decay, in A's dtype, where `decay` is a scalar or has an element for each row."""
+    v = tf.cast(v, A.dtype)
     ones = [1] * (v.shape.rank - decay.shape.rank) if decay.shape.rank else []
     return v + (A - v) * tf.cast(tf.reshape(decay, [-1, *ones]) if ones else decay, v.dtype)
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_choice
-from tfstable.optimizers.rows import sum_duplicates, under_xla
+from tfstable.optimizers.rows import sum_duplicates, under_xla, working_dtype
 
 
 class GuardedOptimizer(keras.optimizers.Optimizer):
@@ -22,6 +22,12 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
     changes: not weights, slots, decay nor `iterations`, and `skipped_steps` rises by one. A run with a bad batch
     therefore ends where a run without that batch ends.
 
+    Gradients of bfloat16 variables are summed and squared in float32. float16 variables are refused: squares of their
+    gradients leave float16's range above 256 and below 2e-4.
+
+    Raises:
+        ValueError: When built, for a variable that is not float32, float64 or bfloat16.
+
     Subclasses implement `update_variables`. Keras's averages of weights, accumulation of gradients and clipping of
     gradients are not offered: they read and write whole embedding tables every step.
     """
@@ -33,6 +39,16 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         self.skipped_steps = self.add_variable(
             shape=(), dtype="int64", aggregation="only_first_replica", name="skipped_steps"
         )
+
+    def build(self, variables):
+        for variable in variables:
+            if (dtype := tf.as_dtype(variable.dtype)) not in (tf.float32, tf.float64, tf.bfloat16):
+                path = getattr(variable, "path", variable.name)
+                raise ValueError(
+                    f"variable {path!r} must be float32, float64 or bfloat16 (the policy mixed_float16 keeps variables "
+                    f"in float32); got {dtype.name}."
+                )
+        super().build(variables)
 
     def update_variables(self, strategy, pairs):
         """Updates (gradient, variable) pairs, in cross-replica context where the strategy has one."""
@@ -61,7 +77,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
                 raise ValueError(f"{path!r} is not among the variables this optimizer was built for.") from None
 
     def _apply(self, gradients, variables):
-        gradients = [tf.cast(g, v.dtype) for g, v in zip(gradients, variables, strict=True)]
+        gradients = [tf.cast(g, working_dtype(v)) for g, v in zip(gradients, variables, strict=True)]
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         gradients = [
             sum_duplicates(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g

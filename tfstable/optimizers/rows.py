@@ -9,6 +9,15 @@ def under_xla():
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
+def working_dtype(variable):
+    """In which the gradient, the state and the update of a variable are: float32 for bfloat16, else its own.
+
+    Eight bits of mantissa hold a weight, but no sum: 256 + 1 is 256.
+    """
+    dtype = tf.as_dtype(variable.dtype)
+    return tf.float32 if dtype == tf.bfloat16 else dtype
+
+
 def sum_duplicates(slices, height):
     """Sums the values of equal indices, so that every row of the table occurs once.
 

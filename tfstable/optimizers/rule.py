@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfstable.optimizers.clipping import Clipping
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import GuardedOptimizer, done
-from tfstable.optimizers.rows import is_row, read_rows, under_xla, write_rows
+from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_rows
 from tfstable.optimizers.tables import is_embedding_table
 
 DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
@@ -20,6 +20,9 @@ class RuleOptimizer(GuardedOptimizer):
         r_t, s_t = direction(g_t, s_{t-1}, t)
         f_t      = clipping(r_t, g_t, w_t, eta_t), 1 without a clipping
         w_{t+1}  = w_t - eta_t * decay * w_t - eta_t * f_t * r_t
+
+    A bfloat16 variable is updated in float32, with float32 slots, and the new weight is rounded to the nearest: a step
+    below 2^-9 of a weight changes nothing, so a model that shall keep learning wants float32 variables.
 
     A subclass gives `slots` and `direction`; the rest is common. A sparse gradient updates its rows only: for them, g,
     w and s are the unique rows of the batch. The state of a row advances in those steps alone which touch it.
@@ -61,7 +64,7 @@ class RuleOptimizer(GuardedOptimizer):
         )
 
     def slots(self):
-        """Name and initial value of each slot; a slot has the shape and dtype of its weight."""
+        """Name and initial value of each slot; a slot has the shape of its weight, and its `working_dtype`."""
         return {}
 
     def direction(self, gradient, state, step):
@@ -72,7 +75,7 @@ class RuleOptimizer(GuardedOptimizer):
         """r, f and the new state: a pure function of tensors. `padding` marks rows that are none, under XLA."""
         update, state = self.direction(gradient, state, step)
         if padding is not None:
-            update = tf.where(padding, 0.0, update)
+            update = tf.where(padding, tf.zeros_like(update), update)
         factor = 1.0 if self.clipping is None else self.clipping(update, gradient, weight, rate, is_table)
         return update, tf.convert_to_tensor(factor, weight.dtype), state
 
@@ -95,11 +98,12 @@ class RuleOptimizer(GuardedOptimizer):
                 fill = functools.partial(_fill, initial)
                 return self.add_variable(shape=shape, dtype=dtype, initializer=fill, name=f"{path}_{name}")
 
-        made = {name: slot(name, initial, variable.shape, variable.dtype) for name, initial in self.slots().items()}
+        dtype = working_dtype(variable)
+        made = {name: slot(name, initial, variable.shape, dtype) for name, initial in self.slots().items()}
         if self.uses_step and is_table:
             # A float needs no integer kernels on accelerators; where it stops counting, at 2^24 touches of one row,
             # every correction made from it has long converged.
-            made["step"] = slot("step", 0.0, (variable.shape[0],) + (1,) * (len(variable.shape) - 1), variable.dtype)
+            made["step"] = slot("step", 0.0, (variable.shape[0],) + (1,) * (len(variable.shape) - 1), dtype)
         # Always, so that a run may change `track_every` and go on from its checkpoints.
         made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
         return made
@@ -146,14 +150,14 @@ class RuleOptimizer(GuardedOptimizer):
         indices, gradient = (gradient.indices, gradient.values) if is_sparse else (None, gradient)
         is_table = is_sparse or is_embedding_table(of)
 
-        weight = read_rows(target, indices)
+        weight = tf.cast(read_rows(target, indices), working_dtype(of))
         state = {name: read_rows(slot, indices) for name, slot in slots.items()}
         rate, step = tf.cast(rate, weight.dtype), tf.cast(step, weight.dtype)
         if "step" in state:
             step = state["step"] = state["step"] + 1
         if is_sparse and under_xla():
             padding = ~is_row(indices, target.shape[0], weight.shape.rank)
-            weight = tf.where(padding, 0.0, weight)
+            weight = tf.where(padding, tf.zeros_like(weight), weight)
         else:
             padding = None
 
@@ -169,7 +173,7 @@ class RuleOptimizer(GuardedOptimizer):
 
         for name, slot in slots.items():
             write_rows(slot, indices, state[name])
-        write_rows(target, indices, new_weight)
+        write_rows(target, indices, tf.cast(new_weight, of.dtype))
         if track:
             norms = [tf.norm(x) for x in (change, gradient, weight)]
             least = tf.reduce_min(factor if padding is None else tf.where(padding, factor.dtype.max, factor))

@@ -12,7 +12,7 @@ from tfstable.optimizers import is_embedding_table
 from trainers.config import weight_keys
 from trainers.evaluation import evaluate
 from trainers.model import make_model
-from trainers.optimizer import decays_in_windows, make_optimizer, window_rates
+from trainers.optimizer import decays_in_windows, make_optimizer
 from trainers.reproducibility.config import Plan
 from trainers.reproducibility.summed_steps import SummedSteps
 from trainers.workbench import Workbench
@@ -64,7 +64,7 @@ class Bench(Workbench):
             while first < total:
                 until_look = plan.trace_every - done % plan.trace_every if plan.trace_every else total
                 numbers = np.arange(first, min(total, first + min(trainer.steps_per_call, until_look)))
-                rates = tf.constant(window_rates(config.optimizer, numbers, total), tf.float32) if decays else None
+                rates = self.rate_factors(config.optimizer, numbers, total)
                 began = time.monotonic()
                 steps.train(iterator, tf.constant(len(numbers)), rates).numpy()
                 seconds += time.monotonic() - began

@@ -9,8 +9,16 @@ from pydantic import Field, ValidationError, model_validator
 from tfstable.errors import InputError
 from tfstable.specs import Spec
 from trainers.config import Config, set_key
+from trainers.grid_keys import OF_ANY_GRID, changes, refuse
 
 Keys = dict[str, Any]  # Dotted keys of a run's config, with their values.
+NOT_HONOURED = OF_ANY_GRID | {
+    "divergence": "a grid watches no losses",
+    "trainer.xla": "a grid compares trainings that are compiled alike",
+}
+# What the trainings of a grid share: they read the log, and fit their statistics, once.
+SHARED = ("data.", "features.", "tasks.", "evaluation.", "trainer.window_days", "trainer.deterministic")
+
 Precision = Literal["float32", "mixed_bfloat16", "float64"]
 
 
@@ -90,6 +98,7 @@ class ReproducibilityConfig(Config):
 
     @model_validator(mode="after")
     def _cells_fit(self):
+        refuse(self, "reproducibility", NOT_HONOURED)
         for cell in self.cells():
             where = "/".join(filter(None, (cell.setting, f"{cell.curve}[{cell.point}]", cell.differ)))
             try:
@@ -98,7 +107,7 @@ class ReproducibilityConfig(Config):
                 detail = error.errors()[0]
                 key = ".".join(map(str, detail["loc"]))
                 raise ValueError(f"reproducibility: {where}: {key}: {detail['msg']}") from None
-            except InputError as error:
+            except (InputError, ValueError) as error:
                 raise ValueError(f"reproducibility: {where}: {error}") from None
         for task in self.reproducibility.tasks:
             if task not in self.tasks:
@@ -123,6 +132,11 @@ class ReproducibilityConfig(Config):
             for key, value in keys.items():
                 set_key(raw, key, value, key)
         config = Config.model_validate(raw)
+        refuse(config, "a point", NOT_HONOURED)
+        for name in Config.model_fields:
+            for key, _ in changes(getattr(config, name), getattr(self, name), name):
+                if key.startswith(SHARED) and not (key.startswith("tasks.") and key.endswith(".weight")):
+                    raise ValueError(f"{key} is the same in all trainings of a grid; set it for the whole grid")
         seed = config.trainer.seed
         if difference.kind == "replicas":
             return [self._plan(config, seed, seed, replicas=n) for n in difference.replicas]

@@ -101,16 +101,20 @@ class Bench(Workbench):
             left = 0 if diverged else total
             while left:
                 count = 1 if watch else min(trainer.steps_per_call, left)
+                rates = self.rate_factors(config.optimizer, np.arange(total - left, total - left + count), total)
                 sharpness = self._sharpness(probe, window.days) if done in probed else dict.fromkeys(FIGURES, np.nan)
-                losses.append(steps.train(iterator, tf.constant(count)).numpy())  # (count, 1 + tasks)
+                losses.append(steps.train(iterator, tf.constant(count), rates).numpy())  # (count, 1 + tasks)
                 if watch:
                     watched.append({**optimizer.diagnostics(), "sharpness": sharpness})
                 findings += detector.update(losses[-1], done)
                 done, left = done + count, left - count
                 if any(f.kind == "full_divergence" and f.column == "loss" for f in findings) and not watch:
                     left, diverged = 0, True
-            for day in evaluated & set(window.next_days):
-                days[str(day)] = self._evaluate(config, steps, day)
+            if optimizer.averaging is not None and not diverged:
+                optimizer.averaging.snapshot()
+            with optimizer.averaged_weights():
+                for day in evaluated & set(window.next_days):
+                    days[str(day)] = self._evaluate(config, steps, day)
         return Trained(
             np.concatenate(losses),
             days,
@@ -141,10 +145,10 @@ class Bench(Workbench):
         grid = self.config.stability
         config = self.config.run_config(model, grid.treatments[treatment][threshold], grid.rates[0], 0)
         made = make_model(config, self.statistics)
-        optimizer = make_optimizer(config.optimizer, track_every=1 if watch else 0)
+        optimizer = make_optimizer(config.optimizer, 1 if watch else 0, config.trainer.batch_size)
         optimizer.build(made.trainable_variables)
         initial = [tf.identity(variable.value) for variable in optimizer.variables]
-        return made, optimizer, Steps(tf.distribute.get_strategy(), made, optimizer), initial
+        return made, optimizer, Steps(tf.distribute.get_strategy(), made, optimizer, config.trainer.xla), initial
 
     def _evaluate(self, config: StabilityConfig, steps: Steps, day: date) -> dict[str, dict[str, float]]:
         return evaluate(config, self.log, day, self.predict(steps, day, config.evaluation.batch_size))

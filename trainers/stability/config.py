@@ -7,7 +7,24 @@ from pydantic import Field, ValidationError, model_validator
 from tfstable.specs import Spec
 from trainers.config import Config, ModelConfig
 from trainers.divergence_config import DivergenceConfig
+from trainers.grid_keys import OF_ANY_GRID, refuse
 from trainers.optimizer_config import ClippingConfig, OptimizerConfig, Positive
+
+RATES, CLIPPINGS = "stability.rates has the rates", "stability.treatments has the clippings"
+ONE_RATE = "a run of the grid has one learning rate, but for schedule.window_end"
+NOT_HONOURED = OF_ANY_GRID | {
+    "divergence": "stability.detector has the rules",
+    **{
+        f"optimizer.{group}.{key}": reason
+        for group in ("dense", "embeddings")
+        for key, reason in {
+            "learning_rate": RATES,
+            "clipping": CLIPPINGS,
+            "schedule.warmup_steps": ONE_RATE,
+            "schedule.decay": ONE_RATE,
+        }.items()
+    },
+}
 
 
 class Treatment(Spec):
@@ -52,6 +69,11 @@ class StabilityConfig(Config):
     stability: GridConfig
 
     @model_validator(mode="after")
+    def _keys_are_honoured(self):
+        refuse(self, "stability", NOT_HONOURED)
+        return self
+
+    @model_validator(mode="after")
     def _models_fit(self):
         for name, treatments in self.stability.treatments.items():
             for model in self.stability.models:
@@ -71,7 +93,14 @@ class StabilityConfig(Config):
         return ModelConfig.model_validate({**common, **self.stability.models[model], **treatment.model})
 
     def run_config(self, model: str, treatment: Treatment, rate: float, seed: int) -> Config:
-        """Returns the config of one run: one learning rate for the whole model, as in the paper."""
+        """Returns the config of one run: one learning rate for the whole model, as in the paper.
+
+        Args:
+            model: Name of the model.
+            treatment: What clips.
+            rate: The learning rate.
+            seed: Number of the seed, counted from `trainer.seed`.
+        """
         optimizer = self.optimizer
         return self.model_copy(
             update={
@@ -81,8 +110,9 @@ class StabilityConfig(Config):
                     embeddings=optimizer.embeddings.model_copy(
                         update={"learning_rate": rate, "clipping": treatment.embeddings}
                     ),
+                    averaging=optimizer.averaging,
                     on_nonfinite=optimizer.on_nonfinite,
                 ),
-                "trainer": self.trainer.model_copy(update={"seed": seed}),
+                "trainer": self.trainer.model_copy(update={"seed": self.trainer.seed + seed}),
             }
         )

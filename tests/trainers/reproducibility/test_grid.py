@@ -207,6 +207,18 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
         ("reproducibility.curves={a: [{model.activations: relu}]}", r"a\[0\]/seed: model\.activations"),
         ("reproducibility.curves={a: [{model.units.x: 1}]}", r"a\[0\]/seed: model\.units\.x: units has no keys"),
         ("reproducibility.differ={a: {kind: replicas, replicas: [1]}}", r"differ\.a\.replicas"),
+        ("trainer.strategy=auto", "reproducibility: trainer.strategy is not honoured.* leave it at one_device"),
+        ("trainer.devices=2", "reproducibility: trainer.devices is not honoured"),
+        ("trainer.xla=true", "reproducibility: trainer.xla is not honoured"),
+        ("divergence.jump=3", "reproducibility: divergence.jump is not honoured"),
+        ("recovery.most=0", "reproducibility: recovery.most is not honoured"),
+        ("reproducibility.curves={a: [{trainer.xla: true}]}", "trainer.xla is not honoured"),
+        ("reproducibility.curves={a: [{trainer.deterministic: true}]}", "trainer.deterministic is the same in all"),
+        ("reproducibility.settings={a: {trainer.window_days: 2}}", "trainer.window_days is the same in all trainings"),
+        ("reproducibility.settings={a: {features.user_id.buckets: 9}}", "features.user_id.buckets is the same in all"),
+        ("reproducibility.settings={a: {tasks.click.label: x}}", "tasks.click.label is the same in all trainings"),
+        ("reproducibility.settings={a: {data.weight: w}}", "data.weight is the same in all trainings"),
+        ("reproducibility.settings={a: {evaluation.batch_size: 9}}", "evaluation.batch_size is the same in all"),
     ],
 )
 def test_a_wrong_grid_is_one_line(log, override, message):

@@ -14,6 +14,7 @@ from tfstable.data.simulate import simulate
 from tfstable.data.window import windows
 from tfstable.errors import InputError
 from trainers import config as configs
+from trainers.evaluation import evaluate
 from trainers.moving_window import MovingWindow
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
@@ -144,13 +145,23 @@ def test_sharpness_of_a_run_that_diverges_is_measured_before_it_does(log, out, t
     assert hessian[0] > stable[0]
 
 
-def test_a_run_of_the_grid_is_a_run_of_the_trainer(log, tmp_path):
-    config = load(log, "trainer.steps_per_call=100")
-    run = Run("deep", "gc", 1, 0.2, 1)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        (),
+        ("optimizer.dense.schedule={window_end: 0.1}", "optimizer.averaging={kind: ema, horizon_steps: 4}"),
+        ("optimizer.averaging={kind: swa}", "trainer.seed=3"),
+    ],
+    ids=["plain", "decay-ema", "swa-seed"],
+)
+def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
+    config = load(log, "trainer.steps_per_call=5", *keys)
+    run, last = Run("deep", "gc", 1, 0.2, 1), log.days[-1]
     bench = Bench(config, log)
-    bench.train(Run("deep", "gc", 1, 0.1, 0), {log.days[-1]})  # Its variables and graphs serve the next one.
-    ours = bench.train(run, {log.days[-1]}).losses
+    bench.train(Run("deep", "gc", 1, 0.1, 0), {last})  # Its variables and graphs serve the next one.
+    trained = bench.train(run, {last})
     trainer_config = config.run_config("deep", config.stability.treatments["gc"][1], 0.2, 1)
+    assert trainer_config.trainer.seed == config.trainer.seed + 1
     window = MovingWindow(
         trainer_config,
         log,
@@ -158,10 +169,34 @@ def test_a_run_of_the_grid_is_a_run_of_the_trainer(log, tmp_path):
         RunDirectory(tmp_path / "run", trainer_config),
         Report(Console(quiet=True), ["click", "watch_time"], None),
     )
-    todo = [w for w in windows(log.days, 1, 1) if w.last < log.days[-1]]
-    iterator = iter(window.state.reader.dataset(window.stream(todo), 256))
-    theirs = window.state.steps.train(iterator, tf.constant(len(ours))).numpy()
-    np.testing.assert_array_equal(ours, theirs)
+    state, theirs = window.state, []
+    todo = [w for w in windows(log.days, 1, 1) if w.last < last]
+    iterator = iter(state.reader.dataset(window.stream(todo), 256))
+    for each in todo:
+        _, total = window.plan(each)
+        rates = state.rate_factors(np.arange(total), total)
+        theirs.append(state.steps.train(iterator, tf.constant(total), rates).numpy())
+        if state.optimizer.averaging is not None:
+            state.optimizer.averaging.snapshot()
+    np.testing.assert_array_equal(trained.losses, np.concatenate(theirs))
+    assert trained.days[str(last)] == evaluate(trainer_config, log, last, state.predict(last))
+
+
+@pytest.mark.slow
+def test_a_run_of_the_grid_compiles_with_xla(log):
+    run, last = Run("deep", "gc", 1, 0.2, 0), log.days[-1]
+    plain, compiled = (Bench(load(log, f"trainer.xla={xla}"), log).train(run, {last}) for xla in ("false", "true"))
+    assert np.any(compiled.losses != plain.losses)  # XLA rounds in its own way.
+    np.testing.assert_allclose(compiled.losses, plain.losses, rtol=1e-3)
+
+
+def test_deterministic_is_asked_of_tensorflow(log, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
+    Bench(load(log), log)
+    assert not asked
+    Bench(load(log, "trainer.deterministic=true"), log)
+    assert asked
 
 
 @pytest.mark.parametrize(
@@ -170,6 +205,17 @@ def test_a_run_of_the_grid_is_a_run_of_the_trainer(log, tmp_path):
         ("stability.rate_treatment=agc", "rate_treatment: agc is none of none, gc"),
         ("stability.models.deep={units: [0]}", r"model deep under none: units\.0"),
         ("stability.treatments.gc=[{dense: {kind: gradient_norm, treshold: 1}}]", "treshold: unknown key"),
+        ("trainer.strategy=mirrored", "stability: trainer.strategy is not honoured.* leave it at one_device"),
+        ("trainer.devices=2", "stability: trainer.devices is not honoured"),
+        ("recovery.rate_factor=1", "stability: recovery.rate_factor is not honoured"),
+        ("divergence={jump: 3}", r"stability: divergence.jump is not honoured, stability.detector has the rules"),
+        ("optimizer.dense.learning_rate=0.2", "dense.learning_rate is not honoured, stability.rates has the rates"),
+        ("optimizer.embeddings.learning_rate=0.2", "embeddings.learning_rate is not honoured"),
+        ("optimizer.dense.clipping=null", "dense.clipping is not honoured, stability.treatments has the clippings"),
+        ("optimizer.embeddings.clipping={kind: clippy}", "embeddings.clipping is not honoured"),
+        ("optimizer.dense.schedule.warmup_steps=5", "dense.schedule.warmup_steps is not honoured"),
+        ("optimizer.embeddings.schedule.warmup_steps=5", "embeddings.schedule.warmup_steps is not honoured"),
+        ("optimizer.dense.schedule={decay: cosine, decay_steps: 9}", "dense.schedule.decay is not honoured"),
     ],
 )
 def test_a_wrong_grid_is_one_line(log, override, message):

@@ -1,0 +1,50 @@
+"""Keys of a run's config that a grid of trainings does not honour: refused, where they would change what it measures.
+
+Imports no TensorFlow.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tfstable.specs import Spec
+
+# By key, or section of keys, why no grid honours it.
+OF_ANY_GRID = {
+    "trainer.strategy": "a grid trains on one device",
+    "trainer.devices": "a grid trains on one device",
+    "recovery": "a training of a grid that diverges is a result and does not go back",
+}
+
+
+def refuse(config: Spec, grid: str, keys: Mapping[str, str]):
+    """Checks that keys have their defaults.
+
+    Args:
+        config: The config.
+        grid: The section of the grid, which begins the message.
+        keys: Dotted keys or sections, each with the reason why it cannot be set.
+
+    Raises:
+        ValueError: Naming the first key that has not.
+    """
+    for wanted, reason in keys.items():
+        spec, (*parents, last) = config, wanted.split(".")
+        for parent in parents:
+            spec = getattr(spec, parent)
+        default = type(spec).model_fields[last].get_default(call_default_factory=True)
+        for key, usual in changes(getattr(spec, last), default, wanted):
+            shown = "its default" if isinstance(usual, Spec) else "null" if usual is None else usual
+            raise ValueError(f"{grid}: {key} is not honoured, {reason}; leave it at {shown}")
+
+
+def changes(value: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the dotted keys in which two parts of a config differ, with what the other one has."""
+    if isinstance(value, Spec) and type(value) is type(other):
+        for name, field in type(value).model_fields.items():
+            inner = ".".join(filter(None, (key, field.alias or name)))
+            yield from changes(getattr(value, name), getattr(other, name), inner)
+    elif isinstance(value, dict) and isinstance(other, dict):
+        for name in value | other:
+            yield from changes(value.get(name), other.get(name), f"{key}.{name}")
+    elif value != other:
+        yield key, other
