@@ -8,7 +8,7 @@ RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 .PHONY: train test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-throughput bench-scaling \
-	bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
+	bench-memory bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -47,7 +47,7 @@ format: install
 bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's limit, and as things grow.
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
-bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand \
+bench-all: bench bench-throughput bench-scaling bench-memory bench-serving bench-optimizers bench-layers bench-kuairand \
 	bench-stability bench-reproducibility
 
 bench-kuairand: install
@@ -67,6 +67,9 @@ bench-throughput: install
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling
+
+bench-memory: install
+	$(BIN)/python -m benchmarks.memory
 
 bench-optimizers: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.optimizers

@@ -12,6 +12,7 @@ from tfstable.errors import InputError
 from tfstable.models import RankingModel
 from tfstable.serving import card as cards
 from tfstable.serving.examples import parse
+from tfstable.serving.gradients import without_gradients
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.rank import Rank
 from tfstable.serving.versions import begin, metadata, promote, prune, publish, versions
@@ -19,6 +20,7 @@ from tfstable.serving.versions import begin, metadata, promote, prune, publish, 
 __all__ = ["Serving", "metadata", "promote", "prune", "publish", "save", "versions"]
 
 
+@without_gradients()
 def save(
     directory: Path,
     model: RankingModel,
@@ -73,11 +75,13 @@ class Serving:
         signatures: Names of the signatures.
     """
 
+    @without_gradients()
     def __init__(self, version: Path):
         self.columns = {name: RawColumn(**column) for name, column in metadata(version)["columns"].items()}
         self._version, self._loaded = version, tf.saved_model.load(str(version))
         self.signatures = list(self._loaded.signatures)
 
+    @without_gradients()
     def __call__(self, raw: dict[str, np.ndarray], signature: str = "serving_default") -> dict[str, np.ndarray]:
         """Returns the outputs by name, `(rows,)` each, for raw columns by name.
 
