@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-numbers \
-	bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
+.PHONY: train test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-memory \
+	bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -48,7 +48,7 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand \
-	bench-numbers bench-stability bench-reproducibility
+	bench-memory bench-numbers bench-stability bench-reproducibility
 
 bench-kuairand: install
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
@@ -70,6 +70,9 @@ bench-throughput: install
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling
+
+bench-memory: install
+	$(BIN)/python -m benchmarks.memory
 
 bench-optimizers: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.optimizers

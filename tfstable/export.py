@@ -14,6 +14,7 @@ from tfstable.serving import card as cards
 from tfstable.serving import versions as numbered
 from tfstable.serving import warmup
 from tfstable.serving.examples import parse
+from tfstable.serving.gradients import without_gradients
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.rank import Rank
 from tfstable.serving.versions import begin, give_up, metadata, prune, publish, resolve, verify, versions
@@ -21,6 +22,7 @@ from tfstable.serving.versions import begin, give_up, metadata, prune, publish, 
 __all__ = ["Serving", "give_up", "metadata", "promote", "prune", "publish", "resolve", "save", "versions"]
 
 
+@without_gradients()
 def save(
     directory: Path,
     model: RankingModel,
@@ -73,6 +75,7 @@ class Serving:
         InputError: If the version is damaged.
     """
 
+    @without_gradients()
     def __init__(self, version: Path):
         self._version = version = resolve(version)
         verify(version)
@@ -89,6 +92,7 @@ class Serving:
                 "a backup"
             ) from None
 
+    @without_gradients()
     def __call__(self, raw: dict[str, np.ndarray], signature: str = "serving_default") -> dict[str, np.ndarray]:
         """Returns the outputs by name, `(rows,)` each, for raw columns by name.
 

@@ -1,6 +1,7 @@
 """What a process does with the memory that it frees."""
 
 import ctypes
+import gc
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h.
 
@@ -16,3 +17,14 @@ def keep_freed_memory():
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, 2**30)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_memory():
+    """Gives to the system what large work of another kind, such as an export, leaves behind: garbage and free memory.
+
+    Graphs are cycles, and where so many objects live Python itself would let those of several exports pile up.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

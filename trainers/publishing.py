@@ -22,6 +22,7 @@ from tfstable.statistics import Statistics
 from trainers.config import Config, weight_keys
 from trainers.evaluation import evaluate
 from trainers.gate import refusals
+from trainers.memory import give_back_memory
 from trainers.report import Report
 from trainers.run_directory import RunDirectory
 
@@ -70,6 +71,12 @@ class Publisher:
             last: Last day of the window.
             predictions: The trainer's own for every row of that day, by task.
         """
+        try:
+            return self._publish(last, predictions)
+        finally:
+            give_back_memory()
+
+    def _publish(self, last: date, predictions: dict[str, np.ndarray]) -> Path | None:
         own = evaluate(self._config, self._log, last, predictions)
         odd, since = self._run.odd_days(), self._config.evaluation.compare_since
         if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own, odd, since):

@@ -1,5 +1,6 @@
 """What a run publishes: signatures, card, warm-up requests, and that a rollback stays one."""
 
+import gc
 import hashlib
 import json
 import shutil
@@ -181,6 +182,18 @@ def test_a_model_that_puts_out_no_number_is_not_published(log, run, tmp_path):
     assert export.versions(copy / "export") == []
     (event,) = [json.loads(line) for line in (copy / "events.jsonl").read_text().splitlines()]
     assert event["event"] == "export_refused"
+
+
+def test_graphs_of_versions_do_not_outlive_them(log, run, day, tmp_path):
+    model, kept = restored(log, run).state.model, []
+    for _ in range(3):
+        version = export.save(
+            tmp_path, model, {"window_end": "2025-01-03"}, user_columns=USER, score_weights={"click": 1.0}
+        )
+        assert export.Serving(version)(day).keys() == set(TASKS)
+        gc.collect()
+        kept.append(sum(type(found).__name__ == "FuncGraph" for found in gc.get_objects()))
+    assert kept[0] == kept[2]
 
 
 @pytest.mark.slow

@@ -64,3 +64,15 @@ def finish(process: subprocess.Popen, status: int = 0, seconds: float = 600) -> 
         raise AssertionError(f"still running after {seconds} s:\n{process.communicate()[0][-6000:]}") from None
     assert process.returncode == status, f"status {process.returncode}, not {status}:\n{output[-3000:]}"
     return output
+
+
+def resident_by_window(config: Path, run: Path, *overrides: str) -> list[float]:
+    """Trains to the end. Returns the process's resident memory in MB at the end of each window's training."""
+    process, output, resident = start(config, run, *overrides), [], []
+    for line in process.stdout:
+        output.append(line)
+        if line.startswith("window "):
+            pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+            resident.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    assert process.wait() == 0, "".join(output)[-3000:]
+    return resident

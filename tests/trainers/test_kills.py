@@ -221,37 +221,3 @@ def few_days(config: Path, days: int) -> Path:
     for day in sorted((config.parent / "log").iterdir())[:days]:
         shutil.copytree(day, path / day.name)
     return path
-
-
-MEMORY = """
-import sys
-from trainers import cli
-cli.quiet_tensorflow()
-from trainers.report import Report
-
-def resident():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
-
-evaluated = Report.evaluated
-def noting(self, last, *arguments):
-    evaluated(self, last, *arguments)
-    print("resident", resident(), flush=True)
-Report.evaluated = noting
-sys.argv[0] = "tfstable"
-cli.main()
-"""
-
-
-def test_memory_is_flat_over_fifty_windows(tmp_path):
-    simulate(tmp_path / "log", days=52, rows_per_day=4000, users=200, videos=100)
-    (tmp_path / "config.yaml").write_text(CONFIG.replace("path: unset", f"path: {tmp_path / 'log'}"))
-    command = [sys.executable, "-c", MEMORY, "train", "--config", tmp_path / "config.yaml"]
-    command += ["--model-dir", tmp_path / "run", "--set", "export.when=never"]
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    resident = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("resident")]
-    assert len(resident) == 50
-    early, late = np.median(resident[5:15]), np.median(resident[-10:])
-    print(f"resident: {early / 1024:.0f} MB after 10 windows, {late / 1024:.0f} MB after 50")
-    # Buffers of a window come and go: a leak of one window's arrays each time would add 40 times 1.5 MB.
-    assert late - early < 20 * 1024, resident

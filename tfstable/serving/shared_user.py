@@ -72,8 +72,7 @@ class SharedUser:
         self._norm, self._widths, self._bias, self._of_user = norm, (m, n), _constant(bias), _constant(of_user)
         of_distance = (m * of_candidate.sum(axis=0) - n * of_user.sum(axis=0)) / (m + n)
         self._of_candidate = _constant(of_candidate if norm is None else np.vstack([of_candidate, of_distance]))
-        rest = model.bottom.layers[1:] if model.cross is None else model.bottom.layers
-        self._rest = keras.Sequential(rest or [keras.layers.Identity()])
+        self._rest = model.bottom.layers[1:] if model.cross is None else model.bottom.layers
         self._in_model = np.argsort(np.concatenate([at_user, at_candidate])).astype(np.int32)
         self._heads = _SideBySide(model) if _SideBySide.fits(model) else model.heads
 
@@ -82,7 +81,7 @@ class SharedUser:
         x = self._first_layer(user, candidate)
         if self._model.cross is not None:
             x = self._cross(user, candidate, x)
-        logits = self._heads(self._rest(x, training=False))
+        logits = self._heads(_one_after_the_other(self._rest, x))
         wide = self._wide(features)
         return {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
 
@@ -166,7 +165,7 @@ class _SideBySide:
             self._tower = [
                 _constant(np.concatenate([getattr(d, v).numpy() for d in dense], axis=-1)) for v in ("kernel", "bias")
             ]
-            self._activation = keras.Sequential(towers[0].layers[1:])  # Element-wise, and the same for every tower.
+            self._activation = towers[0].layers[1:]  # Element-wise, and the same for every tower.
             size = kernels[0].shape[0]
             blocks = np.zeros((len(kernels) * size, len(kernels)))
             for i, kernel in enumerate(kernels):
@@ -178,9 +177,16 @@ class _SideBySide:
 
     def __call__(self, x):
         if self._tower is not None:
-            x = self._activation(tf.matmul(x, self._tower[0]) + self._tower[1], training=False)
+            x = _one_after_the_other(self._activation, tf.matmul(x, self._tower[0]) + self._tower[1])
         logits = tf.matmul(x, self._kernel) + self._bias  # (N, tasks)
         return dict(zip(self._tasks, tf.unstack(logits, axis=1), strict=True))
+
+
+def _one_after_the_other(layers, x):
+    """What a keras.Sequential of them would return, but that it would leave its mark on the model's layers for good."""
+    for layer in layers:
+        x = layer(x)  # Not in training, unless somebody says so.
+    return x
 
 
 def _first(model: RankingModel) -> keras.layers.Layer:
