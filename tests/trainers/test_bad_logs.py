@@ -18,7 +18,9 @@ from tfstable.errors import InputError
 from tfstable.export import Serving
 from trainers import config as configs
 from trainers.check import check_log
+from trainers.cluster import read_cluster
 from trainers.run import train
+from trainers.workers import Workers
 
 ROWS = 40
 
@@ -91,8 +93,9 @@ def test_a_file_that_changes_during_a_run_is_named(number, damage, reason, tmp_p
     config, log = opened(place)
     path = day(place / "log", number)
     damage(path)
+    checked = Workers(read_cluster("one_device"), 1.0)  # As the command line has checked the log by now.
     with pytest.raises(InputError) as error:
-        train(config, log, place / "run", Console(quiet=True))
+        train(config, log, place / "run", Console(quiet=True), workers=checked)
     assert str(error.value).startswith(f"{path}: {reason}"), error.value
     assert "\n" not in str(error.value)
 

@@ -152,7 +152,8 @@ class RankingModel(MultitaskModel):
 
     def embed(self, features, training=None):
         """Returns the model's input vector, `(batch, width)`: embeddings, then numbers."""
-        vectors = [self.embeddings(features, joined=True)] if self.embeddings.features else []
+        embedded = len(self.numeric) < len(self.feature_specs)
+        vectors = [self.embeddings(features, joined=True)] if embedded else []
         if self.feature_norm is not None:
             vectors = [self.feature_norm(vectors[0])]
         if self.numeric:
