@@ -9,21 +9,31 @@ import tensorflow as tf
 
 from tfstable.models import tasks as task_math
 from tfstable.models.masked_metric import masked
-from tfstable.models.targets import check_names, labels_by_task, weights_by_task
+from tfstable.models.targets import labels_by_task, only_tasks, weights_by_task
 from tfstable.specs import TaskSpec
 
 
 def _prepared(name):
-    """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer."""
+    """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer.
+
+    Of labels and weights by task it leaves those of the model's tasks: others, or missing ones, Keras would answer by
+    printing all labels and weights.
+    """
     method = getattr(keras.Model, name)
 
     @functools.wraps(method)
     def prepared(self, *args, **kwargs):
-        given = inspect.signature(method).bind(self, *args, **kwargs).arguments
-        if isinstance(given.get("sample_weight"), Mapping):  # Keras would print all labels and weights.
-            check_names(self.task_specs, given["sample_weight"], "sample_weight has no weights")
+        bound = inspect.signature(method).bind(self, *args, **kwargs)
+        given = bound.arguments
+        given.update(
+            {key: only_tasks(self.task_specs, key, given[key]) for key in ("y", "sample_weight") if key in given}
+        )
+        if isinstance(given.get("validation_data"), tuple | list):
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(given["validation_data"]))
+            y, weights = only_tasks(self.task_specs, "y", y), only_tasks(self.task_specs, "sample_weight", weights)
+            given["validation_data"] = (x, y, weights)
         self.prepare()
-        return method(self, *args, **kwargs)
+        return method(*bound.args, **bound.kwargs)
 
     return prepared
 
@@ -121,12 +131,20 @@ class MultitaskModel(keras.Model):
     )
 
     def prepare(self):
-        """Makes all variables that are not there yet, of the model and of the optimizer that `compile` gave it."""
+        """Makes all variables that are not there yet: of the model, and of what `compile` got."""
         with self.distribute_strategy.scope():
             if not self.built:
                 self.build()
-            if self.compiled and self.optimizer is not None and not self.optimizer.built:
+            if not self.compiled:
+                return
+            if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
+            with keras.StatelessScope():  # The metrics count nothing in it.
+                none = dict.fromkeys(self.task_specs, tf.zeros([0], self.logit_dtype))
+                self.compute_metrics({}, none, none)
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        """Keras makes variables here, from a batch of the data; they are there by now."""
 
     def get_build_config(self):
         self.prepare()
@@ -134,6 +152,22 @@ class MultitaskModel(keras.Model):
 
     def build_from_config(self, config):
         self.prepare()
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for number, state in enumerate(self._seed_states()):  # Keras saves none: dropout would go on otherwise.
+            store[f"seed_{number}"] = state
+
+    def load_own_variables(self, store):
+        seeds = {f"seed_{number}": state for number, state in enumerate(self._seed_states())}
+        super().load_own_variables({key: store[key] for key in store.keys() if not key.startswith("seed_")})
+        for key, state in seeds.items():
+            if key in store.keys():
+                state.assign(store[key])
+
+    def _seed_states(self):
+        weights = {id(variable) for variable in self.weights}
+        return [variable for variable in self.variables if id(variable) not in weights]
 
     # --- Training and evaluation.
 
