@@ -139,9 +139,11 @@ class MultitaskModel(keras.Model):
                 return
             if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
-            with keras.StatelessScope():  # The metrics count nothing in it.
-                none = dict.fromkeys(self.task_specs, tf.zeros([0], self.logit_dtype))
-                self.compute_metrics({}, none, none)
+            if not self._has_metrics and self.distribute_strategy.num_replicas_in_sync > 1:
+                with keras.StatelessScope():  # On replicas no variable can be made. In this scope nothing is counted.
+                    none = dict.fromkeys(self.task_specs, tf.zeros([0], self.logit_dtype))
+                    self.compute_metrics({}, none, none)
+                self._has_metrics = True
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Keras makes variables here, from a batch of the data; they are there by now."""
@@ -159,10 +161,11 @@ class MultitaskModel(keras.Model):
             store[f"seed_{number}"] = state
 
     def load_own_variables(self, store):
+        keys = list(store.keys())  # An entry of a file, no dict.
         seeds = {f"seed_{number}": state for number, state in enumerate(self._seed_states())}
-        super().load_own_variables({key: store[key] for key in store.keys() if not key.startswith("seed_")})
+        super().load_own_variables({key: store[key] for key in keys if not key.startswith("seed_")})
         for key, state in seeds.items():
-            if key in store.keys():
+            if key in keys:
                 state.assign(store[key])
 
     def _seed_states(self):
@@ -175,7 +178,8 @@ class MultitaskModel(keras.Model):
         """Takes what `keras.Model.compile` takes, without losses.
 
         Raises:
-            ValueError: If `loss` or `loss_weights` is given.
+            ValueError: If `loss` or `loss_weights` is given, or, on several replicas, `steps_per_execution` above 1 or
+                `jit_compile=True`.
         """
         for name, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
@@ -185,6 +189,12 @@ class MultitaskModel(keras.Model):
                 )
         weighted, unweighted = masked(weighted_metrics, weighted=True), masked(metrics, weighted=False)
         super().compile(optimizer, metrics=unweighted, weighted_metrics=weighted, **kwargs)
+        self._has_metrics = False
+        if self.distribute_strategy.num_replicas_in_sync > 1 and (self.steps_per_execution > 1 or self.jit_compile):
+            raise ValueError(
+                "steps_per_execution must be 1 and jit_compile must not be True on several replicas, for which Keras "
+                f"compiles neither; got {self.steps_per_execution} and {self.jit_compile}."
+            )
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
