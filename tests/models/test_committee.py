@@ -11,6 +11,8 @@ from tfstable.models import Committee, RankingModel
 
 def test_a_committee_of_one_is_the_ranking_model():
     one, alone = build(Committee, members=1, tower_units=(4,)), build(RankingModel, tower_units=(4,))
+    one.build()
+    alone.build()
     assert [v.shape for v in one.variables] == [v.shape for v in alone.variables]
     for variable, value in zip(one.variables, alone.variables, strict=True):
         variable.assign(value)

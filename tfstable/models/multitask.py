@@ -9,21 +9,31 @@ import tensorflow as tf
 
 from tfstable.models import tasks as task_math
 from tfstable.models.masked_metric import masked
-from tfstable.models.targets import check_names, labels_by_task, weights_by_task
+from tfstable.models.targets import labels_by_task, only_tasks, weights_by_task
 from tfstable.specs import TaskSpec
 
 
 def _prepared(name):
-    """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer."""
+    """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer.
+
+    Of labels and weights by task it leaves those of the model's tasks: others, or missing ones, Keras would answer by
+    printing all labels and weights.
+    """
     method = getattr(keras.Model, name)
 
     @functools.wraps(method)
     def prepared(self, *args, **kwargs):
-        given = inspect.signature(method).bind(self, *args, **kwargs).arguments
-        if isinstance(given.get("sample_weight"), Mapping):  # Keras would print all labels and weights.
-            check_names(self.task_specs, given["sample_weight"], "sample_weight has no weights")
+        bound = inspect.signature(method).bind(self, *args, **kwargs)
+        given = bound.arguments
+        given.update(
+            {key: only_tasks(self.task_specs, key, given[key]) for key in ("y", "sample_weight") if key in given}
+        )
+        if isinstance(given.get("validation_data"), tuple | list):
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(given["validation_data"]))
+            y, weights = only_tasks(self.task_specs, "y", y), only_tasks(self.task_specs, "sample_weight", weights)
+            given["validation_data"] = (x, y, weights)
         self.prepare()
-        return method(self, *args, **kwargs)
+        return method(*bound.args, **bound.kwargs)
 
     return prepared
 
@@ -121,12 +131,22 @@ class MultitaskModel(keras.Model):
     )
 
     def prepare(self):
-        """Makes all variables that are not there yet, of the model and of the optimizer that `compile` gave it."""
+        """Makes all variables that are not there yet: of the model, and of what `compile` got."""
         with self.distribute_strategy.scope():
             if not self.built:
                 self.build()
-            if self.compiled and self.optimizer is not None and not self.optimizer.built:
+            if not self.compiled:
+                return
+            if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
+            if not self._has_metrics and self.distribute_strategy.num_replicas_in_sync > 1:
+                with keras.StatelessScope():  # On replicas no variable can be made. In this scope nothing is counted.
+                    none = dict.fromkeys(self.task_specs, tf.zeros([0], self.logit_dtype))
+                    self.compute_metrics({}, none, none)
+                self._has_metrics = True
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        """Keras makes variables here, from a batch of the data; they are there by now."""
 
     def get_build_config(self):
         self.prepare()
@@ -135,13 +155,31 @@ class MultitaskModel(keras.Model):
     def build_from_config(self, config):
         self.prepare()
 
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for number, state in enumerate(self._seed_states()):  # Keras saves none: dropout would go on otherwise.
+            store[f"seed_{number}"] = state
+
+    def load_own_variables(self, store):
+        keys = list(store.keys())  # An entry of a file, no dict.
+        seeds = {f"seed_{number}": state for number, state in enumerate(self._seed_states())}
+        super().load_own_variables({key: store[key] for key in keys if not key.startswith("seed_")})
+        for key, state in seeds.items():
+            if key in keys:
+                state.assign(store[key])
+
+    def _seed_states(self):
+        weights = {id(variable) for variable in self.weights}
+        return [variable for variable in self.variables if id(variable) not in weights]
+
     # --- Training and evaluation.
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
         """Takes what `keras.Model.compile` takes, without losses.
 
         Raises:
-            ValueError: If `loss` or `loss_weights` is given.
+            ValueError: If `loss` or `loss_weights` is given, or, on several replicas, `steps_per_execution` above 1 or
+                `jit_compile=True`.
         """
         for name, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
@@ -151,6 +189,12 @@ class MultitaskModel(keras.Model):
                 )
         weighted, unweighted = masked(weighted_metrics, weighted=True), masked(metrics, weighted=False)
         super().compile(optimizer, metrics=unweighted, weighted_metrics=weighted, **kwargs)
+        self._has_metrics = False
+        if self.distribute_strategy.num_replicas_in_sync > 1 and (self.steps_per_execution > 1 or self.jit_compile):
+            raise ValueError(
+                "steps_per_execution must be 1 and jit_compile must not be True on several replicas, for which Keras "
+                f"compiles neither; got {self.steps_per_execution} and {self.jit_compile}."
+            )
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -18,7 +18,6 @@ from tfstable.layers import (
 )
 from tfstable.models import tasks as task_math
 from tfstable.models.multitask import MultitaskModel
-from tfstable.models.targets import check_names
 from tfstable.specs import BinaryTask, Feature, NumericFeature, TaskSpec
 from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
 
@@ -189,7 +188,8 @@ class RankingModel(MultitaskModel):
     # --- What the stages are put together to.
 
     def call(self, features, training=None, as_logits=False):
-        check_names(self.feature_specs, features, "features has no values")
+        if missing := [name for name in self.feature_specs if name not in features]:
+            raise ValueError(f"no input for feature {', '.join(missing)}; there is {', '.join(features) or 'none'}.")
         x = self.stage(self.embed, features, training=training)
         crossed = self.stage(self.interact, x, training=training)
         if self._config["cross_arrangement"] == "parallel":

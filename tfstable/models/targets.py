@@ -21,7 +21,7 @@ def labels_by_task(tasks: Collection[str], y, dtype) -> dict[str, tf.Tensor]:
         if y is None or isinstance(y, list | tuple) or len(tasks) > 1:
             raise ValueError(f"y must be a dict with the labels of each task ({', '.join(tasks)}); got {_kind(y)}.")
         y = dict.fromkeys(tasks, y)
-    check_names(tasks, y, "y has no labels")
+    y = only_tasks(tasks, "y", y)
     return {name: tf.cast(_column(y[name], f"labels of task {name}"), dtype) for name in tasks}
 
 
@@ -39,14 +39,22 @@ def weights_by_task(tasks: Collection[str], sample_weight) -> dict[str, tf.Tenso
         return dict.fromkeys(tasks)
     if not isinstance(sample_weight, Mapping):
         return dict.fromkeys(tasks, _column(sample_weight, "sample_weight"))
-    check_names(tasks, sample_weight, "sample_weight has no weights")
+    sample_weight = only_tasks(tasks, "sample_weight", sample_weight)
     return {name: _column(sample_weight[name], f"sample_weight of task {name}") for name in tasks}
 
 
-def check_names(tasks: Collection[str], given: Mapping, problem: str):
-    """Raises a ValueError that names the tasks which a dict lacks."""
+def only_tasks(tasks: Collection[str], argument: str, given):
+    """Returns a dict's entries of the tasks; other values as they are.
+
+    Raises:
+        ValueError: If a dict has no entry for a task.
+    """
+    if not isinstance(given, Mapping):
+        return given
     if missing := [name for name in tasks if name not in given]:
-        raise ValueError(f"{problem} of task {', '.join(missing)}; it has {', '.join(map(str, given)) or 'nothing'}.")
+        has = ", ".join(map(str, given)) or "nothing"
+        raise ValueError(f"{argument} has nothing for task {', '.join(missing)}; it has {has}.")
+    return {name: given[name] for name in tasks}
 
 
 def _column(value, what):
@@ -60,4 +68,4 @@ def _column(value, what):
 
 
 def _kind(y):
-    return "None" if y is None else f"one {type(y).__name__}"
+    return "None" if y is None else "a list" if isinstance(y, list | tuple) else "one array"
