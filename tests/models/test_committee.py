@@ -52,7 +52,7 @@ class OneBottom(Committee):
 
 def test_a_shared_bottom_that_is_not_the_members_is_refused():
     with pytest.raises(ValueError, match=r"one tensor with 2 members of \d+ side by side"):
-        build(OneBottom, members=2)
+        build(OneBottom, members=2)(inputs())
 
 
 @pytest.mark.parametrize("arguments", [{"members": 0}, {"units": ()}])

@@ -340,7 +340,8 @@ def test_stock_keras_gives_the_same_numbers(weights):
     x = {**INPUTS, "tags": np.abs(INPUTS["tags"])}  # No padding, which stock Keras would have to mask.
     tasks = {**TASKS, "time": RegressionTask(kind="regression", label="seconds")}
     labels = {name: value[:, None] for name, value in KNOWN.items()}
-    ours = make(optimizer=lambda: keras.optimizers.SGD(0.01), tasks=tasks, compiled={"metrics": {"time": ["mae"]}})
+    keys = {"tasks": tasks, "compiled": {"metrics": {"time": ["mae"]}}, "input_normalisation": "layer"}
+    ours = make(optimizer=lambda: keras.optimizers.SGD(0.01), **keys)
     ours.build()
     stock = functional(ours)
     logits = keras.losses.BinaryCrossentropy(from_logits=True)
