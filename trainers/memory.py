@@ -3,7 +3,18 @@
 import ctypes
 import gc
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_TRIM_THRESHOLD and so on, of malloc.h.
+
+
+def share_arenas():
+    """Lets all threads that start from now on allocate from two heaps.
+
+    By default glibc makes up to eight per core. The threads of TensorFlow and of the readers then each fill one to its
+    own peak, and the process grows for dozens of windows.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 2)
 
 
 def keep_freed_memory():
