@@ -1,6 +1,8 @@
 """Keras's own contract, on models that nobody built first: RankingModel, a subclass with every trap, and Committee."""
 
 import functools
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -560,52 +562,54 @@ def test_float16_is_refused(policy):
 # --- Replicas.
 
 
-@pytest.fixture(scope="module")
-def strategy():
-    """One for all tests: TensorFlow numbers the collectives of each anew, and those of two would meet."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-
-MANY = 13
-RNG = np.random.default_rng(0)
-TAKEN = RNG.integers(0, ROWS, MANY)
-MANY_INPUTS, MANY_LABELS = ({name: value[TAKEN] for name, value in x.items()} for x in (INPUTS, LABELS))
-MANY_WEIGHTS = RNG.random(MANY).astype(np.float32)
+def assert_two_replicas_train_what_one_device_does(*cases):
+    """Also where batches of 5, and a last one of 3, fall into unequal halves. Batch normalisation is each replica's."""
+    rng = np.random.default_rng(0)
+    taken = rng.integers(0, ROWS, 13)
+    x, y = ({name: value[taken] for name, value in by_name.items()} for by_name in (INPUTS, LABELS))
+    weights = rng.random(13).astype(np.float32)
+    mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    for model_class, optimizer in cases:
+        results = []
+        for strategy in (tf.distribute.get_strategy(), mirrored):
+            with strategy.scope():
+                compiled = GRAPH | {"metrics": {"time": ["mae"]}, "weighted_metrics": {"click": ["AUC"]}}
+                model = make(model_class, optimizer, activation="smelu", compiled=compiled, dropout=0.0)
+            if model_class is Own:
+                model.norm.trainable = False
+                model.compile(model.optimizer, **compiled)
+            history = fit(model, x, y, weights, epochs=2, batch_size=5)
+            history |= model.evaluate(x, y, batch_size=5, return_dict=True, verbose=0)
+            predictions = model.predict(x, batch_size=5, verbose=0)
+            results.append((history, predictions, {v.path.partition("/")[2]: v.numpy() for v in model.weights}))
+        for one, two in zip(*results, strict=True):
+            for name, value in one.items():
+                np.testing.assert_allclose(two[name], value, rtol=2e-3, atol=1e-5, err_msg=f"{model_class} {name}")
 
 
 @pytest.mark.parametrize(
-    ("model_class", "optimizer"),
+    "cases",
     [
-        (RankingModel, groups),
-        *(
-            long(model_class, optimizer)
-            for model_class in (Own, Committee)
-            for optimizer in (groups, keras.optimizers.SGD)
+        "(RankingModel, groups)",
+        long(
+            "(Own, groups), (Own, keras.optimizers.SGD), (Own, keras.optimizers.Adam), (Committee, groups), "
+            "(Committee, keras.optimizers.SGD), (RankingModel, keras.optimizers.Adagrad)"
         ),
-        long(Own, keras.optimizers.Adam),
-        long(RankingModel, keras.optimizers.Adagrad),
     ],
 )
-def test_two_replicas_train_what_one_device_does(model_class, optimizer, strategy):
-    """Also where batches of 5, and a last one of 3, fall into unequal halves. Batch normalisation is each replica's."""
-    results = []
-    for each in (tf.distribute.get_strategy(), strategy):
-        with each.scope():
-            compiled = GRAPH | {"metrics": {"time": ["mae"]}, "weighted_metrics": {"click": ["AUC"]}}
-            model = make(model_class, optimizer, activation="smelu", compiled=compiled, dropout=0.0)
-        if model_class is Own:
-            model.norm.trainable = False
-            model.compile(model.optimizer, **compiled)
-        history = fit(model, MANY_INPUTS, MANY_LABELS, MANY_WEIGHTS, epochs=2, batch_size=5)
-        history |= model.evaluate(MANY_INPUTS, MANY_LABELS, batch_size=5, return_dict=True, verbose=0)
-        predictions = model.predict(MANY_INPUTS, batch_size=5, verbose=0)
-        results.append((history, predictions, {v.path.partition("/")[2]: v.numpy() for v in model.weights}))
-    for one, two in zip(*results, strict=True):
-        for name, value in one.items():
-            np.testing.assert_allclose(two[name], value, rtol=2e-3, atol=1e-5, err_msg=name)
+def test_two_replicas_train_what_one_device_does(cases):
+    # In a process of its own: a second MirroredStrategy of one process meets the first one's collectives.
+    code = f"""
+import keras, tests.conftest
+from tests.models.test_keras_contract import *
+assert_two_replicas_train_what_one_device_does({cases})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize("options", [{"steps_per_execution": 2}, {"jit_compile": True}])
-def test_what_keras_cannot_do_on_replicas_is_refused(options, strategy):
+def test_what_keras_cannot_do_on_replicas_is_refused(options):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope(), pytest.raises(ValueError, match="steps_per_execution must be 1 and jit_compile must not"):
         make(compiled=GRAPH | options)
