@@ -32,6 +32,7 @@ features:
 tasks:
   click: {kind: binary}
   watch_time: {kind: regression, label: watch_time_s, transform: log1p}
+model: {input_normalisation: layer}
 optimizer: {embeddings: {initial_accumulator: 1.0e-4}}
 trainer: {window_days: 1, batch_size: 256, steps_per_call: 5}
 evaluation: {batch_size: 1024}
