@@ -20,7 +20,7 @@ from trainers.evaluation import evaluate as evaluate_day
 from trainers.facts import devices_and_code, note_start, wait_for_start
 from trainers.failures import full_disk, lost_workers
 from trainers.first_window import fit_statistics, value_checks
-from trainers.memory import share_arenas
+from trainers.memory import share_heap
 from trainers.model import model_class
 from trainers.moving_window import MovingWindow
 from trainers.profiler import Profiler
@@ -57,7 +57,7 @@ def train(
         WorkerLostError: If another worker of the cluster is gone.
         Terminated: If SIGTERM or SIGINT came, after the state was saved.
     """
-    share_arenas()
+    share_heap()
     termination = Termination()
     with termination.installed(), lost_workers(config), full_disk(model_dir), ExitStack() as held:
         if workers is None:
