@@ -287,14 +287,14 @@ def test_a_run_killed_while_a_window_begins_anew_goes_on_as_if_it_had_not(log, t
     shutil.copytree(run, tmp_path / "whole")
     go(here, tmp_path / "whole", *SAME)
 
-    for moment in ("add_event", "write"):
+    for moment in ("add_event", "write_json"):
         with monkeypatch.context() as patch:
 
             def killed(*_, **__):
                 raise StoppedError
 
-            if moment == "write":
-                patch.setattr("trainers.trained_days.write", killed)
+            if moment == "write_json":
+                patch.setattr("trainers.trained_days.write_json", killed)
             else:
                 patch.setattr(run_directory.RunDirectory, "add_event", killed)
             with pytest.raises(StoppedError):
