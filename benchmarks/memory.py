@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tests.trainers.launch import ROOT, resident_by_window
-from tfstable.data.simulate import simulate
+from tfstable.sources.simulate import simulate
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
 AROUND = 5  # Windows whose median is one figure: buffers come and go.

@@ -148,7 +148,7 @@ def request(work: str, one, n: int, name: str) -> dict[str, np.ndarray]:
     from tfstable.data.columns import raw_batches
     from tfstable.data.log import DayLog
     from trainers.config import load
-    from trainers.run_directory import RunDirectory
+    from trainers.store.run_directory import RunDirectory
 
     config = load(Path(work) / "run/params.yaml")
     columns, users = RunDirectory(Path(work) / "run", config).statistics().columns, config.export.user_columns

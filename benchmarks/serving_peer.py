@@ -13,10 +13,10 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras
 
+from tfstable.inputs.statistics import Statistics, is_several_valued, table_name, table_rows
 from tfstable.specs import BinaryTask, HashFeature, NumericFeature, QuantileFeature
-from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
 from trainers.config import Config, load
-from trainers.run_directory import RunDirectory
+from trainers.store.run_directory import RunDirectory
 
 
 def smelu(x):

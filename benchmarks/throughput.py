@@ -32,13 +32,13 @@ def main():
     import tensorflow as tf
     from rich.console import Console
 
-    from tfstable.data.kuairand import prepare
     from tfstable.data.window import windows
-    from trainers.check import check_log, open_log
+    from tfstable.sources.kuairand import prepare
     from trainers.config import load
-    from trainers.moving_window import MovingWindow, fit_statistics
-    from trainers.report import Report
-    from trainers.run_directory import RunDirectory
+    from trainers.report.console import Report
+    from trainers.store.run_directory import RunDirectory
+    from trainers.training.check import check_log, open_log
+    from trainers.training.loop import MovingWindow, fit_statistics
 
     with tempfile.TemporaryDirectory() as scratch:
         prepare(arguments.raw, Path(scratch) / "log")

@@ -1,5 +1,5 @@
 """`python -m trainers` is `tfstable`."""
 
-from trainers.cli import main
+from trainers.cli.app import main
 
 main()

@@ -22,7 +22,7 @@ def measure(raw: Path, work: Path, way: str) -> dict:
 
 def prepared(raw: Path, work: Path) -> Path:
     """The log, made if it is not there."""
-    from tfstable.data.kuairand import prepare
+    from tfstable.sources.kuairand import prepare
 
     log = work / "kuairand"
     if not log.exists():

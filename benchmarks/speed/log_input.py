@@ -29,7 +29,7 @@ def measure(log, config: str) -> dict:
 
 
 def simulated(path: Path, days: int, rows_per_day: int) -> Path:
-    from tfstable.data.simulate import simulate
+    from tfstable.sources.simulate import simulate
 
     if not path.exists():
         simulate(path, days=days, rows_per_day=rows_per_day, users=100_000, videos=20_000)

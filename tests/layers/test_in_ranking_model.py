@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tfstable.errors import InputError
+from tfstable.inputs.statistics import Statistics
 from tfstable.layers import CrossMixture, ReZero, SmeLU, carry_over
 from tfstable.models import RankingModel
 from tfstable.optimizers import Adagrad
-from tfstable.statistics import Statistics
 from trainers import config as trainers_config
 
 YAML = """

@@ -13,7 +13,7 @@ from tests.models.test_ranking import FEATURES, INPUTS, LABELS, STATISTICS, TASK
 from tfstable.models import Committee, RankingModel
 from tfstable.optimizers import Adagrad, ClippyAdagrad, Composite, Group
 from tfstable.specs import RegressionTask
-from trainers.steps import Steps
+from trainers.build.steps import Steps
 
 
 @keras.saving.register_keras_serializable(package="tests")

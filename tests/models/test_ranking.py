@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfstable.data.columns import RawColumn
+from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.optimizers import Adagrad
 from tfstable.specs import (
@@ -18,7 +19,6 @@ from tfstable.specs import (
     RegressionTask,
     VocabularyFeature,
 )
-from tfstable.statistics import Statistics
 
 FEATURES = {
     "user": HashFeature(kind="hash", buckets=10, dim=4),

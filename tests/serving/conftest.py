@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from tfstable.data.log import DayLog
-from tfstable.data.simulate import simulate
+from tfstable.sources.simulate import simulate
 from trainers import config as configs
-from trainers.run import train
+from trainers.training.run import train
 
 CONFIG = """
 data: {path: unset, weight: weight}

@@ -18,9 +18,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from tests.serving.conftest import LAST, USER
-from tfstable import export
 from tfstable.data.columns import raw_batches
 from tfstable.data.log import DayLog
+from tfstable.serving import export
 from tfstable.serving.examples import serialize
 
 ROOT = Path(__file__).parents[2]

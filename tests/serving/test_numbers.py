@@ -9,16 +9,16 @@ import pytest
 import tensorflow as tf
 
 from tests import reference
-from tfstable import export
 from tfstable.data.columns import raw_columns, to_numpy
-from tfstable.data.dataset import ExampleReader
 from tfstable.data.log import DayLog
-from tfstable.features import Preprocessor
+from tfstable.inputs.preprocessor import Preprocessor
+from tfstable.inputs.reader import ExampleReader
+from tfstable.inputs.statistics import fit
 from tfstable.models import RankingModel
+from tfstable.serving import export
 from tfstable.serving.examples import serialize
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.specs import MISSING_INT, BinaryTask, NumericFeature, QuantileFeature
-from tfstable.statistics import fit
 
 DAY, ROWS, TASKS = date(2025, 1, 1), 300, {"click": BinaryTask(kind="binary")}
 ODD = [None, np.nan, np.inf, -np.inf, 1e300, -1e39, 0.0]

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tfstable.data.columns import RawColumn
-from tfstable.features import Preprocessor
+from tfstable.inputs.preprocessor import Preprocessor
+from tfstable.inputs.statistics import Statistics
 from tfstable.serving.packing import SEARCHED, PackedPreprocessor
 from tfstable.specs import MISSING_INT, HashFeature, NumericFeature, QuantileFeature, VocabularyFeature
-from tfstable.statistics import Statistics
 
 NAN, INF, LARGEST = float("nan"), float("inf"), 2**63 - 1
 FEATURES = {

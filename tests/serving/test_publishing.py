@@ -15,16 +15,16 @@ from rich.console import Console
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.serving.conftest import LAST, USER, load, start
-from tfstable import export
 from tfstable.data.columns import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.serving import card as cards
+from tfstable.serving import export
 from tfstable.serving.examples import serialize
 from trainers.config import weight_keys
-from trainers.moving_window import MovingWindow
-from trainers.report import Report
-from trainers.run_directory import RunDirectory
+from trainers.report.console import Report
+from trainers.store.run_directory import RunDirectory
+from trainers.training.loop import MovingWindow
 
 TASKS = ("click", "follow", "watch_time")
 

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from examples.mmoe import MMoE
 from tfstable.data.columns import RawColumn
-from tfstable.features import Preprocessor
+from tfstable.inputs.preprocessor import Preprocessor
+from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.serving.rank import Rank
 from tfstable.serving.shared_user import SharedUser, fits
@@ -19,7 +20,6 @@ from tfstable.specs import (
     RegressionTask,
     VocabularyFeature,
 )
-from tfstable.statistics import Statistics
 
 FEATURES = {
     "video": HashFeature(kind="hash", buckets=50, dim=4),

@@ -84,5 +84,5 @@ def test_another_folder_with_a_number_is_no_version(tmp_path):
 
 
 def test_listing_needs_no_tensorflow():
-    program = "import sys, trainers.versions; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    program = "import sys, trainers.cli.versions; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False).returncode == 0

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from pydantic import TypeAdapter
 
+from tfstable.inputs.statistics import Statistics, is_several_valued, table_name, table_rows
 from tfstable.layers import (
     ClipActivation,
     CrossTower,
@@ -19,7 +20,6 @@ from tfstable.layers import (
 from tfstable.models import tasks as task_math
 from tfstable.models.multitask import MultitaskModel
 from tfstable.specs import BinaryTask, Feature, NumericFeature, TaskSpec
-from tfstable.statistics import Statistics, is_several_valued, table_name, table_rows
 
 
 @keras.saving.register_keras_serializable(package="tfstable")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection
 import numpy as np
 import tensorflow as tf
 
-from tfstable.features import Preprocessor, as_float, hash_bucket, is_missing, scaled
+from tfstable.inputs.preprocessor import Preprocessor, as_float, hash_bucket, is_missing, scaled
+from tfstable.inputs.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
 from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, feature_columns
-from tfstable.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
 
 SEARCHED = 1024  # Largest vocabulary that is searched by bisection; a larger one is looked up in its hash table.
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 import tensorflow as tf
 
-from tfstable.features import Preprocessor
+from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.models import RankingModel
 from tfstable.models import tasks as task_math
 from tfstable.serving.packing import PackedPreprocessor

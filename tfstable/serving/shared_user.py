@@ -22,8 +22,8 @@ import keras_rs
 import numpy as np
 import tensorflow as tf
 
+from tfstable.inputs.statistics import is_several_valued
 from tfstable.models import RankingModel
-from tfstable.statistics import is_several_valued
 
 _STAGES = (
     "embed",

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tfstable.specs import feature_columns, label_columns
-from trainers.check import open_log
 from trainers.config import load
+from trainers.training.check import open_log
 
 
 def make(log: str, config: str, one_core: bool = True):

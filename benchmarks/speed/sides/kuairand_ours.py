@@ -6,12 +6,12 @@ from pathlib import Path
 from rich.console import Console
 
 from tfstable.data.window import windows
-from trainers.check import check_log, open_log
 from trainers.config import load
-from trainers.memory import keep_freed_memory
-from trainers.moving_window import MovingWindow, fit_statistics
-from trainers.report import Report
-from trainers.run_directory import RunDirectory
+from trainers.devices.memory import keep_freed_memory
+from trainers.report.console import Report
+from trainers.store.run_directory import RunDirectory
+from trainers.training.check import check_log, open_log
+from trainers.training.loop import MovingWindow, fit_statistics
 
 
 def make(log: str, overrides: list[str] = []):  # noqa: B006

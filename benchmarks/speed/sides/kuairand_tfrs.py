@@ -13,9 +13,9 @@ import tf_keras
 from benchmarks.speed.sides.tensors import unattended
 from benchmarks.speed.sides.tfrs_ranking import smelu
 from tfstable.specs import BinaryTask, HashFeature, NumericFeature, QuantileFeature
-from trainers.check import check_log, open_log
 from trainers.config import load
-from trainers.moving_window import fit_statistics
+from trainers.training.check import check_log, open_log
+from trainers.training.loop import fit_statistics
 
 
 def make(log: str, way: str):

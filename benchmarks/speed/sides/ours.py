@@ -6,12 +6,12 @@ import tensorflow as tf
 from benchmarks.speed.sides.tensors import dataset
 from benchmarks.speed.workload import LEARNING_RATE, Workload
 from tfstable.data.columns import RawColumn
+from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.optimizers import Adagrad, Composite, Group
 from tfstable.specs import BinaryTask, HashFeature, NumericFeature
-from tfstable.statistics import Statistics
-from trainers.memory import keep_freed_memory
-from trainers.steps import Steps
+from trainers.build.steps import Steps
+from trainers.devices.memory import keep_freed_memory
 
 
 def make(workload: Workload, per_call: int, xla: bool = False):

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from trainers.check import check_log, open_log
 from trainers.config import load
+from trainers.training.check import check_log, open_log
 
 
 def make(log: str, config: str, batch: int, one_core: bool = False, overrides: list[str] = []):  # noqa: B006
@@ -12,10 +12,10 @@ def make(log: str, config: str, batch: int, one_core: bool = False, overrides: l
         os.sched_setaffinity(0, {0})
     import tensorflow as tf
 
-    from tfstable.data.dataset import ExampleReader
-    from tfstable.features import Preprocessor
-    from trainers.memory import keep_freed_memory
-    from trainers.moving_window import fit_statistics
+    from tfstable.inputs.preprocessor import Preprocessor
+    from tfstable.inputs.reader import ExampleReader
+    from trainers.devices.memory import keep_freed_memory
+    from trainers.training.loop import fit_statistics
 
     found = load(Path(config), [f"data.path={log}", *overrides])
     days = open_log(found, lambda *_: None)

@@ -1,0 +1,387 @@
+"""The command line on bad input: one line that names it, status 2, no traceback, nothing half-written."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from trainers.cli.app import app as cli
+
+CONFIG = """
+data: {path: LOG}
+features:
+  user_id: {kind: hash, buckets: 100, dim: 4}
+  city: {kind: vocabulary, dim: 4}
+  age: {kind: numeric}
+tasks:
+  click: {kind: binary}
+model: {units: [4]}
+trainer: {window_days: 2, batch_size: 16, tensorboard: false}
+"""
+FIRST = date(2025, 1, 1)
+ROWS = 40
+
+
+def rows(**columns) -> dict:
+    rng = np.random.default_rng(0)
+    return {
+        "user_id": rng.integers(0, 50, ROWS),
+        "city": rng.choice(["Oslo", "Rome"], ROWS),
+        "age": rng.exponential(30, ROWS),
+        "click": rng.integers(0, 2, ROWS),
+        **columns,
+    }
+
+
+def day(log: Path, number: int) -> Path:
+    return log / f"date={FIRST + timedelta(number)}" / "part-0.parquet"
+
+
+@pytest.fixture
+def place(tmp_path, write) -> Path:
+    """A directory with a config and a log of three days; a run would go to `run`."""
+    for number in range(3):
+        write(day(tmp_path / "log", number), rows())
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("LOG", str(tmp_path / "log")))
+    return tmp_path
+
+
+def tfstable(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
+    """Runs the command line in this process: its status, what it printed and what it complained of."""
+    monkeypatch.setattr(sys, "argv", ["tfstable", *map(str, arguments)])
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    capsys.readouterr()
+    try:
+        cli.main()
+        status = 0
+    except SystemExit as leave:
+        status = leave.code or 0
+    return status, *capsys.readouterr()
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    return lambda *arguments: tfstable(monkeypatch, capsys, *arguments)
+
+
+def complaint(result: tuple[int, str, str]) -> str:
+    status, _, errors = result
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert errors.startswith("error: ")
+    return errors.removeprefix("error: ").strip()
+
+
+def complaint_lines(result: tuple[int, str, str]) -> list[str]:
+    status, _, errors = result
+    assert status == 2
+    return errors.removeprefix("error: ").splitlines()
+
+
+# --- The same line from check and train, before anything is written.
+
+
+@pytest.mark.parametrize(
+    ("damage", "arguments", "expected"),
+    [
+        (
+            None,
+            ["--set", "trainer.batchsize=3"],
+            "config.yaml: trainer.batchsize: unknown key; did you mean batch_size?",
+        ),
+        (None, ["--set", "features.click={kind: numeric}"], "features.click reads click, the outcome of tasks.click"),
+        (None, ["--set", "data.path=/nowhere"], "/nowhere: no such log directory; set data.path"),
+        (None, ["--set", "trainer.window_days=9"], "log: 3 days, fewer than trainer.window_days (9)"),
+        (None, ["--set", "data.weight=w"], "part-0.parquet: no column w; the file has"),
+        (None, ["--set", "evaluation.gauc_column=u"], "part-0.parquet: no column u; the file has"),
+        (lambda log, write: write(day(log, 1), {"x": [1]}), [], "part-0.parquet: no column user_id; the file has x"),
+        (lambda log, write: write(day(log, 1), rows(click=["a"] * ROWS)), [], "column click has type string"),
+        (lambda log, write: day(log, 1).unlink(), [], "date=2025-01-02: the day is empty"),
+        (lambda log, write: shutil.rmtree(day(log, 1).parent), [], "no day between 2025-01-01 and 2025-01-03"),
+        (lambda log, write: day(log, 1).write_text("no Parquet"), [], "part-0.parquet: cannot be read ("),
+    ],
+)
+def test_check_and_train_say_the_same(damage, arguments, expected, place, run, write):
+    if damage:
+        damage(place / "log", write)
+    before = sorted(place.rglob("*"))
+    said = complaint(run("check", "--config", place / "config.yaml", *arguments))
+    assert expected in said
+    assert complaint(run("train", "--config", place / "config.yaml", "--model-dir", place / "run", *arguments)) == said
+    assert sorted(place.rglob("*")) == before
+
+
+def test_check_finds_nothing_wrong_with_what_is_right(place, run):
+    status, printed, errors = run("check", "--config", place / "config.yaml")
+    assert (status, errors) == (0, "")
+    assert "3 days, 2025-01-01 to 2025-01-03, 120 rows" in printed.replace("\n", "")
+    assert "fit together; labels and values not read: --deep does" in printed.replace("\n", " ")
+    assert sorted(path.name for path in place.iterdir()) == ["config.yaml", "log"]
+
+
+def test_several_wrong_keys_have_a_line_each(place, run):
+    status, _, errors = run(
+        "check", "--config", place / "config.yaml", "--set", "trainer.seed=-1", "--set", "model.depth=3"
+    )
+    assert status == 2
+    assert errors.count("\n") == 2
+    assert "trainer.seed: " in errors
+    assert "model.depth: unknown key" in errors
+
+
+def test_a_config_that_is_not_there(place, run):
+    said = complaint(run("train", "--config", place / "none.yaml", "--model-dir", place / "run"))
+    assert said == f"{place / 'none.yaml'}: cannot be read (No such file or directory)"
+
+
+def test_the_schema_prints_as_json(run):
+    import json
+
+    status, printed, _ = run("schema")
+    assert status == 0
+    assert json.loads(printed)["title"] == "Config"
+
+
+# --- What only the rows show: found while the first window is read.
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"click": [2] * ROWS}, "tasks.click: column click holds 2; a binary label is 0, 1 or null"),
+        ({"click": pa.nulls(ROWS, pa.int8())}, "tasks.click: column click has no label in the first window"),
+        ({"click": [0, -1] * (ROWS // 2)}, "date=2025-01-01/part-0.parquet: 20 of its 40 rows)"),
+    ],
+)
+def test_wrong_values_of_the_first_window(columns, expected, place, run, write):
+    for number in range(3):
+        write(day(place / "log", number), rows(**columns))
+    arguments = ("train", "--config", place / "config.yaml", "--model-dir", place / "run")
+    said = complaint(run(*arguments))
+    assert expected in said
+    assert said in complaint_lines(run("check", "--deep", "--config", place / "config.yaml"))
+    for written in ("checkpoints", "windows", "export", "metrics.json", "preprocessing.json"):
+        assert not (place / "run" / written).exists()
+    assert expected in complaint(run(*arguments))  # The same again: what was left behind is not in the way.
+
+
+def test_check_reads_no_values_unless_it_is_asked_to(place, run, write):
+    config = ("--config", place / "config.yaml")
+    status, printed, errors = run("check", "--deep", *config)
+    assert (status, errors) == (0, "")
+    assert printed.splitlines()[-1] == "config, columns, days, labels and values fit together"
+    wrong = [2] + [0] * (ROWS - 1)
+    write(day(place / "log", 1), rows(click=wrong))
+    write(day(place / "log", 2), rows(click=wrong))
+    status, printed, _ = run("check", *config)
+    assert status == 0
+    assert "labels and values not read" in printed
+    # All files' faults at once.
+    assert complaint_lines(run("check", "--deep", *config)) == [
+        f"tasks.click: column click holds 2; a binary label is 0, 1 or null ({day(place / 'log', n)}: 1 of its 40 rows)"
+        for n in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"click": [0, -1] * 20}, "column click holds -1; a binary label is 0, 1 or null (FILE: 20 of its 40 rows)"),
+        ({"click": [0, 2] * 20}, "column click holds 2; a binary label is 0, 1 or null (FILE: 20 of its 40 rows)"),
+        ({"click": [0, np.inf] * 20}, "column click holds inf; a binary label is 0, 1 or null (FILE: 20 of its"),
+        ({"time": [-1.0, 5.0] * 20}, "tasks.time: column time holds -1; log1p needs finite labels above -1, or null"),
+        ({"w": [1.0] * 39 + [-3.0]}, "data.weight: column w holds -3; a weight is finite and at least 0, or null"),
+        ({"w": np.array([1.0] * 38 + [np.nan] * 2)}, "data.weight: column w holds nan; a weight is finite and at l"),
+        ({"w": [1.0] * 39 + [np.inf]}, "data.weight: column w holds inf; a weight is finite and at least 0, or null"),
+        ({"user_id": [0.5] * 40}, "FILE: column user_id: Float value 0.5"),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_deep_check_finds_what_training_would_refuse(columns, expected, number, place, run, write):
+    right = {"time": [3.0] * ROWS, "w": [1.0] * (ROWS - 1) + [None]}
+    for n in range(3):
+        write(day(place / "log", n), rows(**{**right, **(columns if n == number else {})}))
+    keys = ("--set", "data.weight=w", "--set", "tasks.time={kind: regression, transform: log1p}")
+    (line,) = complaint_lines(run("check", "--deep", "--config", place / "config.yaml", *keys))
+    assert expected.replace("FILE", str(day(place / "log", number))) in line
+    if number == 0:
+        assert complaint(run("train", "--config", place / "config.yaml", "--model-dir", place / "run", *keys)) == line
+
+
+def test_a_deep_check_says_a_fault_of_every_file_a_few_times(place, run, write):
+    for number in range(15):
+        write(day(place / "log", number), rows(click=[-1] * ROWS))
+    lines = complaint_lines(run("check", "--deep", "--config", place / "config.yaml"))
+    assert len(lines) == 11
+    assert lines[-1] == "and so in 5 more files"
+
+
+def test_a_directory_that_holds_something_else(place, run):
+    (place / "run").mkdir()
+    (place / "run" / "thesis.tex").write_text("mine")
+    for model_dir, expected in (
+        (place / "run", "not empty and not a run of tfstable"),
+        (place / "config.yaml", "not a directory"),
+    ):
+        said = complaint(run("train", "--config", place / "config.yaml", "--model-dir", model_dir))
+        assert said.startswith(f"{model_dir}: {expected}")
+    assert [path.name for path in (place / "run").iterdir()] == ["thesis.tex"]
+
+
+# --- The other commands.
+
+
+def test_commands_that_need_a_run(place, run):
+    for command in ("evaluate", "export"):
+        said = complaint(run(command, "--model-dir", place / "nothing"))
+        assert said == f"{place / 'nothing'}: not a run of tfstable; train one with `tfstable train`"
+    arguments = ("predict", "--export", place, "--data", place / "log", "--out", place / "out.parquet")
+    assert complaint(run(*arguments)).startswith(f"{place}: not an export of tfstable")
+    assert complaint(run(*arguments[:4], place / "none", *arguments[5:])).startswith(f"{place / 'none'}: no such log")
+    assert not (place / "out.parquet").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, write) -> Path:
+    """A run over three days, in `run` beside its log and config; its third day has ids as pandas writes them."""
+    place = tmp_path_factory.mktemp("trained")
+    for number in range(3):
+        write(day(place / "log", number), rows())
+    write(day(place / "log", 2), rows(user_id=pa.array([1.0, None] * (ROWS // 2)), note=["a", None] * (ROWS // 2)))
+    (place / "config.yaml").write_text(CONFIG.replace("LOG", str(place / "log")))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["tfstable", "train", "--config", str(place / "config.yaml")])
+        sys.argv += ["--model-dir", str(place / "run")]
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        with contextlib.suppress(SystemExit):
+            cli.main()
+    assert (place / "run" / "export" / "1").is_dir()
+    return place
+
+
+def test_predict_names_what_is_wrong(trained, run, tmp_path, write):
+    def predict(log: Path, *more: str):
+        out = tmp_path / "out.parquet"
+        arguments = ("--export", trained / "run" / "export" / "1", "--data", log, "--out", out, *more)
+        said = complaint(run("predict", *arguments))
+        assert list(tmp_path.glob("*out*")) == []  # Nothing, and nothing half-written.
+        return said
+
+    assert predict(trained / "log", "--keep", "date").startswith("--keep date: every row has its day under that name")
+    assert "no column note; the file has" in predict(trained / "log", "--keep", "note")
+    assert "no day 2024-01-01; the log has 2025-01-01 to 2025-01-03" in predict(trained / "log", "--day", "2024-01-01")
+    write(day(tmp_path / "log", 0), rows(user_id=["a"] * ROWS))
+    assert "part-0.parquet: column user_id has type string, expected int64" in predict(tmp_path / "log")
+    write(day(tmp_path / "log", 0), rows(user_id=[0.5] * ROWS))
+    assert "part-0.parquet: column user_id: Float value 0.5" in predict(tmp_path / "log")
+
+
+def test_predict_reads_files_that_differ_in_type(trained, run, tmp_path):
+    out = tmp_path / "new" / "out.parquet"
+    status, printed, _ = run(
+        *("predict", "--export", trained / "run" / "export" / "1", "--data", trained / "log"),
+        *("--out", out, "--keep", "user_id,age"),
+    )
+    assert status == 0
+    assert f"{3 * ROWS} rows" in printed
+    table = pq.read_table(out)
+    assert table.column_names == ["date", "user_id", "age", "click"]
+    assert table["user_id"].to_pylist()[2 * ROWS :] == [1, None] * (ROWS // 2)
+    np.testing.assert_array_equal(table["age"].to_numpy()[:ROWS], np.float32(rows()["age"]))  # As the model takes it.
+    assert all(0 < p < 1 for p in table["click"].to_pylist())
+
+
+def test_a_wrong_value_of_a_later_day_is_one_line_and_leaves_finished_windows(trained, run, tmp_path, write):
+    shutil.copytree(trained, tmp_path / "place")
+    place = tmp_path / "place"
+    before = {path: path.read_bytes() for path in (place / "run").rglob("*") if path.is_file()}
+    write(day(place / "log", 3), rows(click=[2] * ROWS))
+    arguments = ("train", "--config", place / "config.yaml", "--model-dir", place / "run")
+    said = complaint(run(*arguments, "--set", f"data.path={place / 'log'}"))
+    assert said == (
+        "tasks.click: column click holds 2; a binary label is 0, 1 or null "
+        f"({day(place / 'log', 3)}: {ROWS} of its {ROWS} rows)"
+    )
+    kept = {path: path.read_bytes() for path in before if path.name != "params.yaml"}
+    assert kept == {path: data for path, data in before.items() if path.name != "params.yaml"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--days", "0"], ["--rows-per-day", "-1"], ["--shock-days", "two"], ["--shock-days", "99"]]
+)
+def test_simulate_with_wrong_arguments(arguments, place, run):
+    complaint(run("simulate", "--out", place / "simulated", *arguments))
+    assert not (place / "simulated").exists()
+
+
+def test_a_simulation_that_the_config_asks_for_wrongly(place, run):
+    wrong = [
+        "--set",
+        f"data.path={place / 'new'}",
+        "--set",
+        "data.simulate={days: 2, rows_per_day: 5, shock_days: [99]}",
+    ]
+    complaint(run("check", "--config", place / "config.yaml", *wrong))
+    assert not (place / "new").exists()
+
+
+# --- As a user starts it.
+
+
+def python(*lines: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["train", "--help"], 0),
+        (["compare", "--help"], 0),
+        (["compare", "{place}/run", "{place}/run", "--data", "{place}/nolog"], 2),
+        (["schema"], 0),
+        (["check", "--config", "{place}/config.yaml"], 0),
+        (["train", "--config", "{place}/config.yaml", "--model-dir", "{place}/run", "--set", "trainer.sed=1"], 2),
+        (["train", "--config", "{place}/config.yaml", "--model-dir", "{place}/run", "--set", "data.weight=w"], 2),
+    ],
+)
+def test_help_checks_and_errors_come_without_tensorflow(arguments, status, place):
+    arguments = [argument.format(place=place) for argument in arguments]
+    done = python(
+        "import sys",
+        "from trainers.cli.app import main",
+        f"sys.argv = ['tfstable', *{arguments!r}]",
+        "try: main()",
+        "except SystemExit as leave: status = leave.code or 0",
+        "heavy = {'tensorflow', 'keras'} & set(sys.modules)",
+        "print('STATUS', status, sorted(heavy))",
+    )
+    assert done.stdout.splitlines()[-1] == f"STATUS {status} []"
+    assert "Traceback" not in done.stderr
+    assert (done.stderr.count("\n") == 1) == (status == 2)
+    assert not (place / "run").exists()
+
+
+def test_the_module_is_the_same_program(place):
+    command = [sys.executable, "-m", "trainers", "train", "--config", str(place / "config.yaml")]
+    done = subprocess.run(
+        [*command, "--model-dir", str(place / "run"), "--set", "trainer.batch_size=none"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        f"error: {place / 'config.yaml'}: trainer.batch_size: Input should be a valid integer"
+    )
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,106 @@
+"""One device, mirrored logical CPUs and worker processes train one config to the same weights and metrics.
+
+With masked labels, example weights, tables whose rows occur several times in a batch, and a batch whose gradients are
+not finite. SmeLU in float32 agrees to 1e-5, ReLU in float64 to 1e-12; ReLU in float32 amplifies rounding: its drift is
+printed.
+"""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.trainers.launch import finish, start, start_workers
+from tests.trainers.training.test_moving_window import CONFIG, assert_same_run, is_model_weight, metrics, weights
+from tfstable.sources.simulate import simulate
+
+pytestmark = pytest.mark.slow
+
+DAYS = [date(2025, 1, day) for day in range(1, 5)]
+STEPS = 3 * 74  # Three windows, each of two days with 9,472 rows in batches of 256, and so 222 steps.
+DEVICES = {
+    "mirrored-2": ["trainer.strategy=mirrored", "trainer.devices=2"],
+    "mirrored-4": ["trainer.strategy=mirrored", "trainer.devices=4"],
+    "workers-2": None,
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    """A config with its log, one example of which weighs 1e30: its step is left out in each window that has the day."""
+    path = tmp_path_factory.mktemp("equality")
+    simulate(path / "log", days=len(DAYS), rows_per_day=9472, users=400, videos=200)
+    day = path / "log" / f"date={DAYS[1]}" / "part-0.parquet"
+    table = pq.read_table(day)
+    assert table["follow"].null_count  # Masked where there was no click.
+    weight = np.where(np.arange(table.num_rows) == 500, 1e30, table["weight"].to_numpy()).astype(np.float32)
+    pq.write_table(table.set_column(table.schema.get_field_index("weight"), "weight", pa.array(weight)), day)
+    text = CONFIG.replace("path: unset", f"path: {path / 'log'}").replace("steps_per_call: 3", "steps_per_call: 20")
+    (path / "config.yaml").write_text(text)
+    return path / "config.yaml"
+
+
+MODELS = {
+    "smelu-float32": (["model.activation=smelu"], 1e-5),
+    # In float64 a weight of 1e30 is a number like any other, and would freeze what it touches: every example weighs 1.
+    "relu-float64": (["model.activation=relu", "trainer.precision=float64", "data.weight=null"], 1e-12),
+    "relu-float32": (["model.activation=relu"], None),
+}
+
+
+@pytest.fixture(scope="module")
+def alone(config) -> dict[str, Path]:
+    """The run of each model on one device."""
+    runs = {name: config.parent / name for name in MODELS}
+    for name, (overrides, _) in MODELS.items():
+        finish(start(config, runs[name], *overrides))
+    return runs
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("devices", DEVICES)
+def test_devices_and_workers_train_what_one_device_does(devices, model, config, alone, tmp_path):
+    overrides, bound = MODELS[model]
+    if DEVICES[devices] is None:
+        workers = start_workers(2, config, tmp_path / "run", *overrides)
+        printed = [finish(worker) for worker in workers]
+        assert "exported" in printed[0]
+        assert "window" not in printed[1]  # The chief alone reports, and writes.
+    else:
+        finish(start(config, tmp_path / "run", *overrides, *DEVICES[devices]))
+
+    ours, theirs = weights(alone[model]), weights(tmp_path / "run")
+    assert ours.keys() == theirs.keys()
+    left_out = 0 if "float64" in model else 2
+    assert ours["optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"] == STEPS - left_out
+    drift = {}
+    for name, value in ours.items():
+        if np.issubdtype(value.dtype, np.integer):
+            assert np.array_equal(value, theirs[name]), name  # Steps done and left out, position in the data.
+        elif is_model_weight(name):
+            assert np.isfinite(theirs[name]).all(), name
+            drift[name] = float(np.linalg.norm(value - theirs[name]) / max(np.linalg.norm(value), 1e-30))
+    worst = max(drift, key=drift.get)
+    print(f"{devices}, {model}: largest |dw|/|w| {drift[worst]:.1e} ({worst})")
+    if bound is None:
+        return
+    assert drift[worst] <= bound, worst
+    for day in DAYS[1:3]:
+        one, several = metrics(alone[model], day), metrics(tmp_path / "run", day)
+        assert one["examples"] == several["examples"]
+        for task, values in one["tasks"].items():
+            assert several["tasks"][task] == pytest.approx(values, rel=100 * bound), (day, task)
+    path = tmp_path / "run" / "events.jsonl"
+    events = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    assert sum(event["count"] for event in events if event["event"] == "skipped_steps") == left_out
+
+
+def test_a_deterministic_profiled_run_has_the_same_bits(config, alone, tmp_path):
+    overrides, _ = MODELS["smelu-float32"]
+    finish(start(config, tmp_path / "run", *overrides, "trainer.deterministic=true", flags=["--profile"]))
+    assert_same_run(alone["smelu-float32"], tmp_path / "run")
+    assert list((tmp_path / "run" / "tensorboard").rglob("*.xplane.pb"))

@@ -1,0 +1,201 @@
+"""From a log to batches of model inputs: what the trainer feeds from, and `fit` can too."""
+
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from tfstable.data.columns import arrow_types, distinct, distinct_integers, numbers, to_numpy
+from tfstable.data.log import DayLog
+from tfstable.data.shuffle import FullShuffle, Shuffle
+from tfstable.data.values import ValueChecks
+from tfstable.data.window import Batches
+from tfstable.errors import InputError
+from tfstable.inputs.layout import Examples, Layout
+from tfstable.inputs.preprocessor import Preprocessor
+from tfstable.inputs.statistics import Statistics
+from tfstable.specs import TaskSpec, label_columns
+
+T = TypeVar("T")
+HANDED_OVER = 16_384  # Rows at least that Python hands to tf.data at a time: a millisecond each, however few they are.
+
+
+class Stream(Iterator[T]):
+    """A generator that one thread may close while another one reads it: then it ends there.
+
+    A dataset keeps its generator, with the thread and the buffers behind it, until TensorFlow drops its iterators,
+    which may be long after their last use. Closing this ends them now; it waits for an item that is being made.
+    """
+
+    def __init__(self, items: Generator[T, None, None]):
+        self._items, self._lock = items, threading.Lock()
+
+    def __next__(self) -> T:
+        with self._lock:
+            return next(self._items)
+
+    def close(self):
+        with self._lock:
+            self._items.close()
+
+
+class ExampleReader:
+    """Reads days of a log as batches of examples: packed ones (see `Layout`), or a dataset of model inputs.
+
+    Preprocessing runs once a buffer, not once a batch: the tensors are large and its cost is that of the rows alone.
+    Of text, and of integers that lie close together, it sees each value of a buffer once, however many rows have it.
+
+    Args:
+        log: The log.
+        preprocessor: Turns raw columns into model inputs.
+        statistics: The statistics that `preprocessor` was made with.
+        tasks: Task specs by name. Labels are float32, NaN where masked.
+        weight: Column of example weights; None: every example weighs 1. A null weighs 0.
+
+    Attributes:
+        layout: Unpacks the examples of `batches` and `convert`.
+        checks: Looks at the rows of `batches` as they are read: a bad label or weight of a later day than those that
+            the statistics were fitted on is found here, and infinite numbers are counted.
+    """
+
+    def __init__(
+        self,
+        log: DayLog,
+        preprocessor: Preprocessor,
+        statistics: Statistics,
+        tasks: dict[str, TaskSpec],
+        weight: str | None = None,
+    ):
+        self._log, self._columns, self._weight = log, statistics.columns, weight
+        self._labels = label_columns(tasks)
+        self.checks = ValueChecks(preprocessor.features, tasks, weight)
+        self._failure: InputError | None = None
+        signature = preprocessor.signature()
+        # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
+        self._preprocess = tf.function(preprocessor, input_signature=[signature], autograph=False)
+        self._column_of = preprocessor.column_of
+        self.layout = Layout(self._preprocess.get_concrete_function().structured_outputs, list(self._labels))
+
+    @property
+    def columns(self) -> dict[str, pa.DataType]:
+        """The columns to read, with the types to read them as."""
+        labels = {name: pa.float32() for name in (*self._labels.values(), self._weight) if name}
+        return labels | arrow_types(self._columns, coded_text=True)
+
+    def batches(
+        self,
+        days: tuple[date, ...],
+        batch_size: int,
+        buffer_rows: int,
+        shuffle: Shuffle = FullShuffle(),  # noqa: B008
+    ) -> Batches:
+        """Returns the batches over `days`."""
+        units = [unit for day in days for unit in self._log.units(day)]
+        return Batches(
+            units,
+            self.columns,
+            self.convert,
+            batch_size=batch_size,
+            buffer_rows=buffer_rows,
+            shuffle=shuffle,
+            check=self.checks,
+        )
+
+    def convert(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """Turns rows of the log, checked, into packed model inputs, labels and weights."""
+        weight = np.ones(table.num_rows, np.float32)
+        if self._weight:
+            weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
+        labels = {name: numbers(table[column]) for name, column in self._labels.items()}
+        return self.layout.pack(self._features(table), labels, weight)
+
+    def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """Preprocesses text and integers of a narrow range value by value, all else row by row."""
+        raw, places = {}, {}
+        for name, column in self._columns.items():
+            if column.dtype == "string":
+                values, places[name] = distinct(table[name], name, column)
+                raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
+                continue
+            raw[name] = to_numpy(table[name], name, column)
+            if column.dtype == "int64" and column.width is None and (found := distinct_integers(raw[name])):
+                raw[name], places[name] = found
+        with tf.device("CPU:0"):
+            found = self._preprocess({name: tf.constant(x, self._columns[name].dtype) for name, x in raw.items()})
+        features = {name: tensor.numpy() for name, tensor in found.items()}
+        for name, column in self._column_of.items():
+            if column in places:
+                features[name] = self._spread(features[name], places[column])
+        return features
+
+    @staticmethod
+    def _spread(of_values: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """From what preprocessing made of each value, `(values,)` or `(values, max_values)`, to the rows' inputs."""
+        if places.ndim == 1:
+            return of_values.take(places, axis=0)
+        return of_values[:, 0].take(places[:, : of_values.shape[1]])  # A list of one value has it in front.
+
+    @contextmanager
+    def input_errors(self) -> Iterator[None]:
+        """Around the use of a dataset: raises the InputError that ended it, not TensorFlow's account of it."""
+        try:
+            yield
+        except tf.errors.OpError:
+            if self._failure is None:
+                raise
+            raise self._failure from None
+
+    def dataset(
+        self,
+        batches: Generator[Examples, None, None] | Stream[Examples],
+        batch_size: int,
+        parts: int = 1,
+        own: range | None = None,
+        prefetch: int = 4,
+    ) -> tf.data.Dataset:
+        """Wraps packed batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
+
+        Args:
+            batches: Packed batches of `batch_size` rows; closed with the dataset's iterator, or, a Stream, before.
+            batch_size: Rows of a batch.
+            parts: Equal parts that each batch is cut into, in order: one a replica.
+            own: The parts that the dataset holds, those of a worker's replicas; None for all.
+            prefetch: Batches made ahead of their use.
+        """
+        own = range(parts) if own is None else own
+        rows = batch_size // parts
+
+        def pieces(group: list[Examples]) -> Examples:
+            """(pieces, rows, ...): the own parts of some batches, in order."""
+            arrays = {name: np.stack([batch[name] for batch in group]) for name in group[0]}
+            cut = {name: x.reshape(len(group), parts, rows, *x.shape[2:]) for name, x in arrays.items()}
+            return {name: x[:, own.start : own.stop].reshape(-1, rows, *x.shape[3:]) for name, x in cut.items()}
+
+        def generate():
+            group, failure = [], None
+            try:
+                with closing(batches):  # It reads ahead on a thread of its own, which ends with the dataset's iterator.
+                    for batch in batches:
+                        group.append(batch)
+                        if len(group) * batch_size >= HANDED_OVER:
+                            yield pieces(group)
+                            group = []
+            except InputError as error:
+                failure = error
+            if group:
+                yield pieces(group)
+            if failure is not None:
+                self._failure = failure
+                raise failure
+
+        spec = {name: tf.TensorSpec([None, *s.shape], s.dtype) for name, s in self.layout.spec(rows).items()}
+        packed = tf.data.Dataset.from_generator(generate, output_signature=spec).unbatch()
+        options = tf.data.Options()
+        # Nothing here is left to it, and an iterator waits for its thread, which sleeps for seconds, before it ends.
+        options.autotune.enabled = False
+        return packed.map(self.layout.unpack).prefetch(prefetch * len(own)).with_options(options)

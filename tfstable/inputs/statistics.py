@@ -1,0 +1,262 @@
+"""What is learned from the first window before step 1: vocabularies, moments, quantiles, base rates.
+
+The result is plain JSON. Training, every later window and the exported signature use the same one.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from tfstable.data.columns import ARROW, RawColumn, numbers, to_numpy
+from tfstable.data.types import cast, is_list
+from tfstable.data.values import check_labels
+from tfstable.errors import InputError
+from tfstable.inputs import quantiles
+from tfstable.inputs.moments import RESOLUTION, Moments
+from tfstable.inputs.remarks import Seen, numeric_remark, quantile_remark, vocabulary_remark
+from tfstable.specs import (
+    MISSING_INT,
+    BinaryTask,
+    Categorical,
+    Feature,
+    HashFeature,
+    NumericFeature,
+    QuantileFeature,
+    RegressionTask,
+    Spec,
+    TaskSpec,
+    VocabularyFeature,
+    feature_columns,
+    label_columns,
+)
+
+
+class Statistics(Spec):
+    """Everything about the log that features and model need besides their specs.
+
+    Attributes:
+        columns: Raw columns that the features read, by column.
+        vocabularies: Values by table, the most frequent first; row i + 1 of the table is value i.
+        moments: (mean, standard deviation) of the known values by numeric feature, after log1p and clip. A deviation of
+            0 says that there was nothing to standardise: the feature is held at 0.
+        boundaries: Inner boundaries by quantile feature, increasing.
+        base_rates: Mean label by task, after the task's transform; (positives + 1/2) / (labels + 1) of a binary one,
+            for a label that has not been seen yet is not impossible.
+        remarks: What a user should know of the fit before training on it, a line each.
+    """
+
+    columns: dict[str, RawColumn]
+    vocabularies: dict[str, list[int] | list[str]] = Field(default_factory=dict)
+    moments: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    boundaries: dict[str, list[float]] = Field(default_factory=dict)
+    base_rates: dict[str, float] = Field(default_factory=dict)
+    remarks: list[str] = Field(default_factory=list)
+
+
+class Scaling(NamedTuple):
+    """How a numeric feature is scaled after log1p and clip: (x - offset) * scale, and what a missing value becomes."""
+
+    offset: float
+    scale: float
+    missing: float
+
+
+def scaling(name: str, feature: NumericFeature, statistics: Statistics) -> Scaling:
+    """Returns how the feature is scaled. Standardised, a missing value becomes 0, unless `missing` stands in for it."""
+    mean, deviation = statistics.moments.get(name, (0.0, 1.0))
+    offset, scale = (mean, 1 / deviation if deviation else 0.0) if feature.standardise else (0.0, 1.0)
+    stand_in = mean if feature.missing is None else float(transform(np.float64(feature.missing), feature))
+    return Scaling(offset, scale, (stand_in - offset) * scale)
+
+
+def table_name(name: str, feature: Feature) -> str:
+    """Returns the embedding table of a feature: the one it names, or its own."""
+    return getattr(feature, "table", None) or name
+
+
+def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
+    """Returns the number of rows of the feature's embedding table, row 0 (missing, unknown) included."""
+    if isinstance(feature, HashFeature):
+        return feature.buckets + 1
+    if isinstance(feature, VocabularyFeature):
+        return len(statistics.vocabularies[table_name(name, feature)]) + 1
+    return len(statistics.boundaries[name]) + 2
+
+
+def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
+    """Returns whether an example may have several values of the feature: a column of lists, or a delimited string."""
+    if not isinstance(feature, Categorical):
+        return False
+    return feature.delimiter is not None or statistics.columns[feature.column or name].width is not None
+
+
+def fit(
+    features: dict[str, Feature], tasks: dict[str, TaskSpec], columns: dict[str, RawColumn], batches: Iterable[pa.Table]
+) -> Statistics:
+    """Reads the first window once, in pieces, and returns its statistics.
+
+    Args:
+        features: Feature specs by name.
+        tasks: Task specs by name.
+        columns: Raw columns of the features.
+        batches: The window's rows with the features' and labels' columns, in pieces.
+
+    Raises:
+        InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
+            no label at all, or a label is none (see `check_labels`).
+    """
+    column_of, label_of = feature_columns(features), label_columns(tasks)
+    _check_shared_types(features, columns)
+    counts: dict[str, dict] = {
+        table_name(name, f): {} for name, f in features.items() if isinstance(f, VocabularyFeature)
+    }
+    moments = {name: Moments() for name, f in features.items() if isinstance(f, NumericFeature) and not f.moments}
+    samples = {
+        name: quantiles.Sample() for name, f in features.items() if isinstance(f, QuantileFeature) and not f.boundaries
+    }
+    seen = {column_of[name]: Seen() for name in (*moments, *samples)}
+    label_sums = {name: np.zeros(2) for name in tasks}
+    for batch in batches:
+        values = {name: _numbers(batch[name], name, columns[name]) for name in seen}
+        for name, x in values.items():
+            seen[name].add(x, batch[name], columns[name])
+        for name, feature in features.items():
+            column = column_of[name]
+            if isinstance(feature, VocabularyFeature):
+                _count(batch[column], feature, column, columns[column], counts[table_name(name, feature)])
+            elif name in moments:
+                moments[name].add(_known(values[column], feature))
+            elif name in samples:
+                samples[name].add(values[column][np.isfinite(values[column])])
+        for name, task in tasks.items():
+            label_sums[name] += _labels(name, task, numbers(batch[label_of[name]]), label_of[name])
+    for name, (known, _) in label_sums.items():
+        if not known:
+            raise InputError(f"tasks.{name}: column {label_of[name]} has no label in the first window; drop the task")
+    found = Statistics(
+        columns=columns,
+        vocabularies={table: _most_frequent(of_table, table, features) for table, of_table in counts.items()},
+        moments={
+            name: (f.moments or _fitted(moments[name], columns[column_of[name]]))
+            for name, f in features.items()
+            if isinstance(f, NumericFeature)
+        },
+        boundaries={
+            name: list(f.boundaries or quantiles.boundaries(samples[name].values, f.buckets))
+            for name, f in features.items()
+            if isinstance(f, QuantileFeature)
+        },
+        base_rates={name: _base_rate(tasks[name], known, total) for name, (known, total) in label_sums.items()},
+    )
+    return found.model_copy(update={"remarks": _remarks(features, found, seen, moments, samples, counts)})
+
+
+def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
+    """log1p and clip of a numeric feature in float64, as `features.Preprocessor` does them."""
+    if feature.log1p:
+        x = np.sign(x) * np.log1p(np.abs(x))
+    return np.clip(x, *feature.clip) if feature.clip else x
+
+
+def _numbers(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
+    """A column as preprocessing sees it, `(rows,)` float64: rounded to its raw dtype, NaN where missing."""
+    x = to_numpy(array, name, column)
+    if column.dtype == "int64":
+        return np.where(x == MISSING_INT, np.nan, x.astype(np.float64))
+    return np.where(np.abs(x) < np.finfo(np.float32).tiny, 0.0, x.astype(np.float64))  # TensorFlow flushes those.
+
+
+def _known(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
+    """The values that the moments are of, after log1p and clip; `missing` stands in where it is set."""
+    x = transform(x, feature)
+    known = np.isfinite(x)
+    if feature.missing is None:
+        return x[known]
+    return np.where(known, x, transform(np.float64(feature.missing), feature))
+
+
+def _fitted(moments: Moments, column: RawColumn) -> tuple[float, float]:
+    return moments.mean, moments.deviation(RESOLUTION[column.dtype])
+
+
+def _check_shared_types(features: dict[str, Feature], columns: dict[str, RawColumn]):
+    first: dict[str, tuple[str, str]] = {}
+    for name, feature in features.items():
+        if isinstance(feature, VocabularyFeature):
+            dtype = columns[feature.column or name].dtype
+            other, expected = first.setdefault(table_name(name, feature), (name, dtype))
+            if dtype != expected:
+                raise InputError(
+                    f"features.{name}: shares the vocabulary of features.{other}, but one column is {dtype} and the "
+                    f"other {expected}; give features.{name} a table of its own"
+                )
+
+
+def _count(array: pa.ChunkedArray, feature: VocabularyFeature, name: str, column: RawColumn, counts: dict):
+    dtype = ARROW[column.dtype]
+    try:
+        if feature.delimiter:
+            array = pc.split_pattern(cast(array, dtype), feature.delimiter)
+        if is_list(array.type):
+            array = pc.list_flatten(array)
+        values = pc.value_counts(cast(array, dtype))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"column {name}: {str(error)[:160]}; expected {column.dtype}") from error
+    for value, count in zip(values.field(0).to_pylist(), values.field(1).to_pylist(), strict=True):
+        if value is not None and value != "" and value != MISSING_INT:
+            counts[value] = counts.get(value, 0) + count
+
+
+def _most_frequent(counts: dict, table: str, features: dict[str, Feature]) -> list:
+    name, feature = next(
+        (n, f) for n, f in features.items() if isinstance(f, VocabularyFeature) and table_name(n, f) == table
+    )
+    kept = [value for value, count in counts.items() if count >= feature.min_count]
+    if counts and not kept:
+        raise InputError(
+            f"features.{name}: no value of column {feature.column or name} occurs {feature.min_count} times in the "
+            f"first window; lower features.{name}.min_count"
+        )
+    return sorted(kept, key=lambda value: (-counts[value], value))[: feature.max_size]
+
+
+def _remarks(
+    features: dict[str, Feature],
+    found: Statistics,
+    seen: dict[str, Seen],
+    moments: dict[str, Moments],
+    samples: dict[str, quantiles.Sample],
+    counts: dict[str, dict],
+) -> list[str]:
+    column_of, lines, users = feature_columns(features), [], {}
+    for name, feature in features.items():
+        if isinstance(feature, VocabularyFeature):
+            users.setdefault(table_name(name, feature), {})[name] = column_of[name]
+    for name, feature in features.items():
+        column = column_of[name]
+        if name in moments:
+            reach = moments[name].reach(RESOLUTION[found.columns[column].dtype])
+            lines.append(numeric_remark(name, feature, column, seen[column], reach))
+        elif name in samples:
+            sampled = samples[name].count > len(samples[name].values)
+            lines.append(quantile_remark(name, feature, column, seen[column], len(found.boundaries[name]), sampled))
+        elif isinstance(feature, VocabularyFeature) and next(iter(users[table := table_name(name, feature)])) == name:
+            columns = list(dict.fromkeys(users[table].values()))
+            lines.append(vocabulary_remark(name, columns, list(counts[table])))
+    return [line for line in lines if line]
+
+
+def _base_rate(task: TaskSpec, known: float, total: float) -> float:
+    return float((total + 0.5) / (known + 1)) if isinstance(task, BinaryTask) else float(total / known)
+
+
+def _labels(name: str, task: TaskSpec, y: np.ndarray, column: str) -> tuple[int, float]:
+    check_labels(name, task, y, column)
+    y = y[~np.isnan(y)].astype(np.float64)
+    if isinstance(task, RegressionTask) and task.transform == "log1p":
+        y = np.log1p(y)
+    return len(y), y.sum()

@@ -1,0 +1,100 @@
+"""An export over a log, into a Parquet file."""
+
+import os
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfstable.data.columns import arrow_types, check_schemas, to_numpy
+from tfstable.data.log import DayLog, common_types, read
+from tfstable.errors import InputError
+from tfstable.serving.export import Serving, metadata, resolve
+
+MARK = b"tfstable.predictions"  # Key of the file's metadata, by which a later command knows that it may be replaced.
+
+
+def predict(
+    version: Path,
+    log: DayLog,
+    days: list[date],
+    out: Path,
+    keep: list[str],
+    progress: Callable[[int, int, str], None],
+) -> int:
+    """Writes one row an example, in the log's order: `date`, the columns to keep, a float32 column a task, by name.
+
+    A column to keep that is the label of a task of its own name, as labels are by default, is written as `NAME_label`.
+
+    Memory holds one record batch, whatever the size of the log. The file appears when it is complete; only
+    earlier predictions are replaced.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: If a column is missing or of the wrong type, a file cannot be read, `out` is something else than
+            predictions or part of the log, or two columns would have one name.
+    """
+    _check_out(out, log)
+    version = resolve(version)
+    serving, keep = Serving(version), list(dict.fromkeys(keep))
+    kept_as = _names(keep, metadata(version))
+    for day in days:
+        check_schemas(log, day, serving.columns, [])
+    columns = common_types({unit.path for day in days for unit in log.units(day)}, keep)
+    columns |= arrow_types(serving.columns)
+    total, done, writer = sum(log.rows(day) for day in days), 0, None
+    partial = out.with_name(f".{out.name}.partial")
+    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for day in days:
+            for batch in read(log.units(day), columns):
+                table = pa.Table.from_batches([batch])
+                raw = {name: to_numpy(table[name], name, column) for name, column in serving.columns.items()}
+                # A signature has no order of its outputs: it may differ from one start to the next.
+                predictions = {name: pa.array(values) for name, values in sorted(serving(raw).items())}
+                dates = pa.array([day] * batch.num_rows, pa.date32())
+                kept = {kept_as[name]: table[name] for name in keep}
+                result = pa.table({"date": dates, **kept, **predictions}, metadata={MARK: str(version)})
+                writer = writer or pq.ParquetWriter(partial, result.schema)
+                writer.write_table(result)
+                done += batch.num_rows
+                progress(done, total, f"predicting {day}")
+        writer.close()
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return done
+
+
+def _check_out(out: Path, log: DayLog):
+    if out.resolve().is_relative_to(log.path.resolve()):
+        raise InputError(f"--out {out}: inside the log, whose readers would take it for rows; choose another place")
+    if not os.path.lexists(out):
+        return
+    try:
+        ours = MARK in (pq.read_schema(out).metadata or {})
+    except (OSError, pa.ArrowException):
+        ours = False
+    if not ours:
+        raise InputError(f"--out {out}: there is something that is no predictions of tfstable; choose another name")
+
+
+def _names(keep: list[str], card: dict[str, Any]) -> dict[str, str]:
+    """Returns the name under which each kept column is written."""
+    outputs = card["signatures"]["serving_default"]["outputs"]
+    label_of = {task: about["label"] for task, about in card.get("tasks", {}).items()}
+    names = {name: f"{name}_label" if label_of.get(name) == name else name for name in keep}
+    for name, written in names.items():
+        if written == "date":
+            raise InputError("--keep date: every row has its day under that name already; leave it out")
+        if written in outputs:
+            raise InputError(f"--keep {name}: task {written} has that name, and another label; leave {name} out")
+        if other := next((n for n, w in names.items() if w == written and n != name), None):
+            raise InputError(f"--keep {name},{other}: both would be written as {written}; leave one out")
+    return names

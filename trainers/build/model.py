@@ -1,0 +1,48 @@
+"""From the config's model section to a model."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+
+import keras
+
+from tfstable.errors import InputError
+from tfstable.inputs.statistics import Statistics
+from tfstable.models import RankingModel
+from trainers.config import Config
+
+
+def make_model(
+    config: Config, statistics: Statistics, before_build: Callable[[RankingModel], None] = lambda model: None
+) -> RankingModel:
+    """Returns the model, built, with the run's precision; `before_build` may replace layers of it."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.trainer.precision)  # Layers take it when they are made.
+    try:
+        model = model_class(config)(config.features, config.tasks, statistics, **config.model.arguments)
+        before_build(model)
+        model.build()
+    finally:
+        keras.config.set_dtype_policy(before)
+    return model
+
+
+def model_class(config: Config) -> type[RankingModel]:
+    """Imports the class that the config names.
+
+    Raises:
+        InputError: If it cannot be imported, is no RankingModel, or does not take `model.options`.
+    """
+    path = config.model.model_class
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"model.class: {path} cannot be imported ({error}); is its package on PYTHONPATH?") from None
+    if not (isinstance(found, type) and issubclass(found, RankingModel)):
+        raise InputError(f"model.class: {path} is not a subclass of tfstable.models.RankingModel")
+    constructors = [base.__init__ for base in found.__mro__ if issubclass(base, RankingModel)]
+    known = {argument for constructor in constructors for argument in inspect.signature(constructor).parameters}
+    if unknown := sorted(config.model.options.keys() - known):
+        raise InputError(f"model.options.{unknown[0]}: not an argument of {path}")
+    return found

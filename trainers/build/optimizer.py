@@ -1,0 +1,86 @@
+"""From the config's optimizer section to an optimizer."""
+
+import keras
+import numpy as np
+
+from tfstable.optimizers import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdaptiveGradient,
+    AdaX,
+    Clippy,
+    Composite,
+    Ema,
+    GradientNorm,
+    Group,
+    Swa,
+    TrustRatio,
+    WarmupDecay,
+)
+from tfstable.optimizers.schedule import window_decay
+from trainers.config.optimizer import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
+
+RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
+CLIPPINGS = {
+    "clippy": Clippy,
+    "gradient_norm": GradientNorm,
+    "adaptive_gradient": AdaptiveGradient,
+    "trust_ratio": TrustRatio,
+}
+
+
+def make_optimizer(config: OptimizerConfig, track_every: int = 0, batch_size: int = 1) -> Composite:
+    """Returns the groups' optimizers as one, under one finite flag, with the average of the weights.
+
+    Args:
+        config: The config's optimizer section.
+        track_every: As of `RuleOptimizer`.
+        batch_size: Examples of a step.
+    """
+    return Composite(
+        [Group(name, _rule(rule, track_every)) for name, rule in _groups(config).items()],
+        on_nonfinite=config.on_nonfinite,
+        averaging=config.averaging and _average(config.averaging, batch_size),
+    )
+
+
+def decays_in_windows(config: OptimizerConfig) -> bool:
+    """Whether the rate of a group falls inside each window."""
+    return any(rule.schedule.window_end is not None for rule in _groups(config).values())
+
+
+def window_rates(config: OptimizerConfig, numbers: np.ndarray, total: int) -> np.ndarray:
+    """Returns what the rate of each group is multiplied by inside a window, `(steps, groups)`.
+
+    Args:
+        config: The config's optimizer section.
+        numbers: `(steps,)` numbers of batches in their window.
+        total: Batches of the window.
+    """
+    ends = [rule.schedule.window_end for rule in _groups(config).values()]
+    return np.stack([window_decay(numbers / total, 1.0 if end is None else end) for end in ends], axis=1)
+
+
+def _groups(config: OptimizerConfig) -> dict[str, RuleConfig]:
+    return config.groups or {"embeddings": config.embeddings, "dense": config.dense}
+
+
+def _average(config: EmaConfig | SwaConfig, batch_size: int) -> Ema | Swa:
+    if isinstance(config, SwaConfig):
+        return Swa(config.horizon_windows)
+    # Over less than two steps there is nothing to average.
+    return Ema(config.horizon_steps or max(2, round(config.horizon_examples / batch_size)))
+
+
+def _rule(config: RuleConfig, track_every: int) -> keras.optimizers.Optimizer:
+    own = config.model_dump(exclude={"rule", "learning_rate", "schedule", "clipping"}, exclude_none=True)
+    clipping = config.clipping and CLIPPINGS[config.clipping.kind](**config.clipping.model_dump(exclude={"kind"}))
+    return RULES[config.rule](_rate(config), clipping=clipping, track_every=track_every, **own)
+
+
+def _rate(config: RuleConfig) -> float | WarmupDecay:
+    schedule = config.schedule
+    if not schedule.warmup_steps and schedule.decay == "none":
+        return config.learning_rate
+    return WarmupDecay(config.learning_rate, schedule.warmup_steps, schedule.decay, schedule.decay_steps or 1)

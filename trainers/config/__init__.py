@@ -1,0 +1,27 @@
+"""The config of a run: keys with their types, defaults and rules. Imports no TensorFlow."""
+
+from trainers.config.run import (
+    Config,
+    ExportConfig,
+    GateConfig,
+    ModelConfig,
+    ShuffleConfig,
+    TrainerConfig,
+    dump,
+    load,
+    set_key,
+    weight_keys,
+)
+
+__all__ = [
+    "Config",
+    "ExportConfig",
+    "GateConfig",
+    "ModelConfig",
+    "ShuffleConfig",
+    "TrainerConfig",
+    "dump",
+    "load",
+    "set_key",
+    "weight_keys",
+]

@@ -1,0 +1,54 @@
+"""What the world does to a run: disks, workers that die. Each becomes one line that says what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfstable.errors import InputError
+from trainers.config import Config
+from trainers.devices.cluster import WorkerLostError, read_cluster
+from trainers.devices.disk import FULL, refusal
+
+# What TensorFlow raises where another worker is gone; what is wrong in this process (memory, shapes) has other names.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
+
+
+@contextmanager
+def full_disk(model_dir: Path) -> Iterator[None]:
+    """Raises an InputError where a file cannot be written because its disk is full, read-only or not ours."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        if getattr(error, "errno", None) in FULL or "No space left" in str(error):
+            raise InputError(
+                f"{model_dir}: the disk is full; free some space, or lower trainer.keep_checkpoints, and start again: "
+                "the same command goes on from the newest checkpoint"
+            ) from None
+        if isinstance(error, OSError) and (why := refusal(error)):
+            raise InputError(why) from None
+        raise
+
+
+@contextmanager
+def lost_workers(config: Config) -> Iterator[None]:
+    """Raises a WorkerLostError where one worker of several cannot go on without the others."""
+    try:
+        yield
+    except LOST as error:
+        cluster = read_cluster(config.trainer.strategy)
+        if cluster.workers == 1:
+            raise
+        raise WorkerLostError(
+            f"worker {cluster.index} of {cluster.workers} stopped: another one is gone or cannot be reached "
+            f"({type(error).__name__}); start all workers again: the same commands go on from the newest checkpoint"
+        ) from None

@@ -1,0 +1,134 @@
+"""The export gate: is the model that was just trained through a day fit to serve?"""
+
+import math
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+
+from trainers.config import GateConfig
+from trainers.health.labels import CHANCE, chance_of_count, label_fault
+from trainers.health.verdict import EARLIER_DAYS, Evaluations, Metrics, Odd, TaskMetrics, has_labels, healthy_days
+
+# Two models on the same rows err alike. Their difference is about as noisy as this share of what two days' would be:
+# sqrt(1 - r), with r about 0.9 the correlation of their errors.
+PAIRED = 0.3
+
+
+def refusals(
+    config: GateConfig | None,
+    last: date,
+    evaluations: Evaluations,
+    own: Metrics,
+    odd: Odd | None = None,
+    since: date | None = None,
+) -> list[str]:
+    """Returns why the model trained through day `last` must not be published, a line a reason; empty if it may.
+
+    The day after is not there yet, and waiting for it would make serving a day stale. What there is, for each task:
+
+        predictions this model's on `last`, of every row, are finite and not all the same; a task that never had a
+                    positive may have nothing to tell apart
+        labels      those of `last`, or of the newest day that has any, are not odd (`trainers.health.labels`,
+                    `trainers.health.verdict`)
+        progress    the metrics on that day of the model before, which had not seen it, are within the margins of the
+                    median healthy day before: the run as a whole is on its way
+        own         this model's on `last` are calibrated, and within the margins of those of the model before: training
+                    on the day did no harm. Calibrated means |log(predicted / observed)| <= log(calibration) + noise /
+                    sqrt(n), n the positives, for so many are counted with an error of sqrt(n)
+
+    Where a task has no label on `last`, and where there is no evaluation of it or none before it, the rules that need
+    one do not apply.
+
+    Args:
+        config: The margins; None for no gate.
+        last: Last day of the window.
+        evaluations: The evaluated days of the run, in order, as `RunDirectory.evaluations` returns them.
+        own: The new model's metrics on `last`.
+        odd: What was found wrong with the evaluated days, as `RunDirectory.odd_days` returns it.
+        since: First day to compare with; None: the run's first.
+    """
+    if config is None:
+        return []
+    evaluations, odd, reasons = [(day, tasks) for day, tasks in evaluations if day <= str(last)], odd or {}, []
+    for task, metrics in own.items():
+        positives = [metrics.get("positives"), *(tasks[task].get("positives") for _, tasks in evaluations)]
+        if broken := _predictions(task, last, metrics, any(positives)):
+            reasons.append(broken)
+            continue
+        healthy = healthy_days(task, evaluations, odd, last, since)
+        reasons += _progress(config, task, evaluations, odd, since)
+        if metrics["labels"] and task not in odd.get(str(last), ()):
+            if fault := label_fault(task, last, metrics, [earlier for _, earlier in healthy]):
+                reasons.append(fault)
+            else:
+                reasons += _own(config, task, last, metrics, dict(evaluations).get(str(last), {}).get(task))
+    return reasons
+
+
+def _predictions(task: str, last: date, own: TaskMetrics, has_positives: bool) -> str | None:
+    """What the predictions alone say against a model."""
+    spread = own.get("spread", 1.0)  # A day of one row has none.
+    if not math.isfinite(spread):
+        return f"{task}: predictions on {last} are not finite"
+    if spread == 0 and (has_positives or "rmse" in own):
+        return f"{task}: predicts the same for every row of {last}"
+    return None
+
+
+def _progress(config: GateConfig, task: str, evaluations: Evaluations, odd: Odd, since: date | None) -> list[str]:
+    """What the newest evaluation says against the run as a whole."""
+    newest = [(day, tasks[task]) for day, tasks in evaluations[-EARLIER_DAYS:] if has_labels(tasks[task])][-1:]
+    if not newest:
+        return []
+    ((day, progressive),) = newest
+    if since is not None and day < str(since):
+        return []
+    if reasons := odd.get(day, {}).get(task):
+        return [reason if day in reason else f"{reason} on {day}" for reason in reasons]
+    healthy = healthy_days(task, evaluations, odd, date.fromisoformat(day), since)
+    when = (
+        f"on {healthy[0][0]}, before" if len(healthy) == 1 else f"on the median of {len(healthy)} healthy days before"
+    )
+    return _worse(config, task, progressive, [metrics for _, metrics in healthy], when, config.noise)
+
+
+def _own(config: GateConfig, task: str, last: date, own: TaskMetrics, progressive: TaskMetrics | None) -> list[str]:
+    """What the labels of the day say against the model that was trained on it."""
+    reasons = []
+    if "auc" in own and not own["positives"]:
+        if chance_of_count(0, own["predicted"] / config.calibration) < CHANCE:
+            reasons.append(f"{task}: predicts {own['predicted']:.3g} positives on {last}, where there is none")
+    elif "auc" in own and not _calibrated(config, own["calibration"], own["positives"]):
+        reasons.append(f"{task}: predicts {own['calibration']:.3g} of what was observed on {last}")
+    if progressive is not None:
+        reasons += _worse(config, task, own, [progressive], "before it was trained on the day", PAIRED * config.noise)
+    return reasons
+
+
+def _worse(
+    config: GateConfig, task: str, now: TaskMetrics, before: Sequence[TaskMetrics], when: str, noise: float
+) -> list[str]:
+    """Compares a day with the median of days before; the median of n days is as noisy as one of n times the rows."""
+
+    for metric, sign, margin in (("auc", -1, config.auc_margin), ("rmse", 1, config.error_margin)):
+        error = f"{metric}_se"  # Unknown where a class has a single row, which says nothing of a model.
+        known = [metrics for metrics in before if _finite(metrics.get(metric)) and _finite(metrics[error])]
+        if not known or not _finite(now.get(metric)) or not _finite(now[error]):
+            continue
+        usual, usual_error = (float(np.median([metrics[name] for metrics in known])) for name in (metric, error))
+        allowed = noise * math.hypot(now[error], usual_error / math.sqrt(len(known)))
+        allowed += margin if metric == "auc" else margin * usual
+        if sign * (now[metric] - usual) > allowed:
+            shown = ".4f" if metric == "auc" else ".4g"
+            return [f"{task}: {metric.upper()} {now[metric]:{shown}}, {usual:{shown}} {when}"]
+    return []
+
+
+def _calibrated(config: GateConfig, calibration: float, positives: int) -> bool:
+    bound = math.log(config.calibration) + config.noise / math.sqrt(positives)
+    return calibration > 0 and abs(math.log(calibration)) <= bound
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

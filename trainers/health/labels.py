@@ -1,0 +1,86 @@
+"""Are a day's labels what labels of this task have been? A broken join shows here before it shows in a model."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+CHANCE = 1e-4  # A count whose probability is below this is no accident.
+FACTOR = 10.0  # By how much larger or smaller a rate must be to be none of a day's moods.
+
+Metrics = Mapping[str, float | None]  # Of a task on a day, as `trainers.training.evaluation.evaluate` returns them.
+
+
+def label_fault(task: str, day: object, today: Metrics, earlier: Sequence[Metrics]) -> str | None:
+    """Returns what is wrong with the labels of a task on a day, in one line; None if nothing is.
+
+    Of a class, the positives or the rest, a day has k among its n labels. Earlier days had K among N, so that
+    M = n K / N were expected. Counts are noisy, so each rule asks for a `FACTOR` and for a chance below `CHANCE`:
+
+        missing   k <= M / 10;  on a run's first day, where M is what the model expects, k = 0
+        too many  k >= 10 M,  and 10 times what the model expected
+
+    A rare task is thus free to have no positive on a day on which fewer than about ten are expected. A rate that rises
+    for good is odd once: the model has learned it then. One that falls for good stays odd, for so does a broken join.
+
+    Args:
+        task: The task's name, for the message.
+        day: The day, for the message.
+        today: The day's metrics: `labels`, `positives`, `predicted`.
+        earlier: Those of healthy days before it.
+    """
+    n, k = today["labels"], today["positives"]
+    if not n:
+        return None
+    known = [metrics for metrics in earlier if metrics.get("labels")]
+    N, K = (sum(metrics[name] for metrics in known) for name in ("labels", "positives"))
+    if (
+        "auc" not in today
+    ):  # Of a regression's labels one thing alone is wrong for sure: that all of a sudden they are 0.
+        return _fault(task, day, "label other than 0", (k, n, K, N), None)
+    predicted = today["predicted"]
+    return _fault(task, day, "positive", (k, n, K, N), predicted) or _fault(
+        task, day, "negative", (n - k, n, N - K, N), n - predicted
+    )
+
+
+def _fault(task: str, day: object, name: str, counts: tuple[int, int, int, int], modelled: float | None) -> str | None:
+    k, n, K, N = counts
+    certain = modelled is not None and math.isfinite(modelled)
+    if N:
+        M, chance = n * K / N, chance_of_split(*counts)
+        odd = k * FACTOR <= M or (k >= FACTOR * M > 0 and certain and k >= FACTOR * modelled)
+    else:
+        M = max(modelled, 0.0) if certain else 0.0
+        odd, chance = k == 0, chance_of_count(k, M)
+    if not odd or chance >= CHANCE:
+        return None
+    count = f"no {name}" if k == 0 else f"{k:,} {name}{'s' if k > 1 and ' ' not in name else ''}"
+    return f"{task}: {count} among {n:,} labels on {day}, about {M:,.0f} expected"
+
+
+def chance_of_count(k: float, mean: float) -> float:
+    """Bound on the probability that a Poisson count of this mean comes out as far from it as k, or further.
+
+        P <= exp(-(mean - k + k log(k / mean)))
+
+    It is exact for k = 0, and 1 at the mean. After Chernoff, "A Measure of Asymptotic Efficiency for Tests of a
+    Hypothesis Based on the Sum of Observations", 1952.
+    """
+    return 1.0 if mean <= 0 and k == 0 else math.exp(-max(0.0, mean - k + _times_log(k, k, mean)))
+
+
+def chance_of_split(k: float, n: float, K: float, N: float) -> float:
+    """The same of k among n rows where another N rows, of the same rate, have K: few earlier ones say little of a rate.
+
+    Given k + K in all, k is binomial with the share s = n / (n + N):
+
+        P <= exp(-(k log(k / (s (k + K))) + K log(K / ((1 - s) (k + K)))))
+    """
+    s, both = n / (n + N), k + K
+    return math.exp(-max(0.0, _times_log(k, k, s * both) + _times_log(K, K, (1 - s) * both)))
+
+
+def _times_log(x: float, numerator: float, denominator: float) -> float:
+    """x log(numerator / denominator), 0 where x is, and infinite where the denominator is 0."""
+    if x == 0:
+        return 0.0
+    return x * math.log(numerator / denominator) if denominator > 0 else math.inf

@@ -1,0 +1,78 @@
+"""The detector along a run: which batch of which window each finding is about."""
+
+import math
+from collections.abc import Mapping
+from datetime import date
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfstable.specs import BinaryTask, TaskSpec
+from trainers.config.divergence import DivergenceConfig
+from trainers.health.detector import Detector, Finding
+
+
+class Batch(NamedTuple):
+    """A batch of a run: the window that ends at `last`, and the batch's number in it, counted over all passes."""
+
+    last: date
+    number: int
+
+
+class LossWatch:
+    """Follows the losses of a run with a `Detector`.
+
+    Steps count through the windows: a step's number is that of its batch, past the batches of the windows before. Those
+    that a recovery leaves out have numbers too.
+
+    Args:
+        config: The detector's rules.
+        tasks: Their specs by name.
+        state: What `state` returned at a checkpoint; None for a new run.
+
+    Attributes:
+        jumped: Whether a loss has jumped since the run began, or since `jumped` was last set to False.
+    """
+
+    KEPT = 50  # Windows whose place is remembered: a finding reaches back over a horizon and the detector's patience.
+
+    def __init__(self, config: DivergenceConfig, tasks: Mapping[str, TaskSpec], state: dict[str, Any] | None = None):
+        self._windows: list[list] = []  # [its first step, its steps, its last day]
+        self.jumped = False
+        # Cross-entropy of a coin, in nats; no error of a regression is harmless whatever its labels.
+        of_task = [math.log(2) if isinstance(task, BinaryTask) else 0.0 for task in tasks.values()]
+        total = sum(loss * task.weight for loss, task in zip(of_task, tasks.values(), strict=True))
+        if state is None:
+            self._detector = Detector(config, tasks, [total, *of_task])
+        else:
+            self._detector = Detector.restored(config, tasks, state["detector"], [total, *of_task])
+            self._windows, self.jumped = [list(window) for window in state["windows"]], state["jumped"]
+
+    def begin(self, last: date, steps: int):
+        """Begins the window that ends at `last`, or goes on with it."""
+        if not self._windows or self._windows[-1][2] != str(last):
+            start = sum(self._windows[-1][:2]) if self._windows else 0
+            self._windows = [*self._windows, [start, steps, str(last)]][-self.KEPT :]
+
+    def update(self, numbers: np.ndarray, losses: np.ndarray) -> list[Finding]:
+        """Takes the losses of the window's batches `numbers`, ascending, and returns what has become certain.
+
+        Args:
+            numbers: `(steps,)`.
+            losses: `(steps, 1 + tasks)`.
+        """
+        findings, edges = [], [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1), len(numbers)]
+        for start, end in pairwise(edges):
+            findings += self._detector.update(losses[start:end], self._windows[-1][0] + int(numbers[start]))
+        self.jumped |= bool(findings) or self._detector.jumped_at is not None
+        return findings
+
+    def batch(self, step: int) -> Batch:
+        """Returns the batch of a step."""
+        start, _, last = next((w for w in reversed(self._windows) if w[0] <= step), self._windows[0])
+        return Batch(date.fromisoformat(last), max(0, step - start))
+
+    def state(self) -> dict[str, Any]:
+        """Returns what goes into a checkpoint, as plain JSON values."""
+        return {"detector": self._detector.state(), "windows": self._windows, "jumped": self.jumped}

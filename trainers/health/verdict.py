@@ -1,0 +1,184 @@
+"""What a day's metrics say: of its labels, and of the model that had not seen it. NumPy-only, a function of metrics."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+
+from trainers.config.divergence import DivergenceConfig
+from trainers.health.labels import CHANCE, chance_of_count, label_fault
+
+EARLIER_DAYS = 10  # Healthy evaluations that a day is compared with.
+
+TOLD_APART = 0.1  # An AUC of 0.6 is told from chance.
+
+TaskMetrics = Mapping[str, float | None]  # By metric, as `trainers.training.evaluation.evaluate` returns them.
+Metrics = Mapping[str, TaskMetrics]  # By task.
+Evaluations = Sequence[tuple[str, Metrics]]  # By day, the oldest first.
+Odd = Mapping[str, Mapping[str, Sequence[str]]]  # By day and task, what was found wrong with the day.
+
+
+class Fault(NamedTuple):
+    """A rule that a day's metrics break.
+
+    Attributes:
+        task: The task; None where it is all of them.
+        rule: The rule's name.
+        line: Task and figures, for people.
+    """
+
+    task: str | None
+    rule: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found on a day.
+
+    Attributes:
+        labels: By task, what is wrong with the day's labels; no verdict on the model rests on those.
+        faults: What the metrics say against the model, or against the day.
+        labelled: Whether a task has labels to judge by, and none has wrong ones.
+    """
+
+    labels: dict[str, str]
+    faults: list[Fault]
+    labelled: bool
+
+
+def judge(
+    day: date,
+    tasks: Metrics,
+    evaluations: Evaluations,
+    odd: Odd,
+    config: DivergenceConfig,
+    since: date | None = None,
+    jumped: bool = False,
+) -> Verdict:
+    """Judges the metrics of a day by those of the healthy days before it.
+
+    Args:
+        day: The day.
+        tasks: Its metrics.
+        evaluations: The run's evaluated days.
+        odd: What was found wrong with them.
+        config: The rules.
+        since: First day to compare with; None: the run's first.
+        jumped: Whether the losses jumped, as `evaluation_faults` takes it.
+    """
+    earlier = {task: [m for _, m in healthy_days(task, evaluations, odd, day, since)] for task in tasks}
+    labels = {task: label_fault(task, day, today, earlier[task]) for task, today in tasks.items()}
+    labels = {task: fault for task, fault in labels.items() if fault is not None}
+    judged = {task: {**today, "labels": 0} if task in labels else today for task, today in tasks.items()}
+    faults = evaluation_faults({task: [*earlier[task], today] for task, today in judged.items()}, config, jumped)
+    return Verdict(labels, faults, not labels and any(today["labels"] for today in tasks.values()))
+
+
+def healthy_days(
+    task: str, evaluations: Evaluations, odd: Odd, before: date, since: date | None = None
+) -> list[tuple[str, TaskMetrics]]:
+    """Returns a task's last `EARLIER_DAYS` days before a day with labels and nothing odd, the oldest first."""
+    found = [
+        (day, tasks[task])
+        for day, tasks in evaluations
+        if day < str(before) and (since is None or day >= str(since)) and has_labels(tasks[task])
+    ]
+    return [(day, metrics) for day, metrics in found if task not in odd.get(day, ())][-EARLIER_DAYS:]
+
+
+def has_labels(metrics: TaskMetrics) -> bool:
+    """Returns whether a row counted; runs of before this was noted are taken to have had labels."""
+    return bool(metrics.get("labels", True))
+
+
+def evaluation_faults(
+    metrics_by_task: Mapping[str, Sequence[TaskMetrics]],
+    config: DivergenceConfig,
+    jumped: bool = False,
+) -> list[Fault]:
+    """Returns what the metrics of a day say against the model that was trained before it; empty if nothing.
+
+        not finite   a prediction, of whichever row of the day, is no number
+        constant     every task's predictions of the day are all the same: a dead network, whose loss is calm
+        chance       AUC - 0.5 < chance * se, or more than `collapse` of it is gone, beyond chance * se; if the median
+                     earlier day was above 0.5 by > measurable * se
+        chance       no task's AUC - 0.5 is > chance * se, of the tasks with enough positives (chance * se < 0.1), and
+                     the losses jumped
+        calibration  predicted over observed beyond `calibration` or its inverse, which the noise of few positives does
+                     not explain, and not so on the median earlier day
+        error        RMSE > error * its median on the earlier days
+
+    Without a label nothing but the predictions is judged.
+
+    Args:
+        metrics_by_task: By task, the metrics of each healthy day, oldest first, and of the one that is judged. A metric
+            that could not be computed is NaN, or None as JSON files have it.
+        config: The rules.
+        jumped: Whether the losses jumped since the run began, or since an evaluation that was good. Where a network
+            dies in a run's first steps no earlier day can tell.
+    """
+    days_of = {task: [_plain(day) for day in days] for task, days in metrics_by_task.items()}
+    today = {task: days[-1] for task, days in days_of.items()}
+    not_finite = [task for task, day in today.items() if math.isnan(day.get("spread", 0.0))]
+    if len(not_finite) == len(today):
+        return [Fault(None, "not finite", "predictions are not finite")]
+    if all(day.get("spread") == 0 for day in today.values()):
+        return [Fault(None, "constant", "every task's predictions are all the same")]
+    faults = [Fault(task, "not finite", f"{task}: predictions are not finite") for task in not_finite]
+    judged = {task: days for task, days in days_of.items() if today[task]["labels"] and task not in not_finite}
+    aucs = [days[-1] for days in judged.values() if config.chance * days[-1].get("auc_se", math.nan) < TOLD_APART]
+    if jumped and aucs and all(day["auc"] - 0.5 < config.chance * day["auc_se"] for day in aucs):
+        faults.append(Fault(None, "chance", "no task's AUC is above chance, and the losses jumped"))
+    for task, (*earlier, day) in judged.items():
+        found = []
+        if "auc" in day:
+            found = [("chance", _chance(earlier, day, config)), ("calibration", _calibration(earlier, day, config))]
+        elif earlier:
+            before = _median([metrics["rmse"] for metrics in earlier])
+            if day["rmse"] > config.error * before:
+                found = [("error", f"RMSE {day['rmse']:.4g}, {before:.4g} on the median earlier day")]
+        faults += [Fault(task, rule, f"{task}: {line}") for rule, line in found if line]
+    return faults
+
+
+def _chance(earlier: list, today: Mapping[str, float], config: DivergenceConfig) -> str | None:
+    before = _median([(day["auc"] - 0.5) / day["auc_se"] for day in earlier if day["auc_se"] > 0])
+    if not before > config.measurable:
+        return None
+    excess, error = today["auc"] - 0.5, config.chance * today["auc_se"]
+    usual = _median([day["auc"] - 0.5 for day in earlier])
+    if excess < error:
+        return f"AUC {today['auc']:.4f} ± {today['auc_se']:.4f} is chance"
+    if excess + error < (1 - config.collapse) * usual:
+        return f"AUC {today['auc']:.4f} ± {today['auc_se']:.4f}, {0.5 + usual:.4f} on the median earlier day"
+    return None
+
+
+def _calibration(earlier: list, today: Mapping[str, float], config: DivergenceConfig) -> str | None:
+    usual, ratio = _median([day["calibration"] for day in earlier]), today["calibration"]
+    if today["positives"] == 0 and today["predicted"] > 0:
+        ratio = math.inf
+    if _is_absurd(usual, config) or not _is_absurd(ratio, config):
+        return None
+    if chance_of_count(today["positives"], today["predicted"]) >= CHANCE:
+        return None
+    if ratio == math.inf:
+        return f"{today['predicted']:,.3g} positives predicted, none observed"
+    return f"calibration {ratio:.3g}"
+
+
+def _is_absurd(calibration: float, config: DivergenceConfig) -> bool:
+    return calibration < 1 / config.calibration or calibration > config.calibration  # False for NaN: nothing is known.
+
+
+def _plain(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else float(value) for name, value in metrics.items()}
+
+
+def _median(values: list[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.median(known)) if known else math.nan

@@ -1,0 +1,189 @@
+"""Checkpoints of a run: numbered directories, each whole or not there at all, pruned by policy."""
+
+import re
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfstable.errors import InputError
+from tfstable.files import FORMAT, digest, read_json, stranger, write_json
+from trainers.store.run_directory import CHECKPOINT as OWN
+
+CHECKPOINT, ABOUT = "checkpoint", "about.json"
+_OWN = re.compile(OWN)
+
+
+class Saved(NamedTuple):
+    """A checkpoint on disk.
+
+    Attributes:
+        number: Its number; they increase.
+        last: Last day of the newest window that it has finished; None before there is one.
+        step: Batches done of the window after it.
+        good: Whether the next day's metrics of this very model were in line.
+        watch: State of the `LossWatch`.
+    """
+
+    number: int
+    last: date | None
+    step: int
+    good: bool
+    watch: dict[str, Any] | None = None
+
+
+class Checkpoints:
+    """Saves, finds, restores and prunes the checkpoints of a run.
+
+    `directory/N/checkpoint.*` are TensorFlow's files, `directory/N/about.json` is a `Saved`. A checkpoint gets its
+    number by one rename after it is whole on disk. Pruning keeps the newest `keep`, the newest that is known to be
+    good, and, for each of the last `keep_weekly` ISO weeks of data, the newest that ends a window in it.
+
+    Args:
+        directory: Where they are.
+        checkpoint: What they hold.
+        keep: Number of newest checkpoints kept, at least 1.
+        keep_weekly: Number of weeks.
+    """
+
+    def __init__(self, directory: Path, checkpoint: tf.train.Checkpoint, keep: int, keep_weekly: int = 0):
+        self._directory, self._checkpoint, self._keep, self._keep_weekly = directory, checkpoint, keep, keep_weekly
+        self._highest = 0  # Number that none may have again.
+
+    def all(self) -> list[Saved]:
+        """Returns the checkpoints, the oldest first."""
+        return [self._known(number) for number in self._numbers()]
+
+    def save(self, last: date | None, step: int, watch: dict[str, Any], good: bool = False) -> Saved:
+        """Writes the next checkpoint and prunes the older ones."""
+        names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
+        taken = [int(re.match("[0-9]+", name)[0]) for name in names]
+        saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
+        partial = self._directory / f".{saved.number}.partial"
+        for left_over in self._directory.glob(".[0-9]*"):  # By a process that was killed while it saved or pruned.
+            if re.fullmatch(r"\.[0-9]+\.(partial|pruned)", left_over.name) and not left_over.is_symlink():
+                shutil.rmtree(left_over)
+        try:
+            self._checkpoint.write(str(partial / CHECKPOINT))
+            self._write_about(partial, saved)
+            partial.rename(self._path(saved.number))
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # A full disk must not stay full of what is no use.
+            raise
+        self._prune()
+        return saved
+
+    def restore(self, damaged: Callable[[Path, str], None], number: int | None = None) -> Saved | None:
+        """Restores the newest checkpoint that can be read, or the one with a number; None where there is none.
+
+        Args:
+            damaged: Called with the path of a checkpoint that cannot be read, and the reason, before an older one is
+                taken.
+            number: The checkpoint to restore.
+
+        Raises:
+            InputError: If there are checkpoints and none can be read.
+        """
+        found, reason = [n for n in self._numbers() if number in (None, n)], ""
+        for found_number in reversed(found):
+            path = self._path(found_number)
+            try:
+                saved = self._about(found_number)
+                self._checkpoint.read(str(path / CHECKPOINT)).assert_existing_objects_matched()
+                return saved
+            except (InputError, tf.errors.OpError, IndexError) as error:  # IndexError: shorter than its index says.
+                reason = " ".join(str(error).split())[:200]
+                damaged(path, reason)
+            except AssertionError:
+                raise InputError(
+                    f"{path}: holds other variables than this model; it is from another version of the model's code. "
+                    "Go on with that version, or start the run anew with --fresh"
+                ) from None
+        if found:
+            raise InputError(
+                f"{self._directory}: none of its {len(found)} checkpoints can be read; restore one from a backup, or "
+                f"start the run anew with --fresh (the last one tried: {reason})"
+            )
+        return None
+
+    def set_aside(self, path: Path):
+        """Renames a damaged checkpoint, so that no later start tries it again."""
+        aside, times = path.with_name(f"{path.name}.damaged"), 1
+        while aside.exists():  # It was restored from a backup, and damaged again.
+            times += 1
+            aside = path.with_name(f"{path.name}.damaged-{times}")
+        path.rename(aside)
+
+    def discard(self, above: int, up_to: int):
+        """Gives up the checkpoints of a model that diverged. The newest stays beside the others, for who wants to look.
+
+        Args:
+            above, up_to: Their numbers: above < number <= up_to.
+        """
+        self._highest = up_to
+        gone = [saved.number for saved in self.all() if above < saved.number <= up_to]
+        for number in gone:
+            aside = self._path(number).with_name(f"{number}.diverged")
+            for older in self._directory.glob("[0-9]*.diverged"):
+                self._delete(older)
+            self._path(number).rename(aside)
+
+    def known_good(self) -> Saved:
+        """Returns the newest checkpoint that is known to be good, or the oldest if none is."""
+        found = self.all()
+        return ([saved for saved in found if saved.good] or found[:1])[-1]
+
+    def mark_good(self, saved: Saved):
+        """Notes that the model of a checkpoint is known to be good."""
+        if self._path(saved.number).exists():
+            self._write_about(self._path(saved.number), saved._replace(good=True))
+
+    def _prune(self):
+        found = self.all()
+        kept = {saved.number for saved in found[-self._keep :]}
+        kept |= {saved.number for saved in [s for s in found if s.good][-1:]}
+        by_week = {saved.last.isocalendar()[:2]: saved.number for saved in found if saved.last and not saved.step}
+        kept |= {by_week[week] for week in sorted(by_week, reverse=True)[: self._keep_weekly]}
+        for saved in found:
+            if saved.number not in kept:
+                self._delete(self._path(saved.number))
+
+    def _path(self, number: int) -> Path:
+        return self._directory / str(number)
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(path.name) for path in self._directory.glob("[0-9]*") if re.fullmatch("[0-9]+", path.name))
+
+    def _delete(self, path: Path):
+        """Deletes a checkpoint, unless someone keeps something else in its directory."""
+        if not path.is_symlink() and stranger(path, _OWN) is None:
+            shutil.rmtree(path.rename(self._directory / f".{path.name.split('.')[0]}.pruned"))
+
+    def _known(self, number: int) -> Saved:
+        """What is known of a checkpoint; of a damaged one its number."""
+        try:
+            return self._about(number)
+        except InputError:
+            return Saved(number, None, 0, good=False)
+
+    def _about(self, number: int) -> Saved:
+        """Reads about.json, which speaks for the index of TensorFlow's files; that speaks for the others.
+
+        Raises:
+            InputError: If either is damaged.
+        """
+        path, remedy = self._path(number), "an older checkpoint takes its place"
+        about = read_json(path / ABOUT, remedy)
+        index = path / f"{CHECKPOINT}.index"
+        if not index.is_file() or digest(index) != about["index"]:
+            raise InputError(f"{index}: damaged, its checksum does not match; {remedy}")
+        last = about["last"] and date.fromisoformat(about["last"])
+        return Saved(number, last, about["step"], about["good"], about["watch"])
+
+    @staticmethod
+    def _write_about(directory: Path, saved: Saved):
+        about = {"format": FORMAT, **saved._asdict(), "index": digest(directory / f"{CHECKPOINT}.index")}
+        write_json(directory / ABOUT, about)

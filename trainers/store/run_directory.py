@@ -1,0 +1,223 @@
+"""The files of a run, MODEL_DIR: each is written whole under another name and renamed, so none is ever half there."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tfstable.errors import InputError
+from tfstable.files import FORMAT, plain, read_json, stranger, write_json
+from tfstable.inputs.statistics import Statistics
+from tfstable.locks import LOCK, locked, refuse_if_locked
+from tfstable.serving.versions import OWN as VERSION
+from trainers.config import Config, weight_keys
+from trainers.store.params import NAME, read_config, read_params, write_params
+
+#: What a checkpoint's directory holds, as `files.stranger` takes it.
+CHECKPOINT = r"about\.json|\.about\.json\.partial|checkpoint\.(index|data-\d+-of-\d+)"
+#: All that a run writes below MODEL_DIR: what --fresh deletes, and nothing else.
+OWN = re.compile(
+    r"(params\.yaml|preprocessing\.json|recovery\.json|metrics\.json|days\.json|workers\.json|events\.jsonl)"
+    r"|\.(lock|(params\.yaml|(preprocessing|recovery|metrics|days|workers)\.json)\.partial)"
+    rf"|checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
+    r"|windows/(\d{4}-\d\d-\d\d/(metrics\.json|\.metrics\.json\.partial)?)?"
+    rf"|export/(latest@|\.lock|\.latest\.partial@|(\d+|latest)/({VERSION})?)?"
+    r"|export/\.(tfstable-[0-9a-f]{12}\.partial|\d+\.(old|partial))/.*"
+    r"|tensorboard/(events\.out\.tfevents\.[^/@]*|plugins/.*)?"
+    r"|\.deleted\.partial/.*"
+)
+LEFT_OVER = {LOCK, f".{NAME}.partial"}  # Of a run that was killed before it began.
+BUSY = "wait until it ends, or choose another --model-dir"
+
+
+class RunDirectory:
+    """Where a run keeps its files.
+
+    Making one checks it and touches nothing; `begin` makes the directory.
+
+    Args:
+        path: The directory.
+        config: The config of this run.
+        fresh: Begin anew: what an earlier run left there does not count, and `begin` deletes it.
+        writable: Whether this process writes the run's files. Of several workers the chief does; for the others, what
+            would write does nothing.
+
+    Raises:
+        InputError: If an earlier run with another config or of another format is there, something else than a run is,
+            or the path is no directory.
+    """
+
+    def __init__(self, path: Path, config: Config, fresh: bool = False, writable: bool = True):
+        self.writable = writable
+        self.path, self._config, self._fresh = Path(path), config, fresh
+        self._params = self.path / NAME
+        self._check()
+
+    def refuse_if_in_use(self):
+        """Raises an InputError if another process writes here; changes nothing."""
+        if self.writable:
+            refuse_if_locked(self.path, BUSY)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keeps other processes from writing here inside the block: `begin`, and all that comes after it."""
+        return locked(self.path, BUSY) if self.writable else nullcontext()
+
+    def begin(self, statistics: Statistics) -> Statistics:
+        """Makes the directory, or deletes what is there if the run is fresh, and writes the config and `statistics`.
+
+        Returns:
+            The run's statistics: those of an earlier start if there was one.
+        """
+        if not self.writable:
+            return statistics
+        self._check()  # Again: another process may have been here before this one had the lock.
+        try:
+            if self._fresh:
+                self._delete()
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_params(self._params, self._config)
+            if not os.path.lexists(self._preprocessing):
+                write_json(self._preprocessing, {"format": FORMAT, **statistics.model_dump(mode="json")})
+            return self.statistics()
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --model-dir") from None
+
+    @property
+    def _preprocessing(self) -> Path:
+        return self.path / "preprocessing.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def exports(self) -> Path:
+        return self.path / "export"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def statistics(self) -> Statistics | None:
+        """Returns the statistics that an earlier start of this run fitted; None if there are none yet."""
+        if self._fresh or not self._preprocessing.exists():
+            return None
+        remedy = "restore it from a backup, or start the run anew with --fresh"
+        stored = read_json(self._preprocessing, remedy)
+        stored.pop("format", None)
+        try:
+            return Statistics.model_validate(stored)
+        except ValidationError:
+            raise InputError(f"{self._preprocessing}: not the statistics of a run; {remedy}") from None
+
+    def window_metrics(self, last: date) -> dict[str, Any] | None:
+        """Returns the metrics of the window that ends at `last`; None if they were not written."""
+        path = self.path / "windows" / str(last) / "metrics.json"
+        return self._metrics(path) if path.exists() else None
+
+    def evaluations(self) -> list[tuple[str, dict[str, dict[str, float]]]]:
+        """Returns the evaluated days in order, each with the metrics by task of the model that had not seen it."""
+        found = {}
+        for metrics in self._windows():
+            if metrics["eval_day"] is not None:
+                found |= {metrics["eval_day"]: metrics["tasks"], **metrics.get("later_days", {})}
+        return sorted(found.items())
+
+    def odd_days(self) -> dict[str, dict[str, list[str]]]:
+        """Returns what was found wrong with evaluated days, by day and task."""
+        found = {}
+        for path in sorted(self.path.glob("windows/*/metrics.json")):
+            found |= json.loads(path.read_text(encoding="utf-8")).get("odd", {})
+        return found
+
+    def newest_metrics(self) -> dict[str, Any] | None:
+        """Returns the metrics of the last evaluation day; None before there is one."""
+        return ([metrics for metrics in self._windows() if metrics["eval_day"] is not None] or [None])[-1]
+
+    def first_day(self) -> date:
+        """Returns the first day that was trained on, once a window is finished."""
+        return date.fromisoformat(next(self._windows())["window"][0])
+
+    def write_window_metrics(self, last: date, metrics: dict[str, Any]):
+        """Writes a window's metrics; those with an evaluation day become the run's newest as well."""
+        if not self.writable:
+            return
+        write_json(self.path / "windows" / str(last) / "metrics.json", plain(metrics))
+        if metrics["eval_day"] is not None:
+            write_json(self.path / "metrics.json", plain(metrics))
+
+    def add_event(self, kind: str, **details: Any):
+        """Appends a line to events.jsonl, after cutting off one that a killed process left without its end."""
+        if not self.writable:
+            return
+        line = json.dumps(plain({"event": kind, **details})) + "\n"
+        with (self.path / "events.jsonl").open("ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Returns the events of a kind, in order; a line that is not whole, or damaged, is none."""
+        path, begin = self.path / "events.jsonl", json.dumps({"event": kind}).encode()[:-1]
+        found = []
+        for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
+            with suppress(ValueError):
+                if line.startswith(begin):
+                    found.append(json.loads(line))
+        return found
+
+    def _windows(self) -> Iterator[dict[str, Any]]:
+        """Yields the metrics of each window, in order."""
+        for path in sorted(self.path.glob("windows/????-??-??/metrics.json")):
+            yield self._metrics(path)
+
+    def _metrics(self, path: Path) -> dict[str, Any]:
+        return read_json(path, "restore it from a backup, or remove it: what it says of its days then counts no more")
+
+    def _check(self):
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise InputError(f"{self.path}: not a directory; choose another --model-dir")
+        if not self.path.is_dir() or all(path.name in LEFT_OVER for path in self.path.iterdir()):
+            return
+        if not os.path.lexists(self._params):
+            raise InputError(f"{self.path}: not empty and not a run of tfstable; choose another --model-dir")
+        if not self._fresh:
+            self._check_same(self._config, read_config(self.path))
+            return
+        read_params(self._params)
+        if (unknown := stranger(self.path, OWN)) is not None:
+            raise InputError(
+                f"{unknown}: not of this run, so --fresh deletes nothing; move it away, or choose another --model-dir"
+            )
+
+    def _delete(self):
+        """Deletes the run, which `_check` found to be all that is there."""
+        trash = self.path / ".deleted.partial"
+        trash.mkdir(exist_ok=True)
+        left = [path for path in self.path.iterdir() if path.name not in (LOCK, trash.name)]
+        for path in sorted(left, key=lambda path: path == self._params):  # Last: it says that all this is a run's.
+            if path.is_dir() and (trash / path.name).exists():
+                shutil.rmtree(trash / path.name)  # Of a deletion that was killed.
+            path.replace(trash / path.name)
+        shutil.rmtree(trash)
+        self._fresh = False
+
+    def _check_same(self, config: Config, earlier: Config):
+        now, before = weight_keys(config), weight_keys(earlier)
+        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
+        if changed:
+            shown = ", ".join(f"{key} ({before.get(key)} -> {now.get(key)})" for key in changed[:3])
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise InputError(
+                f"{self.path}: holds a run with another config: {shown}{more}; "
+                "use another --model-dir, or --fresh to delete this run"
+            )

@@ -1,0 +1,242 @@
+"""Two trainings of one model, side by side on a day: how far apart, which one better, what a user would see change."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tfstable.data.columns import RawColumn, check_schemas, group_type, numbers, raw_batches
+from tfstable.data.log import DayLog, read
+from tfstable.data.types import field_type
+from tfstable.errors import InputError
+from tfstable.metrics import (
+    auc_bootstrap,
+    auc_difference,
+    kendall,
+    prediction_difference,
+    prediction_difference_by,
+    prediction_difference_quantiles,
+    rmse_difference,
+    spearman,
+    top_k_churn,
+)
+from tfstable.serving.export import Serving, metadata, resolve, versions
+from trainers.store.params import NAME, read_params
+from trainers.training.evaluation import group_ids
+
+QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # Of the prediction difference.
+LEVEL, Z = 0.95, 1.959964  # Of the intervals, and the normal quantile behind it.
+SLICES = 10  # Values of a sliced column that are told apart; a number with more is cut into as many quantiles.
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model to compare.
+
+    Attributes:
+        version: Its SavedModel.
+        trained_to: The last day that it was trained on.
+        columns: Raw columns that it reads.
+        tasks: (kind, label column) of each task.
+        weight: Column of example weights, if it was trained with one.
+        group: The run's column of users, where a run and not a version alone was named.
+    """
+
+    version: Path
+    trained_to: str
+    columns: dict[str, RawColumn]
+    tasks: dict[str, tuple[str, str]]
+    weight: str | None
+    group: str | None
+
+
+def open_side(path: Path) -> Side:
+    """Returns the model at `path`: a version, MODEL_DIR/export/N, or a MODEL_DIR, which stands for its newest version.
+
+    Raises:
+        InputError: If it is neither, has no version yet, or is a version that does not say what it is judged by.
+    """
+    is_run = (path / NAME).exists()
+    published = versions(path / "export")
+    if is_run and not published:
+        raise InputError(f"{path}: no export yet; publish one with `tfstable export --model-dir {path}`")
+    version = path / "export" / str(published[-1]) if is_run else resolve(path)
+    stored = metadata(version)
+    columns = {name: RawColumn(**column) for name, column in stored["columns"].items()}
+    params = read_params(path / NAME) if is_run else {}
+    if "tasks" in stored:
+        tasks, weight = {n: (task["kind"], task["label"]) for n, task in stored["tasks"].items()}, stored["weight"]
+    elif is_run:
+        tasks = {name: (task["kind"], task.get("label") or name) for name, task in params["tasks"].items()}
+        weight = params["data"].get("weight")
+    else:
+        raise InputError(f"{path}: an older export, which does not say its label columns; name its model directory")
+    return Side(version, stored["window_end"], columns, tasks, weight, params.get("evaluation", {}).get("gauc_column"))
+
+
+def compare(
+    first: Path,
+    second: Path,
+    log: DayLog,
+    day: date,
+    progress: Progress,
+    *,
+    group: str | None = None,
+    slice_by: str | None = None,
+    k: int = 10,
+    samples: int = 1000,
+) -> dict[str, Any]:
+    """Compares two models on a day of a log, which both can read.
+
+    Args:
+        first, second: The models, as of `open_side`.
+        log: The log.
+        day: A day of it. Memory holds its predictions, labels and the columns named here, and one model at a time.
+        progress: Called with rows done, rows in all and what is being done.
+        group: Column of users or requests, for churn and for intervals that know of them. Default: that of a run.
+        slice_by: Column by whose values to break the prediction difference down.
+        k: Length of the list of which churn is measured.
+        samples: Draws of the groups behind the intervals.
+
+    Returns:
+        Plain values: of the day, and under `tasks` of each task `difference` (of predictions: mean and quantiles),
+        `spearman`, `kendall`, `churn`, `slices`; for a binary task `auc` of both and of their difference, with standard
+        errors and intervals after DeLong and, given groups, from a bootstrap; for a regression `rmse` of both. The
+        examples weigh what they did in training, if both models were trained with the same weights.
+
+    Raises:
+        InputError: If a model or column is missing or of the wrong type, or the models have different tasks.
+    """
+    sides = [open_side(path) for path in (first, second)]
+    tasks = sides[0].tasks
+    if tasks != sides[1].tasks:
+        shown = [", ".join(f"{n} ({kind} of {label})" for n, (kind, label) in side.tasks.items()) for side in sides]
+        raise InputError(
+            f"{first} predicts {shown[0]}; {second} predicts {shown[1]}; compare models of the same tasks and labels"
+        )
+    group = group or sides[0].group or sides[1].group
+    weight = sides[0].weight if sides[0].weight == sides[1].weight else None
+    labels = [label for _, label in tasks.values()]
+    for side in sides:
+        check_schemas(log, day, side.columns, [*labels, *([weight] if weight else [])], [group] if group else [])
+    for path, schema in log.schemas(day).items() if slice_by else ():
+        if pa.types.is_nested(field_type(schema, slice_by, path)):
+            raise InputError(f"--slice {slice_by}: holds lists in {path}; name a column of single values")
+
+    predictions = [_predict(side.version, log, day, progress, f"predicting with {side.version}") for side in sides]
+    wanted = {slice_by: None} | ({group: group_type(log.schemas(day), group)} if group else {})
+    wanted |= dict.fromkeys([*labels, weight], pa.float32())
+    wanted.pop(None, None)
+    table = pa.Table.from_batches(read(log.units(day), wanted))
+    weights = np.nan_to_num(numbers(table[weight])) if weight else None
+    groups = group_ids(table[group]) if group else None
+    sliced = slices(table[slice_by]) if slice_by else None
+    result = {}
+    for number, (name, (kind, label)) in enumerate(tasks.items()):
+        progress(number, len(tasks), f"comparing {name}")
+        y, p = numbers(table[label]), [side[name] for side in predictions]
+        mean, quantiles = prediction_difference(*p, weights), prediction_difference_quantiles(*p, QUANTILES, weights)
+        result[name] = {
+            "kind": kind,
+            "difference": {"mean": mean, "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True))},
+            "spearman": spearman(*p),
+            "kendall": kendall(*p),
+            "churn": None if groups is None else top_k_churn(*p, groups, k)._asdict(),
+            "slices": None if sliced is None else _by_slice(*p, sliced, weights),
+        }
+        if kind == "binary":
+            draws = None if groups is None else auc_bootstrap(y, *p, groups, weights, samples=samples)
+            result[name]["auc"] = _auc(auc_difference(y, *p, weights), draws)
+        else:
+            result[name]["rmse"] = _rmse(rmse_difference(y, *p, weights))
+        progress(number + 1, len(tasks), f"comparing {name}")
+    return {
+        "first": str(sides[0].version),
+        "second": str(sides[1].version),
+        "trained_to": {"first": sides[0].trained_to, "second": sides[1].trained_to},
+        "day": day,
+        "rows": table.num_rows,
+        "weight": weight,
+        "group": group,
+        "groups": None if groups is None else int(pd.Series(groups).nunique()),
+        "slice": slice_by,
+        "k": k,
+        "samples": samples,
+        "level": LEVEL,
+        "tasks": result,
+    }
+
+
+def slices(column: pa.ChunkedArray) -> pd.Categorical:
+    """Names the slice of each row: its value, "other" beyond the `SLICES` most frequent, or a number's quantile bin."""
+    values = pd.Series(column.to_pandas(integer_object_nulls=True).to_numpy(), dtype=object)
+    known = values.dropna()
+    if known.nunique() > SLICES and all(isinstance(value, int | float) for value in known):
+        bins = pd.qcut(values.astype(float), SLICES, duplicates="drop")
+        names = bins.astype(object).map(str, na_action="ignore")
+        order = [str(interval) for interval in bins.cat.categories]
+    else:
+        order = [str(value) for value in known.value_counts().index[:SLICES]]
+        names = values.map(str, na_action="ignore")
+        names[~names.isin(order) & names.notna()] = "other"
+        order += ["other"] if known.nunique() > SLICES else []
+    names = names.fillna("missing")
+    order += ["missing"] if len(known) < len(values) else []
+    return pd.Categorical(names, categories=order)
+
+
+def _predict(version: Path, log: DayLog, day: date, progress: Progress, what: str) -> dict[str, np.ndarray]:
+    """Each task's predictions for every row of the day, `(rows,)`, in the log's order."""
+    serving, parts, done = Serving(version), [], 0
+    for raw in raw_batches(log.units(day), serving.columns):
+        parts.append(serving(raw))
+        done += len(next(iter(raw.values())))
+        progress(done, log.rows(day), what)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _by_slice(first, second, sliced: pd.Categorical, weights) -> dict[str, dict[str, float]]:
+    rows, differences = sliced.value_counts(), prediction_difference_by(first, second, sliced, weights)
+    values = [value for value in sliced.categories if value in differences]
+    return {value: {"rows": int(rows[value]), "difference": differences[value]} for value in values}
+
+
+def _auc(delong, draws: np.ndarray | None) -> dict[str, Any]:
+    def figures(value, se, drawn):
+        return {
+            "value": value,
+            "se": se,
+            "interval": [value - Z * se, value + Z * se],
+            "bootstrap_interval": None if draws is None else _quantiles(drawn),
+        }
+
+    one, other = (None, None) if draws is None else draws.T
+    return {
+        "first": figures(delong.first, delong.first_se, one),
+        "second": figures(delong.second, delong.second_se, other),
+        "covariance": delong.covariance,
+        "difference": figures(delong.difference, delong.difference_se, None if draws is None else other - one),
+    }
+
+
+def _rmse(paired) -> dict[str, Any]:
+    value, se = paired.difference, paired.difference_se
+    return {
+        "first": {"value": paired.first},
+        "second": {"value": paired.second},
+        "difference": {"value": value, "se": se, "interval": [value - Z * se, value + Z * se]},
+    }
+
+
+def _quantiles(drawn: np.ndarray) -> list[float]:
+    drawn = drawn[np.isfinite(drawn)]  # A draw without a class says nothing.
+    if not len(drawn):
+        return [float("nan")] * 2
+    return [float(q) for q in np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]

@@ -1,0 +1,35 @@
+"""Train steps that sum a batch's gradients from equal parts, as replicas do."""
+
+import tensorflow as tf
+
+from trainers.build.steps import Steps
+
+
+class SummedSteps(Steps):
+    """`Steps` on one device whose sums are rounded as those over replicas are.
+
+    Args:
+        parts: Parts of a batch, in order, each of which a replica would take; must divide the batch.
+    """
+
+    def __init__(self, *args, parts: int):
+        super().__init__(*args)
+        self._parts = parts
+
+    def _gradients(self, features, labels, weight):
+        if self._parts == 1:
+            return super()._gradients(features, labels, weight)
+        batch = (features, labels, weight)
+        pieces = [tf.nest.map_structure(lambda x, i=i: tf.split(x, self._parts)[i], batch) for i in range(self._parts)]
+        gradients, losses = zip(*(super(SummedSteps, self)._gradients(*piece) for piece in pieces), strict=True)
+        # Each part's loss is a mean over its own rows.
+        return [_mean(parts) for parts in zip(*gradients, strict=True)], tf.add_n(losses) / self._parts
+
+
+def _mean(gradients):
+    """The mean of gradients, dense or sparse; the optimizer sums the duplicate rows of sparse ones."""
+    n = len(gradients)
+    if isinstance(gradients[0], tf.IndexedSlices):
+        values = tf.concat([g.values for g in gradients], axis=0) / n
+        return tf.IndexedSlices(values, tf.concat([g.indices for g in gradients], axis=0), gradients[0].dense_shape)
+    return tf.add_n(gradients) / n

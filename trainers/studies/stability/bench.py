@@ -1,0 +1,162 @@
+"""One run of the grid after the other, in one process: the log is read once, and graphs are traced once."""
+
+import functools
+import time
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfstable.analysis.sharpness import SharpnessProbe
+from tfstable.data.log import DayLog
+from tfstable.data.window import take
+from trainers.build.model import make_model
+from trainers.build.optimizer import make_optimizer
+from trainers.build.steps import Steps
+from trainers.health.detector import Detector
+from trainers.studies.stability.config import StabilityConfig
+from trainers.studies.workbench import Workbench
+from trainers.training.evaluation import evaluate
+
+FIGURES = ("hessian", "preconditioned", "two_over_rate", "residual")  # Of the SharpnessProbe.
+PROBED_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Run:
+    """A point of the grid."""
+
+    model: str
+    treatment: str
+    threshold: int  # Which of the treatment's own grid.
+    rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run left.
+
+    Attributes:
+        losses: `(steps, 1 + tasks)` float32, as `Steps.train` returns them.
+        days: Metrics by evaluation day, by task.
+        findings: The detector's, as dicts.
+        steps_planned: Steps of a run that is not stopped.
+        seconds: Wall time, evaluation included.
+        watched: By `variable|figure`, `(steps,)` float32: the optimizer's diagnostics, and `sharpness|figure`, NaN
+            where it was not measured; empty unless asked for.
+    """
+
+    losses: np.ndarray
+    days: dict[str, dict[str, dict[str, float]]]
+    findings: list[dict[str, Any]]
+    steps_planned: int
+    seconds: float
+    watched: dict[str, np.ndarray]
+
+
+class Bench(Workbench):
+    """Trains runs of a grid on a log, each from nothing.
+
+    Runs that share model and threshold share their variables and graphs: rate and seed are values of variables. They
+    equal runs of `tfstable train` with the same config, loss for loss.
+
+    Args:
+        config: The grid's config.
+        log: The log.
+    """
+
+    def __init__(self, config: StabilityConfig, log: DayLog):
+        super().__init__(config, log)
+        self._made = functools.lru_cache(maxsize=8)(self._make)
+
+    def train(self, run: Run, evaluated: set[date], watch: bool = False, probed: range = range(0)) -> Trained:
+        """Trains a run on every window before the last evaluation day, in time order.
+
+        A run that the detector finds fully diverged stops there; it is evaluated as it is.
+
+        Args:
+            run: The run.
+            evaluated: Days to evaluate before training on them.
+            watch: Keep the optimizer's diagnostics of every step, and do not stop.
+            probed: Steps of a watched run before which the sharpness is measured.
+        """
+        began = time.monotonic()
+        treatment = self.config.stability.treatments[run.treatment][run.threshold]
+        config = self.config.run_config(run.model, treatment, run.rate, run.seed)
+        model, optimizer, steps, initial = self._made(run.model, run.treatment, run.threshold, watch)
+        self.begin(config, model, optimizer, initial)
+        for group in optimizer.optimizers:
+            group.learning_rate = config.optimizer.dense.learning_rate
+
+        trainer = config.trainer
+        todo = self.windows(trainer, max(evaluated))
+        iterator = self.feed(todo, trainer, trainer.seed)
+        detector = Detector(self.config.stability.detector, config.tasks)
+        probe = SharpnessProbe(model, optimizer, iterations=15, tolerance=0.05)
+        losses, findings, watched, days, done, diverged = [], [], [], {}, 0, False
+        for window, total in todo:
+            left = 0 if diverged else total
+            while left:
+                count = 1 if watch else min(trainer.steps_per_call, left)
+                rates = self.rate_factors(config.optimizer, np.arange(total - left, total - left + count), total)
+                sharpness = self._sharpness(probe, window.days) if done in probed else dict.fromkeys(FIGURES, np.nan)
+                losses.append(steps.train(iterator, tf.constant(count), rates).numpy())  # (count, 1 + tasks)
+                if watch:
+                    watched.append({**optimizer.diagnostics(), "sharpness": sharpness})
+                findings += detector.update(losses[-1], done)
+                done, left = done + count, left - count
+                if any(f.kind == "full_divergence" and f.column == "loss" for f in findings) and not watch:
+                    left, diverged = 0, True
+            if optimizer.averaging is not None and not diverged:
+                optimizer.averaging.snapshot()
+            with optimizer.averaged_weights():
+                for day in evaluated & set(window.next_days):
+                    days[str(day)] = self._evaluate(config, steps, day)
+        return Trained(
+            np.concatenate(losses),
+            days,
+            [vars(finding) for finding in findings],
+            sum(total for _, total in todo),
+            time.monotonic() - began,
+            _by_variable(watched),
+        )
+
+    def _sharpness(self, probe: SharpnessProbe, days: tuple[date, ...]) -> dict[str, float]:
+        """The sharpness on the first rows of a window: enough of them to tell its order of magnitude."""
+        batch = take(next(self.batches(days, self.config.trainer.batch_size).one_pass(None)), slice(PROBED_ROWS))
+        return probe(*self.reader.layout.unpack(batch))
+
+    def positives(self, day: date) -> dict[str, float]:
+        """Returns how many labels of `day` are positive, or negative if those are fewer, for each binary task."""
+        batches = self.batches((day,), self.config.evaluation.batch_size)
+        counts: dict[str, list] = {}
+        for batch in batches.one_pass(None):
+            _, labels_of, weight = self.reader.layout.unpack(batch)
+            for task, labels in labels_of.items():
+                known = labels[np.isfinite(labels) & (weight > 0)]
+                counts.setdefault(task, []).append((known.sum(), (1 - known).sum()))
+        binary = [name for name, task in self.config.tasks.items() if task.kind == "binary"]
+        return {name: float(min(np.sum(counts[name], axis=0))) for name in binary}
+
+    def _make(self, model: str, treatment: str, threshold: int, watch: bool) -> tuple:
+        grid = self.config.stability
+        config = self.config.run_config(model, grid.treatments[treatment][threshold], grid.rates[0], 0)
+        made = make_model(config, self.statistics)
+        optimizer = make_optimizer(config.optimizer, 1 if watch else 0, config.trainer.batch_size)
+        optimizer.build(made.trainable_variables)
+        initial = [tf.identity(variable.value) for variable in optimizer.variables]
+        return made, optimizer, Steps(tf.distribute.get_strategy(), made, optimizer, config.trainer.xla), initial
+
+    def _evaluate(self, config: StabilityConfig, steps: Steps, day: date) -> dict[str, dict[str, float]]:
+        return evaluate(config, self.log, day, self.predict(steps, day, config.evaluation.batch_size))
+
+
+def _by_variable(watched: list[dict[str, dict[str, float]]]) -> dict[str, np.ndarray]:
+    """From a dict a step to an array a variable and figure, named `variable|figure`."""
+    if not watched:
+        return {}
+    names = [(path, figure) for path, figures in watched[0].items() for figure in figures]
+    return {f"{p}|{f}": np.array([step[p][f] for step in watched], np.float32) for p, f in names}

@@ -1,0 +1,60 @@
+"""What is kept of each run: a small JSON file, and its losses beside it. A re-run of the grid skips what is there."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfstable.data.log import DayLog
+from tfstable.files import arrays_beside, keep, recall
+from trainers.config import weight_keys
+from trainers.studies.stability.bench import Run, Trained
+from trainers.studies.stability.config import StabilityConfig
+
+
+class Records:
+    """The runs of a grid in a directory, DIR/runs/NAME.json and NAME.npz; those that were watched, in DIR/watched.
+
+    A name ends in a digest of all that the run depends on, so a grid may grow, or change, over what is there.
+
+    Args:
+        path: DIR.
+        config: The grid's config.
+        log: Its log.
+    """
+
+    def __init__(self, path: Path, config: StabilityConfig, log: DayLog):
+        self._path, self._config = Path(path), config
+        self._log = [[str(day), log.rows(day)] for day in log.days]
+
+    def get(self, run: Run, train: Callable[[], Trained], watched: bool = False) -> dict[str, Any]:
+        """Returns the record of a run; trains it first if there is none."""
+        path = self._file(run, watched)
+        if not path.exists():
+            trained = train()
+            record = {
+                **vars(run),
+                "steps": len(trained.losses),
+                "steps_planned": trained.steps_planned,
+                "seconds": trained.seconds,
+                "findings": trained.findings,
+                "days": trained.days,
+            }
+            keep(path, record, {"losses": trained.losses, **trained.watched})
+        return recall(path)
+
+    def arrays(self, run: Run, watched: bool = False) -> dict[str, np.ndarray]:
+        """Returns a run's `losses`, `(steps, 1 + tasks)`, and if watched its diagnostics by `variable|figure`."""
+        return arrays_beside(self._file(run, watched))
+
+    def _file(self, run: Run, watched: bool) -> Path:
+        treatment = self._config.stability.treatments[run.treatment][run.threshold]
+        config = weight_keys(self._config.run_config(run.model, treatment, run.rate, run.seed))
+        own = {key: value for key, value in config.items() if not key.startswith("stability.")}
+        known = json.dumps([own, self._config.stability.detector.model_dump(), self._log], default=str)
+        digest = hashlib.sha256(known.encode()).hexdigest()[:8]
+        folder = self._path / ("watched" if watched else "runs")
+        return folder / f"{run.model}-{run.treatment}-{run.rate:g}-{run.seed}-{digest}.json"

@@ -1,0 +1,172 @@
+"""What can be found before training: the config, the log's days and columns, its values, sizes of tables and memory."""
+
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tfstable.data.columns import RawColumn, check_schemas, raw_columns
+from tfstable.data.log import DayLog, read
+from tfstable.errors import InputError
+from tfstable.inputs.statistics import table_name
+from tfstable.locks import clear_abandoned, grow, settle
+from tfstable.sources.simulate import simulate
+from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
+from trainers.config import Config
+from trainers.devices.cluster import read_cluster
+from trainers.devices.facts import shared_facts
+from trainers.devices.workers import Workers, listening
+from trainers.store.run_directory import RunDirectory
+from trainers.training.first_window import fit_statistics, fitted_types, value_checks
+
+
+def start_together(workers: Workers, config: Config, model_dir: Path, fresh: bool, progress=lambda *_: None) -> DayLog:
+    """Opens and checks the log and the run's directory on every worker, and compares what all must have in common.
+
+    Raises:
+        InputError: On all workers, if one of them finds bad input, or has another config, log or version.
+        WorkerLostError: If a worker does not come.
+    """
+
+    def checked() -> DayLog:
+        log = open_log(config, progress)
+        check_run(config, log, model_dir, fresh)
+        return log
+
+    def own_address():
+        with listening(workers.cluster):
+            pass
+
+    # The chief comes first: it may have to simulate the log, which all may share.
+    log = workers.together(checked if workers.cluster.is_chief else own_address)
+    return workers.together(lambda: log or checked(), lambda log: shared_facts(config, log, workers.cluster, fresh))
+
+
+SHOWN = 10  # Lines of one sort: a log may have the same fault in every file.
+
+
+def open_log(config: Config, progress) -> DayLog:
+    """Returns the config's log; where it does not exist and the config says so, simulates it first."""
+    if not config.data.path.exists() and config.data.simulate is not None:
+        try:
+            simulate_whole(config.data.path, **config.data.simulate.model_dump(), progress=progress)
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"data.simulate: {error}") from None
+    return DayLog(config.data.path, config.data.missing_day, config.data.until)
+
+
+def simulate_whole(path: Path, **arguments: Any):
+    """Simulates a log that appears when it is whole: one cut short would pass for the log.
+
+    Args:
+        path: The log; must not exist. If another process makes it meanwhile, that one stays.
+        arguments: Of `simulate`.
+    """
+    clear_abandoned(path.parent)
+    partial = grow(path.parent)
+    try:
+        simulate(partial, **arguments)
+        if not path.exists():
+            partial.rename(path)
+    finally:
+        settle(partial)
+
+
+def check_run(config: Config, log: DayLog, model_dir: Path, fresh: bool = False) -> tuple[RunDirectory, dict]:
+    """Checks a run's directory and log against its config, and touches neither.
+
+    Returns:
+        The directory, and the raw columns: as an earlier start of the run found them, or as the log has them.
+    """
+    run = RunDirectory(model_dir, config, fresh, writable=read_cluster(config.trainer.strategy).is_chief)
+    run.refuse_if_in_use()
+    statistics = run.statistics()
+    return run, check_log(config, log, statistics and statistics.columns)
+
+
+def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None = None) -> dict[str, RawColumn]:
+    """Checks every day's files against the config, by their metadata alone.
+
+    Args:
+        config: The run's config.
+        log: The log.
+        columns: Raw columns as an earlier start of the run found them; None: as the log has them.
+
+    Returns:
+        The raw columns of the features.
+
+    Raises:
+        InputError: Naming the file and the column, or the day, that does not fit.
+    """
+    if log.held_out and len(log.days) < config.trainer.window_days:
+        raise InputError(
+            f"data.until: {log.path} has {len(log.days)} days up to {config.data.until}, fewer than "
+            f"trainer.window_days ({config.trainer.window_days}); set a later day, or a shorter window"
+        )
+    if columns is None and len(log.days) < config.trainer.window_days:
+        raise InputError(
+            f"{log.path}: {len(log.days)} days, fewer than trainer.window_days ({config.trainer.window_days}); "
+            f"add days, or --set trainer.window_days={len(log.days)}"
+        )
+    if columns is None:
+        schemas = [log.schemas(day) for day in log.days]
+        columns = raw_columns(config.features, {path: schema for files in schemas for path, schema in files.items()})
+    numbers = [*label_columns(config.tasks).values()]
+    numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
+    numbers += [config.data.weight] if config.data.weight else []
+    groups = [config.evaluation.gauc_column] if config.evaluation.gauc_column else []
+    for day in log.days:
+        check_schemas(log, day, columns, numbers, groups)
+        log.units(day)
+    return columns
+
+
+def check_values(
+    config: Config, log: DayLog, columns: dict[str, RawColumn], progress: Callable[[int, int, str], None]
+) -> tuple[list[str], list[str]]:
+    """Reads what training reads of every day, and fits the first window, as training does.
+
+    Args:
+        config: The run's config.
+        log: The log, checked against it.
+        columns: Raw columns of the features.
+        progress: Called with rows read, rows in all and what is being done.
+
+    Returns:
+        What training would say of the values, and what it would refuse: a line each, of each file the first.
+    """
+    checks, types, refused = value_checks(config), fitted_types(config, columns), []
+    done, total = 0, sum(log.rows(day) for day in log.days)
+    for day in log.days:
+        for _, units in groupby(log.units(day), key=lambda unit: unit.path):
+            try:
+                for batch in read(list(units), types, check=checks):
+                    done += batch.num_rows
+                    progress(done, total, f"reading {day}")
+            except InputError as error:
+                refused.append(str(error))
+    remarks = []
+    try:
+        remarks = fit_statistics(config, log, columns).remarks
+    except InputError as error:
+        refused += [str(error)] if str(error) not in refused else []
+    return [*remarks, *_first([str(infinite) for infinite in checks.infinite()])], _first(refused)
+
+
+def _first(lines: list[str]) -> list[str]:
+    return lines[:SHOWN] + ([f"and so in {len(lines) - SHOWN} more files"] if len(lines) > SHOWN else [])
+
+
+def tables(config: Config) -> dict[str, tuple[int, int]]:
+    """Returns (rows, dim) of each embedding table; of a vocabulary, the most that it can have."""
+    sizes = {}
+    for name, feature in config.features.items():
+        if isinstance(feature, HashFeature):
+            sizes[table_name(name, feature)] = (feature.buckets + 1, feature.dim)
+        elif isinstance(feature, VocabularyFeature):
+            sizes[table_name(name, feature)] = (feature.max_size + 1, feature.dim)
+        elif isinstance(feature, QuantileFeature):
+            sizes[name] = (feature.buckets + 1, feature.dim)
+    return sizes

@@ -1,0 +1,40 @@
+"""What is fitted on a log's first window; without TensorFlow, for `tfstable check --deep` does it too."""
+
+import pyarrow as pa
+
+from tfstable.data.columns import RawColumn, arrow_types
+from tfstable.data.log import DayLog, read
+from tfstable.data.values import ValueChecks
+from tfstable.inputs.statistics import Statistics, fit
+from tfstable.specs import label_columns
+from trainers.config import Config
+
+
+def fit_statistics(
+    config: Config, log: DayLog, columns: dict[str, RawColumn], checks: ValueChecks | None = None
+) -> Statistics:
+    """Reads the first window once and returns its vocabularies, moments, quantiles and base rates.
+
+    Args:
+        config: The config.
+        log: The log.
+        columns: Raw columns of the features.
+        checks: Looks at the rows; None: makes its own.
+    """
+    units = [unit for day in log.days[: config.trainer.window_days] for unit in log.units(day)]
+    checks = checks or value_checks(config)
+    batches = (pa.Table.from_batches([batch]) for batch in read(units, fitted_types(config, columns), check=checks))
+    return fit(config.features, config.tasks, columns, batches)
+
+
+def value_checks(config: Config) -> ValueChecks:
+    """Returns the checks of every row that training reads."""
+    return ValueChecks(config.features, config.tasks, config.data.weight)
+
+
+def fitted_types(config: Config, columns: dict[str, RawColumn]) -> dict[str, pa.DataType]:
+    """Returns the columns that training reads, with the types to fit them in: numbers in float64."""
+    features = {name: pa.float64() if dtype == pa.float32() else dtype for name, dtype in arrow_types(columns).items()}
+    outcomes = dict.fromkeys((*label_columns(config.tasks).values(), config.data.weight), pa.float32())
+    outcomes.pop(None, None)
+    return outcomes | features

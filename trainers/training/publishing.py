@@ -1,0 +1,182 @@
+"""Publishing a run's model: a version appears once the gate lets it pass and its reloaded copy predicts alike."""
+
+import hashlib
+import json
+from datetime import UTC, date, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfstable.data.columns import raw_batches
+from tfstable.data.log import DayLog
+from tfstable.errors import InputError
+from tfstable.inputs.statistics import Statistics
+from tfstable.models import RankingModel
+from tfstable.serving import export, warmup
+from tfstable.serving.examples import serialize
+from trainers.config import Config, weight_keys
+from trainers.devices.memory import give_back_memory
+from trainers.health.gate import refusals
+from trainers.report.console import Report
+from trainers.store.run_directory import RunDirectory
+from trainers.training.evaluation import evaluate
+
+EXPORT_TOLERANCE = 1e-5  # Of a reloaded prediction, absolute up to 1 and relative above.
+WARMUP_ROWS = (1, 100)  # Rows of the warm-up requests: a small graph and one whose operations run in parallel.
+
+
+class Publisher:
+    """Turns a trained model into versions under MODEL_DIR/export.
+
+    Args:
+        config: The run's config.
+        run: The run's directory.
+        log: The log.
+        model: The model.
+        statistics: The statistics that it was made with.
+        report: What the user sees.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: RunDirectory,
+        log: DayLog,
+        model: RankingModel,
+        statistics: Statistics,
+        report: Report,
+    ):
+        self._config, self._run, self._log, self._model, self._report = config, run, log, model, report
+        self._statistics = statistics
+
+    def published(self, last: date) -> Path | None:
+        """Returns the newest version if there is nothing to publish: it was trained through `last`, or further."""
+        if published := export.versions(self._run.exports):
+            newest = self._run.exports / str(published[-1])
+            card = export.metadata(newest)
+            # A model that was rolled back does not come back by itself: `promote` brings it, or the next window.
+            if str(last) <= card["window_end"] or str(last) in card["withdrawn"]:
+                return newest
+        return None
+
+    def publish(self, last: date, predictions: dict[str, np.ndarray]) -> Path | None:
+        """Publishes the model trained through day `last`; returns the version, or None if the gate refuses it.
+
+        Args:
+            last: Last day of the window.
+            predictions: The trainer's own for every row of that day, by task.
+        """
+        try:
+            return self._publish(last, predictions)
+        finally:
+            give_back_memory()
+
+    def _publish(self, last: date, predictions: dict[str, np.ndarray]) -> Path | None:
+        own = evaluate(self._config, self._log, last, predictions)
+        odd, since = self._run.odd_days(), self._config.evaluation.compare_since
+        if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own, odd, since):
+            self._run.add_event("export_refused", window_end=last, reasons=reasons)
+            self._report.found(f"not exported, the model trained to {last}: {'; '.join(reasons)}")
+            return None
+        partial = export.save(
+            self._run.exports,
+            self._model,
+            self._card(last),
+            user_columns=self._config.export.user_columns,
+            score_weights=self._config.score_weights,
+        )
+        try:
+            difference = self._difference(export.Serving(partial), last, predictions)
+            if not difference <= EXPORT_TOLERANCE:
+                self._run.add_event("export_refused", window_end=last, difference=difference)
+                raise InputError(
+                    f"{self._run.path}: the reloaded model predicts {last} differently by {difference:.2g}; "
+                    "not published"
+                )
+            warmup.write(partial, self._requests(last))
+            version = export.publish(partial)
+        finally:
+            export.give_up(partial)  # Unless it was published.
+        export.prune(self._run.exports, self._config.export.keep_versions)
+        self._report.exported(version, last, difference)
+        return version
+
+    def _difference(self, serving: export.Serving, day: date, predictions: dict[str, np.ndarray]) -> float:
+        """Returns the largest difference of the served predictions from the trainer's over a whole day.
+
+        Where there is `rank`, also of what it says of the day's first rows from what `serving_default` does.
+        """
+        pairs = []
+        try:
+            served = [serving(raw) for raw in raw_batches(self._log.units(day), self._statistics.columns)]
+            for name, expected in predictions.items():
+                pairs.append((np.concatenate([part[name] for part in served]), expected))
+            if "rank" in serving.signatures:
+                rows = self._rows(day, max(WARMUP_ROWS))
+                ranked, expected = serving(self._of_one_user(rows), "rank"), serving(self._repeated(rows))
+                pairs += [(ranked[name], expected[name][ranked["order"]]) for name in expected]
+        except InputError:  # A prediction that is not finite.
+            return float("nan")
+        worst = 0.0
+        for got, expected in pairs:
+            worst = np.maximum(worst, np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
+        return float(worst)
+
+    def _requests(self, day: date) -> list[tuple[str, dict[str, Any]]]:
+        """Returns warm-up requests for every signature, of the day's first rows."""
+        requests = []
+        for count in WARMUP_ROWS:
+            rows = self._rows(day, count)
+            requests.append(("serving_default", rows))
+            requests.append(("serve_examples", {"examples": np.array(serialize(rows), object)}))
+            if self._config.export.user_columns:
+                requests.append(("rank", self._of_one_user(rows)))
+        return requests
+
+    def _rows(self, day: date, count: int) -> dict[str, np.ndarray]:
+        batches = raw_batches(self._log.units(day), self._statistics.columns)
+        raw = next(batch for batch in batches if len(next(iter(batch.values()))))  # A day may begin with an empty file.
+        return {name: values[:count] for name, values in raw.items()}
+
+    def _of_one_user(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The rows as a request to `rank`: the user of the first, the candidates of all."""
+        return {n: v[:1] if n in self._config.export.user_columns else v for n, v in rows.items()}
+
+    def _repeated(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {n: v[[0] * len(v)] if n in self._config.export.user_columns else v for n, v in rows.items()}
+
+    def _card(self, last: date) -> dict[str, Any]:
+        """Returns what the model card says, the signatures aside."""
+        config, metrics = self._config, self._run.window_metrics(last)
+        if metrics is None or metrics["tasks"] is None:  # No day after the window yet: what the model before it did.
+            metrics = self._run.newest_metrics()
+        evaluation = metrics and {"window": metrics["window"], "day": metrics["eval_day"], "tasks": metrics["tasks"]}
+        return {
+            "window_end": str(last),
+            "model": {
+                "class": config.model.model_class,
+                "weights": int(sum(np.prod(w.shape) for w in self._model.trainable_variables)),
+                "precision": config.trainer.precision,
+            },
+            "data": {
+                "log": str(config.data.path),
+                "first_day": str(self._run.first_day()),
+                "last_day": str(last),
+            },
+            "evaluation": evaluation,
+            "config_hash": hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest(),
+            # What an export alone can be judged by: `tfstable compare`.
+            "tasks": {name: {"kind": task.kind, "label": task.label or name} for name, task in config.tasks.items()},
+            "weight": config.data.weight,
+            "score_weights": config.score_weights if config.export.user_columns else None,
+            "versions": {
+                "tfstable": installed("tfstable"),
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+            },
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }

@@ -1,0 +1,185 @@
+"""What a run has learned and where it stands: model, optimizer, position in the data; saved and restored as one."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfstable.data.log import DayLog
+from tfstable.data.window import Arrays
+from tfstable.errors import InputError
+from tfstable.inputs.preprocessor import Preprocessor
+from tfstable.inputs.reader import ExampleReader
+from tfstable.inputs.statistics import Statistics
+from tfstable.models import RankingModel
+from tfstable.optimizers import Composite
+from trainers.build.model import make_model
+from trainers.build.optimizer import decays_in_windows, make_optimizer, window_rates
+from trainers.build.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
+from trainers.build.steps import Steps
+from trainers.config import Config
+from trainers.devices.agreement import Agreement
+from trainers.devices.cluster import read_cluster
+from trainers.devices.strategy import is_one_cpu, make_strategy
+from trainers.health.loss_watch import LossWatch
+from trainers.report.console import Report
+from trainers.store.checkpoints import Checkpoints, Saved
+from trainers.store.run_directory import RunDirectory
+from trainers.training.check import tables
+
+
+class Position(tf.Module):
+    """Where in the data a run is: part of every checkpoint."""
+
+    def __init__(self):
+        super().__init__()
+        self.window = tf.Variable(0, dtype=tf.int64)  # Last day of the newest finished window, as an ordinal; 0: none.
+        self.step = tf.Variable(0, dtype=tf.int64)  # Batches done of the window after it, those left out included.
+
+    @property
+    def last_day(self) -> date | None:
+        ordinal = int(self.window.numpy())
+        return date.fromordinal(ordinal) if ordinal else None
+
+    @property
+    def batch(self) -> int:
+        return int(self.step.numpy())
+
+
+class RunState:
+    """Everything that a checkpoint holds, made from a config under its strategy, and what it can do.
+
+    Under a strategy of several workers each of them makes one, with a run directory of which the chief's alone is
+    writable; all take the same turns, since their collective operations must meet.
+
+    Args:
+        config: The config.
+        log: The log, checked against it.
+        statistics: What was fitted on the first window.
+        run: The run's directory, begun.
+        report: What the user sees.
+
+    Attributes:
+        saved: The checkpoint that this state was last saved to or restored from; None before there is one.
+    """
+
+    def __init__(self, config: Config, log: DayLog, statistics: Statistics, run: RunDirectory, report: Report):
+        self._config, self._statistics, self._run, self._report = config, statistics, run, report
+        cluster = read_cluster(config.trainer.strategy)
+        self.strategy = make_strategy(config.trainer, cluster)  # Waits for all workers; the chief's run has begun.
+        self.agreement = Agreement(self.strategy, cluster)
+        keras.utils.set_random_seed(config.trainer.seed)
+        self.replicas = self.strategy.num_replicas_in_sync
+        if config.trainer.batch_size % self.replicas or config.evaluation.batch_size % self.replicas:
+            raise InputError(
+                f"trainer.batch_size ({config.trainer.batch_size}) and evaluation.batch_size "
+                f"({config.evaluation.batch_size}) must be multiples of the number of replicas, {self.replicas}"
+            )
+        self.preprocessor = Preprocessor(config.features, statistics)
+        self.reader = ExampleReader(log, self.preprocessor, statistics, config.tasks, config.data.weight)
+        is_tpu, sparse_cores = isinstance(self.strategy, tf.distribute.TPUStrategy), has_sparse_cores(self.strategy)
+        if is_tpu:
+            check_tables(config, tables(config), sparse_cores)
+        with self.strategy.scope():
+            self._placed = {}  # Layers on SparseCores.
+            self.model = make_model(
+                config,
+                statistics,
+                lambda model: self._placed.update(place_on_sparse_cores(model, config) if sparse_cores else {}),
+            )
+            self.optimizer = _optimizer(config, self.model)
+        self.steps = Steps(self.strategy, self.model, self.optimizer, config.trainer.xla, is_tpu and not sparse_cores)
+        self.position = Position()
+        self.checkpoints = Checkpoints(
+            run.checkpoints,
+            tf.train.Checkpoint(model=self.model, optimizer=self.optimizer, position=self.position),
+            config.trainer.keep_checkpoints,
+            config.trainer.keep_weekly,
+        )
+        self.saved: Saved | None = None
+        self.watch = LossWatch(config.divergence, config.tasks)
+        self._rate_factor, self._decays = 1.0, decays_in_windows(config.optimizer)
+
+    def feed(self, batches: Iterator[Arrays], batch_size: int) -> tf.distribute.DistributedDataset | tf.data.Dataset:
+        """Returns the batches as a dataset in which each replica finds its part."""
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            each = self.replicas // context.num_input_pipelines
+            own = range(context.input_pipeline_id * each, (context.input_pipeline_id + 1) * each)
+            return self.reader.dataset(batches, batch_size, self.replicas, own, self._config.data.prefetch)
+
+        if is_one_cpu(self.strategy):  # Nothing to hand over: the strategy's iterator would copy every batch.
+            return of_worker(tf.distribute.InputContext())
+        return self.strategy.distribute_datasets_from_function(of_worker)
+
+    def predict(self, day: date) -> dict[str, np.ndarray]:
+        """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
+        size = self._config.evaluation.batch_size
+        batches = self.reader.batches((day,), size, self._config.data.buffer_rows)
+        with self.reader.input_errors(), self.optimizer.averaged_weights():
+            return self.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
+
+    def model_to_export(self) -> RankingModel:
+        """Returns the model in the form that runs anywhere."""
+        if not self._placed:
+            return self.model
+        return on_host(self._placed, self.model, make_model(self._config, self._statistics))
+
+    def save(self, last: date | None, step: int, good: bool = False):
+        """Saves the state, `step` batches into the window after the one that ends at `last`."""
+        self.position.window.assign(last.toordinal() if last else 0)
+        self.position.step.assign(step)
+        if self._run.writable:
+            self.saved = self.checkpoints.save(last, step, self.watch.state(), good)
+
+    def restore(self, number: int | None = None):
+        """Restores the newest checkpoint that can be read, or the one with a number. One that cannot is set aside."""
+        damaged: list[tuple[Path, str]] = []
+        self.saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)), number)
+        found = self.saved.number if self.saved else 0
+        if len(set(numbers := self.agreement.exchange(found))) > 1:
+            raise InputError(
+                f"{self._run.path}: the workers find different checkpoints, in their order {numbers}; "
+                "--model-dir must be a directory that all of them share and can read"
+            )
+        for path, reason in damaged:
+            self._run.add_event("checkpoint_damaged", checkpoint=path.name, reason=reason, restored=found)
+            self._report.damaged(path, reason, found)
+            if self._run.writable:
+                self.checkpoints.set_aside(path)
+        watch = self.saved.watch if self.saved else None
+        self.watch = LossWatch(self._config.divergence, self._config.tasks, watch)
+        if self.saved and self.saved.good:
+            self.watch.jumped = False  # The metrics that showed it came after the checkpoint.
+
+    def set_rate_factor(self, factor: float):
+        """Multiplies the learning rates of the config by `factor`."""
+        self._rate_factor = factor
+        for optimizer in self.optimizer.optimizers:
+            optimizer.rate_factor.assign(factor)
+
+    def rate_factors(self, numbers: np.ndarray, total: int) -> tf.Tensor | None:
+        """Returns what the batches `numbers` of a window of `total` multiply each group's rate by, `(batches, groups)`.
+
+        None where it is the same in every step.
+        """
+        if not self._decays:
+            return None
+        return tf.constant(self._rate_factor * window_rates(self._config.optimizer, numbers, total), tf.float32)
+
+    def trace(self, iterator):
+        """Compiles the train step, which takes the time of many steps, without one."""
+        groups = len(self.optimizer.optimizers)
+        self.steps.trace(iterator, tf.TensorSpec([None, groups], tf.float32) if self._decays else None)
+
+
+def _optimizer(config: Config, model: RankingModel) -> Composite:
+    optimizer = make_optimizer(config.optimizer, config.trainer.track_every, config.trainer.batch_size)
+    try:
+        optimizer.build(model.trainable_variables)
+    except ValueError as error:  # A variable in no group, in several, or a group of none.
+        raise InputError(f"optimizer.groups: {error}") from None
+    return optimizer
