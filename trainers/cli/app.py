@@ -6,6 +6,7 @@ TensorFlow takes seconds to import, so each command imports what it needs, after
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,11 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tfstable.errors import InputError
+from tfstable.files import to_json
 from trainers import config as configs
 from trainers.devices.cluster import WorkerLostError, read_cluster
 from trainers.devices.disk import refusal
 from trainers.devices.termination import Terminated, Termination
-from trainers.training.recover import DivergedError
+from trainers.health.recoveries import DivergedError
 
 app = typer.Typer(
     help="Train multitask ranking models that don't blow up and don't change their mind.",
@@ -70,15 +72,15 @@ def train(
     from trainers.devices.workers import Workers, config_on_every_worker
 
     settings = config_on_every_worker(lambda: configs.load(config, overrides))
-    from trainers.training.check import start_together
+    from trainers.training.start import start_together
 
     workers = Workers(read_cluster(settings.trainer.strategy), settings.trainer.start_minutes)
     with progress_bar() as progress:  # Before TensorFlow is there: what is wrong is known in a second.
         log = start_together(workers, settings, model_dir, fresh, progress)
     quiet_tensorflow()
-    from trainers.training.run import train as run
+    from trainers.training.run import Run
 
-    run(settings, log, model_dir, console, fresh=fresh, profile=profile, workers=workers)
+    Run(settings, model_dir, log, fresh=fresh, workers=workers, console=console).train(profile=profile)
 
 
 @app.command()
@@ -151,22 +153,21 @@ def evaluate(
     ] = None,
 ):
     """Evaluate a run's newest checkpoint on a day of a log; days after the config's data.until are there for it."""
-    from trainers.training.check import check_log, open_log
+    from trainers.training.check import open_trained
 
-    settings = run_config(model_dir, data)
-    log = open_log(settings, lambda *_: None)
-    check_log(settings, log)
+    settings, log = open_trained(model_dir, data)
     quiet_tensorflow()
-    from trainers.training.run import evaluate as run
+    from trainers.training.run import Run, SeenDayWarning
 
-    run(
-        settings,
-        model_dir,
-        log,
-        day.date() if day else log.days[-1],
-        console,
-        Console(stderr=True, width=console.width),
-    )
+    run, wanted = Run(settings, model_dir, log, console=console), day.date() if day else log.days[-1]
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        found = {"trained_to": run.trained_to(), "day": wanted, "tasks": run.evaluate(wanted)}
+    for warning in noted:
+        if warning.category is SeenDayWarning:
+            screen = Console(stderr=True, width=console.width)
+            screen.print(f"warning: {warning.message}", soft_wrap=True, highlight=False)
+    console.print_json(to_json(found))
 
 
 @app.command()
@@ -191,11 +192,14 @@ def export(
         if show:
             console.print(table(model_dir))
         return
-    settings = run_config(model_dir)
-    quiet_tensorflow()
-    from trainers.training.run import export as run
+    from trainers.training.check import open_trained
 
-    run(settings, model_dir, console)
+    settings, log = open_trained(model_dir)
+    quiet_tensorflow()
+    from trainers.training.run import Run
+
+    version = Run(settings, model_dir, log, console=console).export()
+    console.print(f"{version}: the newest checkpoint", soft_wrap=True)
 
 
 @app.command()
@@ -349,14 +353,6 @@ def open_grid(config: Path, overrides: list[str], kind: type[configs.Config]):
     check_log(settings, log)
     quiet_tensorflow()
     return settings, log
-
-
-def run_config(model_dir: Path, data: Path | None = None) -> configs.Config:
-    """Returns the config that a run was started with, but for what training alone is about: devices, held-out days."""
-    from trainers.store.params import read_config
-
-    here = ["trainer.strategy=one_device", "data.until=null"]  # Wherever it was trained.
-    return read_config(model_dir, [*here, f"data.path={data}"] if data else here)
 
 
 def quiet_tensorflow():

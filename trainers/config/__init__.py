@@ -1,5 +1,7 @@
 """The config of a run: keys with their types, defaults and rules. Imports no TensorFlow."""
 
+from trainers.config.divergence import DivergenceConfig, RecoveryConfig
+from trainers.config.optimizer import OptimizerConfig
 from trainers.config.run import (
     Config,
     ExportConfig,
@@ -15,9 +17,12 @@ from trainers.config.run import (
 
 __all__ = [
     "Config",
+    "DivergenceConfig",
     "ExportConfig",
     "GateConfig",
     "ModelConfig",
+    "OptimizerConfig",
+    "RecoveryConfig",
     "ShuffleConfig",
     "TrainerConfig",
     "dump",

@@ -27,7 +27,8 @@ from trainers.config.optimizer import OptimizerConfig
 from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import check_log
-from trainers.training.loop import MovingWindow, fit_statistics
+from trainers.training.first_window import fit_statistics
+from trainers.training.loop import MovingWindow
 from trainers.training.state import RunState
 
 # The dense weights stand still at each window's end; the tables keep a quarter of their rate.

@@ -18,7 +18,7 @@ from trainers.build.steps import Steps
 from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import check_log
-from trainers.training.loop import fit_statistics
+from trainers.training.first_window import fit_statistics
 from trainers.training.state import RunState
 
 OPTIMIZERS = {

@@ -25,7 +25,8 @@ from tfstable.sources.simulate import simulate
 from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import check_log
-from trainers.training.loop import MovingWindow, fit_statistics
+from trainers.training.first_window import fit_statistics
+from trainers.training.loop import MovingWindow
 
 EMA = "optimizer.averaging={kind: ema, horizon_examples: 2048}"  # Eight of the eight steps of a window.
 

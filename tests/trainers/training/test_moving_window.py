@@ -26,7 +26,8 @@ from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import check_log, open_log
 from trainers.training.evaluation import evaluate
-from trainers.training.loop import MovingWindow, fit_statistics
+from trainers.training.first_window import fit_statistics
+from trainers.training.loop import MovingWindow
 from trainers.training.run import train
 
 CONFIG = """

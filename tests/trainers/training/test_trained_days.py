@@ -29,7 +29,8 @@ from tfstable.sources.simulate import simulate
 from trainers.store import run_directory
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import check_log
-from trainers.training.loop import MovingWindow, fit_statistics
+from trainers.training.first_window import fit_statistics
+from trainers.training.loop import MovingWindow
 from trainers.training.run import train
 from trainers.training.trained_days import check_gap
 
