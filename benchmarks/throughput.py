@@ -72,9 +72,9 @@ def main():
         def window_loop():
             # Every window as the trainer trains it: one stream, each window read while the one before it is trained.
             iterator = iterate(window.state.reader.dataset(window.stream(todo), size))
-            for _, steps in plans:
-                train(iterator, steps)
-            return sum(steps / one_pass.steps * one_pass.rows for one_pass, steps in plans)
+            for plan in plans:
+                train(iterator, plan.total)
+            return sum(plan.total / plan.batches.steps * plan.batches.rows for plan in plans)
 
         def evaluate():
             window.state.predict(log.days[0])

@@ -94,6 +94,10 @@ class RunDirectory:
         return self.path / "preprocessing.json"
 
     @property
+    def _recovery(self) -> Path:
+        return self.path / "recovery.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -153,6 +157,16 @@ class RunDirectory:
         write_json(self._window_path(record.last), stored)
         if record.eval_day is not None:
             write_json(self.path / "metrics.json", stored)
+
+    def recoveries(self) -> list[dict[str, Any]]:
+        """Returns the entries of recovery.json, what the run has done about its divergences, in order."""
+        remedy = "restore it from a backup, or start the run anew with --fresh"
+        return read_json(self._recovery, remedy)["done"] if self._recovery.exists() else []
+
+    def write_recoveries(self, done: list[dict[str, Any]]):
+        """Writes the entries of recovery.json."""
+        if self.writable:
+            write_json(self._recovery, {"format": FORMAT, "done": plain(done)})
 
     def add_event(self, kind: str, **details: Any):
         """Appends a line to events.jsonl, after cutting off one that a killed process left without its end."""

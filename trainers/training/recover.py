@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import date
 
 from tfstable.data.window import windows
-from tfstable.files import FORMAT, plain, read_json, write_json
 from trainers.config import Config
 from trainers.health.recoveries import Diverged, DivergedError, Recoveries
 from trainers.report.console import Report
@@ -13,7 +12,7 @@ from trainers.training.state import RunState
 
 
 class Recovery:
-    """Carries out the recoveries of a run and keeps them in MODEL_DIR/recovery.json.
+    """Carries out the recoveries of a run.
 
     Args:
         config: The run's config.
@@ -25,8 +24,7 @@ class Recovery:
 
     def __init__(self, config: Config, days: Sequence[date], run: RunDirectory, state: RunState, report: Report):
         self._config, self._days, self._run, self._state, self._report = config, days, run, state, report
-        self._path = run.path / "recovery.json"
-        self._recoveries = Recoveries(config.recovery, state.agreement.decide(self._read))
+        self._recoveries = Recoveries(config.recovery, state.agreement.decide(run.recoveries))
         self.numbers = self._recoveries.numbers
 
     def start(self):
@@ -49,7 +47,9 @@ class Recovery:
         except DivergedError as error:
             self._run.add_event("diverged_for_good", **event)
             raise DivergedError(f"{self._run.path}: {error}") from None
-        self._write()  # First: a run that is killed now carries it out at its next start.
+        self._run.write_recoveries(
+            self._recoveries.done
+        )  # First: a run that is killed now carries it out at its next start.
         self._run.add_event("recovery", **event, **done, factor=self._recoveries.rate_factor)
         left_out = f", leaving out {done['skipped']}" if done["skipped"] else ""
         self._report.found(
@@ -63,7 +63,7 @@ class Recovery:
         state, before = self._state, self._recoveries.rate_factor
         state.mark_good(last)
         if self._recoveries.in_line(last):
-            self._write()
+            self._run.write_recoveries(self._recoveries.done)
         if (factor := self._recoveries.rate_factor) != before:
             state.learner.set_rate_factor(factor)
             self._run.add_event("rates_raised", window_end=last, factor=factor)
@@ -92,11 +92,3 @@ class Recovery:
         self._state.agreement.decide(discard)  # Nobody looks for checkpoints before the chief has done so.
         self._state.restore(number)
         self._state.learner.set_rate_factor(self._recoveries.rate_factor)
-
-    def _read(self) -> list:
-        remedy = "restore it from a backup, or start the run anew with --fresh"
-        return read_json(self._path, remedy)["done"] if self._path.exists() else []
-
-    def _write(self):
-        if self._run.writable:
-            write_json(self._path, {"format": FORMAT, "done": plain(self._recoveries.done)})
