@@ -7,6 +7,13 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run: a property that fails on one machine fails on all.
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 # Replicas need two devices, and a CPU can only be divided before TensorFlow has touched it.
 tf.config.set_logical_device_configuration(
