@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +7,6 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
 from hypothesis import HealthCheck, settings
 
 # The same examples in every run: a property that fails on one machine fails on all.
@@ -15,10 +15,16 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
-# Replicas need two devices, and a CPU can only be divided before TensorFlow has touched it.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
+
+def pytest_addoption(parser: pytest.Parser):
+    parser.addoption("--without-tensorflow", action="store_true", help="An import of it is an error: `make quick`.")
+
+
+def pytest_configure(config: pytest.Config):
+    if config.option.without_tensorflow:
+        sys.modules["tensorflow"] = sys.modules["keras"] = None
+    else:
+        import tests.two_devices  # noqa: F401
 
 
 @pytest.fixture(scope="session")
