@@ -5,13 +5,20 @@ TF ?=
 VENV := .venv$(addprefix -,$(TF))
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
+# Test files whose code under test is NumPy and pyarrow alone.
+QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py tests/sources \
+	tests/inputs/test_moments.py tests/inputs/test_quantiles*.py tests/test_files.py tests/test_locks.py tests/trainers/config \
+	tests/trainers/health/test_d*.py tests/trainers/health/test_verdict.py tests/trainers/training/test_check.py
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-memory \
+.PHONY: train quick test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-memory \
 	bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
+
+quick: install  ## The tests that do not import TensorFlow; under 30 s.
+	$(BIN)/pytest --without-tensorflow -m "not slow" $(QUICK)
 
 test: install
 	$(BIN)/ruff check .
