@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.launch import ROOT, finish, start, start_workers
-from tests.trainers.training.test_moving_window import CONFIG, assert_same_run, metrics, weights
+from tests.trainers.runs import CONFIG, assert_same_run, metrics, weights
 from tfstable.serving import export
 from tfstable.sources.simulate import simulate
 
@@ -40,7 +40,7 @@ def dying(function):
         return function(*arguments, **options)
     return call
 
-from trainers.cli.app import app as cli
+from trainers.cli import app as cli
 cli.quiet_tensorflow()
 import tensorflow as tf
 import trainers.training.loop, trainers.store.run_directory
