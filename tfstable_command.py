@@ -13,7 +13,7 @@ def main():
         found = Path(find_spec(name).origin).resolve()
         if found.parent != OURS / name:
             print(
-                f"error: {found} hides the package {name} of tfstable ({OURS / name}); rename it, or keep its "
+                f"error: {found} hides tfstable's own package {name} ({OURS / name}); rename it, or keep its "
                 "directory off PYTHONPATH and out of the directory that you start in",
                 file=sys.stderr,
             )
