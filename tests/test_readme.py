@@ -51,7 +51,7 @@ def test_commands_run(number, scratch):
     if "$RAW" in commands and not RAW.exists():
         pytest.skip("the KuaiRand files are absent")
     printed = "".join(run(command, scratch) for command in commands.strip().splitlines())
-    if "configs/quickstart.yaml" in commands:
+    if "--recipe quickstart" in commands:
         assert "best_auc" in printed
         assert (scratch / "runs/feed/metrics.json").exists()
         assert (scratch / "runs/predictions.parquet").exists()

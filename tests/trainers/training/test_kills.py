@@ -41,7 +41,8 @@ def dying(function):
     return call
 
 from trainers.cli import app as cli
-cli.quiet_tensorflow()
+from trainers.cli.screen import quiet_tensorflow
+quiet_tensorflow()
 import tensorflow as tf
 import trainers.build.steps, trainers.store.run_directory
 if moment == "checkpoint":
