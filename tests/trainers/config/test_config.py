@@ -339,6 +339,6 @@ def test_files_that_cannot_be_read(path, tmp_path):
 
 
 def test_a_repeated_key_in_the_loader_alone_is_an_error():
-    assert yaml.load("{a: 1, b: {a: 2}}", configs.run._Loader) == {"a": 1, "b": {"a": 2}}
+    assert yaml.load("{a: 1, b: {a: 2}}", configs.loading._Loader) == {"a": 1, "b": {"a": 2}}
     with pytest.raises(yaml.YAMLError, match="key a is given twice"):
-        yaml.load("{b: {a: 1, a: 2}}", configs.run._Loader)
+        yaml.load("{b: {a: 1, a: 2}}", configs.loading._Loader)
