@@ -5,15 +5,20 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tfstable.options import RankingOptions
+from tfstable.specs import Spec
 
 
-class ModelConfig(RankingOptions):
-    """The options of the ranking model, and the class that takes them."""
+class ModelClass(Spec):
+    """The class of the model. A base of its own, so that its keys stand before the options in params.yaml."""
 
     model_class: str = Field(
         "tfstable.models.RankingModel", alias="class", description="Import path of a RankingModel subclass."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Arguments that the subclass adds.")
+
+
+class ModelConfig(RankingOptions, ModelClass):
+    """The class of the model, and its options."""
 
     @model_validator(mode="after")
     def _options_are_new(self) -> "ModelConfig":

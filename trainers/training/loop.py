@@ -348,7 +348,7 @@ class MovingWindow:
         if not self.run.writable:
             return Verdict({}, [], labelled=False)
         since = self.config.evaluation.compare_since
-        return judge(day, tasks, self.run.evaluations(), self.run.odd_days(), self.config.divergence, since, jumped)
+        return judge(day, tasks, self.run.evaluations(), self.run.odd_days(), since=since, jumped=jumped)
 
     def _in_line(self, last: date):
         """Notes that the metrics of the next day are in line for the model of the window that ends at `last`."""
