@@ -89,7 +89,7 @@ class Judge:
         def judged() -> list[Any]:
             tasks = evaluate(self._config, self._log, day, predictions)
             evaluations, since = self._run.evaluations(), self._config.evaluation.compare_since
-            verdict = judge(day, tasks, evaluations, self._run.odd_days(), self._config.divergence, since, jumped)
+            verdict = judge(day, tasks, evaluations, self._run.odd_days(), since=since, jumped=jumped)
             return [tasks, verdict.labels, verdict.faults, verdict.labelled]
 
         tasks, labels, faults, labelled = self._state.agreement.decide(judged)
