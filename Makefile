@@ -7,15 +7,13 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test test-all install lint lint-docker format clean bench bench-all bench-kuairand bench-memory \
+.PHONY: train test test-all install lint laws lint-docker format clean bench bench-all bench-kuairand bench-memory \
 	bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
 
-test: install
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test: laws
 	$(BIN)/pytest -m "not slow"
 
 test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the TensorFlow of TPUs.
@@ -30,9 +28,13 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(addprefix tensorflow==,$(TF))
 	touch $@
 
-lint: install
+lint: laws  ## All that is checked without running the programs; the rooms without TensorFlow by importing them.
+	$(BIN)/pytest tests/test_rooms.py
+
+laws: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 # Linters from npm; `make test-all` has them too.
 lint-docker:
@@ -88,4 +90,4 @@ $(VENV)/.peers: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache
