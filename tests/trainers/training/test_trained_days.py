@@ -21,6 +21,7 @@ from tests.trainers.runs import (
     copy_days,
     load,
     metrics,
+    train,
     weights,
 )
 from tfstable.data.digest import day_digest
@@ -28,7 +29,6 @@ from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.sources.simulate import simulate
 from trainers.store import run_directory
-from trainers.training.run import train
 from trainers.training.trained_days import check_gap
 
 ROWS = 300
