@@ -106,3 +106,10 @@ def test_make_train_is_the_quickstart():
         ["make", "--dry-run", "train"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert "tfstable train --config configs/quickstart.yaml --model-dir" in printed
+
+
+def test_the_files_of_the_walks_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    files = re.findall(r"`((?:tfstable|trainers|tests|docs)/[\w/]+\.\w+)`", text)
+    assert len(files) > 20
+    assert [file for file in files if not (ROOT / file).is_file()] == []
