@@ -1,7 +1,8 @@
 """Reading and writing configs: YAML, `--set`, and one line per error. Precedence: defaults < file < --set."""
 
+import copy
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,20 +15,23 @@ from trainers.config.run import Config
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
-def load(path: Path, overrides: Sequence[str] = (), kind: type[AnyConfig] = Config) -> AnyConfig:
-    """Reads a config file of a `kind` and applies `a.b=c` overrides.
+def load(
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), kind: type[AnyConfig] = Config
+) -> AnyConfig:
+    """Reads a config and applies overrides.
+
+    Args:
+        source: A YAML file, or its content as nested dicts.
+        overrides: `a.b=c` each, as `--set` takes them.
+        kind: The class of the config.
 
     Raises:
         InputError: With one line for each wrong key, naming it.
     """
-    try:
-        raw = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2025-02-30 looks like a date and is none.
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: a config is a mapping of keys; see `tfstable schema`")
+    if isinstance(source, Mapping):
+        path, raw = "config", copy.deepcopy(dict(source))
+    else:
+        path, raw = str(source), _read(Path(source))
     if raw.keys() >= {"format", "checksum"}:  # The params.yaml of a run is a config as well.
         raw = {key: value for key, value in raw.items() if key not in ("format", "checksum")}
     for override in overrides:
@@ -36,6 +40,18 @@ def load(path: Path, overrides: Sequence[str] = (), kind: type[AnyConfig] = Conf
         return kind.model_validate(raw)
     except ValidationError as error:
         raise InputError("\n".join(_explain(path, raw, detail, kind) for detail in error.errors())) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2025-02-30 looks like a date and is none.
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a config is a mapping of keys; see `tfstable schema`")
+    return raw
 
 
 def dump(config: Config) -> str:
@@ -76,7 +92,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     set_key(raw, key, value, f"--set {override}")
 
 
-def _explain(path: Path, raw: dict[str, Any], detail: Any, spec: type[Config]) -> str:
+def _explain(path: str, raw: dict[str, Any], detail: Any, spec: type[Config]) -> str:
     """One line for one of pydantic's errors: where, what, and the remedy that it leaves out."""
     location, kind, got = _location(raw, detail["loc"]), detail["type"], detail.get("input")
     if location[-1:] == ["[key]"]:
