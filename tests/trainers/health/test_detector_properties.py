@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trainers.config.divergence import DivergenceConfig
 from trainers.health.detector import Detector, Finding
 
-RULES = DivergenceConfig(horizon=12, patience=10, settled=3)
+RULES = DivergenceConfig(horizon=12, patience=10)
 TASKS = ("click", "watch_time")
 ODD = st.sampled_from([0.0, 3.0, 50.0, 1e30, -2.0, float("nan"), float("inf")])
 
