@@ -17,6 +17,7 @@ from tfstable.errors import InputError
 from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.serving import export, warmup
+from tfstable.serving.card import Evaluation, ModelCard
 from tfstable.serving.examples import serialize
 from trainers.config import Config, weight_keys
 from trainers.devices.memory import give_back_memory
@@ -59,7 +60,7 @@ class Publisher:
             newest = self._run.exports / str(published[-1])
             card = export.metadata(newest)
             # A model that was rolled back does not come back by itself: `promote` brings it, or the next window.
-            if str(last) <= card["window_end"] or str(last) in card["withdrawn"]:
+            if str(last) <= card.window_end or str(last) in card.withdrawn:
                 return newest
         return None
 
@@ -149,34 +150,33 @@ class Publisher:
     def _repeated(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {n: v[[0] * len(v)] if n in self._config.export.user_columns else v for n, v in rows.items()}
 
-    def _card(self, last: date) -> dict[str, Any]:
-        """Returns what the model card says, the signatures aside."""
+    def _card(self, last: date) -> ModelCard:
+        """Returns the model card, without columns and signatures."""
         config, metrics = self._config, self._run.window_metrics(last)
         if metrics is None or metrics["tasks"] is None:  # No day after the window yet: what the model before it did.
             metrics = self._run.newest_metrics()
-        evaluation = metrics and {"window": metrics["window"], "day": metrics["eval_day"], "tasks": metrics["tasks"]}
-        return {
-            "window_end": str(last),
-            "model": {
+        return ModelCard(
+            window_end=str(last),
+            model={
                 "class": config.model.model_class,
                 "weights": int(sum(np.prod(w.shape) for w in self._model.trainable_variables)),
                 "precision": config.trainer.precision,
             },
-            "data": {
+            data={
                 "log": str(config.data.path),
                 "first_day": str(self._run.first_day()),
                 "last_day": str(last),
             },
-            "evaluation": evaluation,
-            "config_hash": hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest(),
+            evaluation=metrics and Evaluation(tuple(metrics["window"]), metrics["eval_day"], metrics["tasks"]),
+            config_hash=hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest(),
             # What an export alone can be judged by: `tfstable compare`.
-            "tasks": {name: {"kind": task.kind, "label": task.label or name} for name, task in config.tasks.items()},
-            "weight": config.data.weight,
-            "score_weights": config.score_weights if config.export.user_columns else None,
-            "versions": {
+            tasks={name: {"kind": task.kind, "label": task.label or name} for name, task in config.tasks.items()},
+            weight=config.data.weight,
+            score_weights=config.score_weights if config.export.user_columns else None,
+            versions={
                 "tfstable": installed("tfstable"),
                 "tensorflow": tf.__version__,
                 "keras": keras.__version__,
             },
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
