@@ -35,6 +35,7 @@ laws: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
 
 # Linters from npm; `make test-all` has them too.
 lint-docker:

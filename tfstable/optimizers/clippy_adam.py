@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 
 from tfstable.optimizers.adam import Adam
@@ -21,6 +23,8 @@ class ClippyAdam(Adam):
         ValueError: If an argument is outside its domain.
     """
 
+    clipping: Clippy
+
     def __init__(
         self,
         learning_rate=0.01,
@@ -40,7 +44,7 @@ class ClippyAdam(Adam):
             learning_rate, beta_1, beta_2, epsilon, clipping, weight_decay, on_nonfinite, track_every, name
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         clipping = {
             "relative_threshold": self.clipping.relative,

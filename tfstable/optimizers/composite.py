@@ -1,13 +1,18 @@
 import contextlib
 import dataclasses
 import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Never, Self
 
 import keras
+import tensorflow as tf
 
 from tfstable.optimizers.averaging import WeightAverage
 from tfstable.optimizers.guarded import GuardedOptimizer
 from tfstable.optimizers.rule import RuleOptimizer
 from tfstable.optimizers.tables import is_embedding_table
+from tfstable.optimizers.types import Pairs, Variable
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -27,7 +32,7 @@ class Group:
     variables: str
     optimizer: RuleOptimizer
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             re.compile(self.variables)
         except (re.error, TypeError) as error:
@@ -40,19 +45,19 @@ class Group:
                 f"got {self.optimizer!r}."
             )
 
-    def __contains__(self, variable):
+    def __contains__(self, variable: Variable) -> bool:
         if self.variables in ("embeddings", "dense"):
             return is_embedding_table(variable) == (self.variables == "embeddings")
         return re.search(self.variables, getattr(variable, "path", variable.name)) is not None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "variables": self.variables,
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(config["variables"], keras.saving.deserialize_keras_object(config["optimizer"]))
 
 
@@ -90,7 +95,7 @@ class Composite(GuardedOptimizer):
         self.groups = groups
         self.optimizers = [group.optimizer for group in groups]
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Variable]) -> None:
         if self.built:
             return
         members = [[v for v in variables if v in group] for group in self.groups]
@@ -109,7 +114,7 @@ class Composite(GuardedOptimizer):
             self.averaging.build(self, variables)
         self._group_of = [next(i for i, group in enumerate(self.groups) if v in group) for v in variables]
 
-    def update_variables(self, strategy, pairs):
+    def update_variables(self, strategy: tf.distribute.Strategy, pairs: Pairs) -> None:
         if self.averaging is not None:
             self.averaging.update(strategy, pairs)
         groups = [self._group_of[self._get_variable_index(v)] for _, v in pairs]
@@ -117,32 +122,32 @@ class Composite(GuardedOptimizer):
             own = [pair for pair, group in zip(pairs, groups, strict=True) if group == number]
             optimizer.update_variables(strategy, own)
 
-    def count(self, applied):
+    def count(self, applied: tf.Tensor) -> None:
         super().count(applied)
         for optimizer in self.optimizers:
             optimizer.count(applied)
 
-    def averaged_weights(self):
+    def averaged_weights(self) -> AbstractContextManager[None]:
         """Returns a context in which the variables hold their averages; one that does nothing without `averaging`."""
         return contextlib.nullcontext() if self.averaging is None else self.averaging.swapped_in()
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         return [*super().variables, *(v for optimizer in self.optimizers for v in optimizer.variables)]
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> keras.Variable:
         return self.optimizers[0].learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: tf.Tensor) -> Never:
         raise AttributeError("a Composite has no learning rate of its own: set that of `composite.optimizers[i]`.")
 
-    def diagnostics(self):
+    def diagnostics(self) -> dict[str, dict[str, float]]:
         """The diagnostics of all groups whose optimizer has `track_every` set; see `RuleOptimizer.diagnostics`."""
         return {path: figures for optimizer in self.optimizers for path, figures in optimizer.diagnostics().items()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["learning_rate"]
         return config | {
@@ -151,7 +156,7 @@ class Composite(GuardedOptimizer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
         groups = [
             keras.saving.deserialize_keras_object(group, custom_objects=custom_objects) for group in config["groups"]
         ]

@@ -65,6 +65,7 @@ def predict(
                 writer.write_table(result)
                 done += batch.num_rows
                 progress(done, total, f"predicting {day}")
+        assert writer is not None  # Every day has rows.
         writer.close()
         partial.replace(out)
     finally:
@@ -72,7 +73,7 @@ def predict(
     return done
 
 
-def _check_out(out: Path, log: DayLog):
+def _check_out(out: Path, log: DayLog) -> None:
     if out.resolve().is_relative_to(log.path.resolve()):
         raise InputError(f"--out {out}: inside the log, whose readers would take it for rows; choose another place")
     if not os.path.lexists(out):
