@@ -1,31 +1,42 @@
 # `make train` and `make test` need only Python 3.11+ and make: each sets up .venv first. TF=2.19.1 takes that release of
-# TensorFlow, in an environment of its own.
+# TensorFlow, the last one for TPUs; BOUNDS=lower takes the oldest releases that setup.cfg allows. Each has an environment
+# of its own.
 PYTHON ?= python3
 TF ?=
-VENV := .venv$(addprefix -,$(TF))
+BOUNDS ?=
+VENV := .venv$(addprefix -,$(or $(TF),$(BOUNDS)))
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
+# Test files whose code under test is NumPy and pyarrow alone.
+QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py tests/sources \
+	tests/inputs/test_moments.py tests/inputs/test_quantiles*.py tests/test_files.py tests/test_locks.py tests/trainers/config \
+	tests/trainers/health/test_d*.py tests/trainers/health/test_verdict.py tests/trainers/training/test_check.py
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test test-all install lint laws lint-docker format clean bench bench-all bench-kuairand bench-memory \
+.PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-memory \
 	bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
 
+quick: install  ## The tests that do not import TensorFlow; under 30 s.
+	$(BIN)/pytest --without-tensorflow -m "not slow" $(QUICK)
+
 test: laws
 	$(BIN)/pytest -m "not slow"
 
-test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the TensorFlow of TPUs.
+test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the oldest releases allowed.
 	$(BIN)/pytest -m slow
-	$(MAKE) test TF=2.19.1
+	$(MAKE) test BOUNDS=lower
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tfstable needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(addprefix tensorflow==,$(TF))
+	$(PYTHON) tests/lower_bounds.py > $(VENV)/lower.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(addprefix tensorflow==,$(TF)) \
+		$(if $(BOUNDS),--constraint $(VENV)/lower.txt)
 	touch $@
 
 lint: laws  ## All that is checked without running the programs; the rooms without TensorFlow by importing them.
@@ -36,6 +47,13 @@ laws: install
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+
+docs: $(VENV)/.docs  ## The site in build/site; a warning is an error. NO_MKDOCS_2_WARNING hides an announcement.
+	NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mkdocs build
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
+	touch $@
 
 # Linters from npm; `make test-all` has them too.
 lint-docker:

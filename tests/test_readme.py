@@ -1,4 +1,4 @@
-"""README's commands, run as they stand there, in a scratch folder, in its order."""
+"""The commands and code of README and of the tutorials, run as they stand there, in one scratch folder, in order."""
 
 import json
 import os
@@ -10,76 +10,95 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tfstable.sources.simulate import simulate
 from trainers.config import Config
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 RAW = Path(os.environ.get("TFSTABLE_KUAIRAND_RAW", ROOT / "../shared/data/kuairand-pure-slice"))
+DOCS = ROOT / "docs"
+RUN = (
+    ROOT / "README.md",
+    *(DOCS / f"tutorials/{name}.md" for name in ("first-run", "your-own-log", "your-own-model")),
+    DOCS / "howto/serve.md",
+)
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+LINK = re.compile(r"\]\(([\w./-]+)\)")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(path: Path, *languages: str) -> list[tuple[str, str]]:
+    """The language and the text of each fenced block of these languages."""
+    return re.findall(rf"```({'|'.join(languages)})\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+STEPS = [
+    pytest.param(language, text, id=f"{name(path)}-{number}")
+    for path in RUN
+    for number, (language, text) in enumerate(blocks(path, "bash", "python"))
+]
 
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("readme")
-    for name in ("configs", "examples"):
-        (path / name).symlink_to(ROOT / name)
+    path = tmp_path_factory.mktemp("docs")
+    for folder in ("configs", "examples"):
+        (path / folder).symlink_to(ROOT / folder)
+    # The quick start trains on a log that is there already: as many days as its own, with a fifth of the rows.
+    simulate(path / "logs/quickstart", days=10, rows_per_day=12_000)
     return path
 
 
-def run(command: list[str] | str, scratch: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "RAW": str(RAW)}
-    done = subprocess.run(
-        command,
-        shell=isinstance(command, str),
-        cwd=scratch,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    return done.stdout
-
-
-@pytest.mark.parametrize("number", range(len(blocks("bash"))))
-def test_commands_run(number, scratch):
-    commands = blocks("bash")[number]
-    if "$RAW" in commands and not RAW.exists():
+@pytest.mark.parametrize(("language", "text"), STEPS)
+def test_blocks_run(language, text, scratch):
+    if "$RAW" in text and not RAW.exists():
         pytest.skip("the KuaiRand files are absent")
-    printed = "".join(run(command, scratch) for command in commands.strip().splitlines())
-    if "configs/quickstart.yaml" in commands:
-        assert "best_auc" in printed
-        assert (scratch / "runs/feed/metrics.json").exists()
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RAW": str(RAW),
+    }
+    command = ["bash", "-ec", text] if language == "bash" else [sys.executable, "-c", text]
+    done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    if "train --recipe quickstart" in text:
+        assert (scratch / "runs/quickstart/metrics.json").exists()
         assert (scratch / "runs/predictions.parquet").exists()
-    if "configs/kuairand.yaml" in commands:
+    if "--model-dir runs/feed" in text:
+        assert "best_auc" in done.stdout
+    if "configs/kuairand.yaml" in text:
         # A day on which the recipe was tuned; gradient-boosted trees reach 0.704 and 0.706 there.
         tasks = json.loads((scratch / "runs/kuairand/windows/2022-05-04/metrics.json").read_text())["tasks"]
         assert tasks["is_click"]["auc"] > 0.72
         assert tasks["is_profile_enter"]["auc"] > 0.72
+    if "serving_default" in text:
+        scores = yaml.safe_load(done.stdout.strip().splitlines()[-1])
+        assert set(scores) == {"click", "like", "share", "follow", "watch_time"}
+        assert 0 < scores["click"] < 1
 
 
-def test_python_runs_on_the_export_of_the_commands(scratch):
-    (code,) = blocks("python")
-    printed = run([sys.executable, "-c", code], scratch)
-    scores = yaml.safe_load(printed.strip().splitlines()[-1])
-    assert set(scores) == {"click", "like", "share", "follow", "watch_time"}
-    assert 0 < scores["click"] < 1
-
-
-def test_the_config_of_ones_own_log_is_one():
-    (text,) = blocks("yaml")
+@pytest.mark.parametrize("path", [RUN[0], RUN[2]], ids=name)
+def test_the_config_of_ones_own_log_is_one(path):
+    ((_, text),) = blocks(path, "yaml")
     assert Config.model_validate(yaml.safe_load(text)).trainer.batch_size == 4096
 
 
-def test_the_files_it_names_exist():
-    for link in re.findall(r"\]\(([\w/.]+)\)", README):
-        assert (ROOT / link).exists(), link
-    for name in re.findall(r"^    (\w+)/ ", README, re.MULTILINE):
-        assert (ROOT / name).is_dir(), name
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_the_files_that_a_page_links_to_exist(path):
+    made = {DOCS / "reference/config.md", DOCS / "reference/cli.md"}  # Written by `make docs`.
+    for link in LINK.findall(path.read_text(encoding="utf-8")):
+        target = (path.parent / link).resolve()
+        assert target.exists() or target in made, link
+
+
+def test_the_layout_of_the_readme_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    folders = re.findall(r"^    (\w+)/ ", text, re.MULTILINE)
+    assert len(folders) >= 8
+    for folder in folders:
+        assert (ROOT / folder).is_dir(), folder
 
 
 def test_make_train_is_the_quickstart():
@@ -87,3 +106,10 @@ def test_make_train_is_the_quickstart():
         ["make", "--dry-run", "train"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert "tfstable train --config configs/quickstart.yaml --model-dir" in printed
+
+
+def test_the_files_of_the_walks_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    files = re.findall(r"`((?:tfstable|trainers|tests|docs)/[\w/]+\.\w+)`", text)
+    assert len(files) > 20
+    assert [file for file in files if not (ROOT / file).is_file()] == []

@@ -45,6 +45,19 @@ class DayLog:
 
     Raises:
         InputError: If there is no log at `path`, or a gap that `missing_day` does not allow.
+
+    Examples:
+        >>> import tempfile
+        >>> import pyarrow as pa, pyarrow.parquet as pq
+        >>> from tfstable.data.log import DayLog
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for day in (1, 2):
+        ...         partition = Path(folder, f"date=2025-01-0{day}")
+        ...         partition.mkdir()
+        ...         pq.write_table(pa.table({"user": [7, 8], "click": [0, 1]}), partition / "part-0.parquet")
+        ...     log = DayLog(folder)
+        ...     [(str(day), log.rows(day)) for day in log.days]
+        [('2025-01-01', 2), ('2025-01-02', 2)]
     """
 
     def __init__(self, path: Path, missing_day: str = "error", until: date | None = None):

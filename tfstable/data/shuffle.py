@@ -18,7 +18,15 @@ class Shuffle(Protocol):
 
 @dataclass(frozen=True)
 class FullShuffle:
-    """Every order of the rows is equally likely."""
+    """Every order of the rows is equally likely.
+
+    Examples:
+        The order is a function of its key:
+
+        >>> order = FullShuffle().rows((0, 1), rows=4, batch_size=2)
+        >>> sorted(order.tolist()), bool((order == FullShuffle().rows((0, 1), rows=4, batch_size=2)).all())
+        ([0, 1, 2, 3], True)
+    """
 
     def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
         return np.random.default_rng(key).permutation(units)

@@ -44,6 +44,15 @@ def windows(days: Sequence[date], length: int, stride: int, after: date | None =
         length: Days in a window; the first window ends at day `length`.
         stride: Days from one window's end to the next one's.
         after: Last day of the newest window already trained; the windows returned end after it. None: all of them.
+
+    Examples:
+        >>> from datetime import date
+        >>> days = [date(2025, 1, day) for day in range(1, 5)]
+        >>> for window in windows(days, length=2, stride=1):
+        ...     print([day.day for day in window.days], "then", [day.day for day in window.next_days])
+        [1, 2] then [3]
+        [2, 3] then [4]
+        [3, 4] then []
     """
     first = length - 1 if after is None else sum(day <= after for day in days) + stride - 1
     return [

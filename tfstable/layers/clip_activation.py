@@ -28,6 +28,11 @@ class ClipActivation(keras.layers.Layer):
     Reference:
         Named among the common remedies by Tang et al., "Improving Training Stability for Multitask Ranking Models in
         Recommender Systems", KDD 2023.
+
+    Examples:
+        >>> from tfstable.layers import ClipActivation
+        >>> ClipActivation(limit=1.0)(keras.ops.array([-5.0, 0.5, 3.0])).numpy().tolist()
+        [-1.0, 0.5, 1.0]
     """
 
     def __init__(self, limit: float, **kwargs: Any):

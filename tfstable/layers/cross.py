@@ -33,6 +33,12 @@ class CrossTower(keras.layers.Layer):
     Reference:
         Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank
         Systems", 2020. The full and low-rank layers are `keras_rs.layers.FeatureCross`.
+
+    Examples:
+        >>> from tfstable.layers import CrossTower
+        >>> tower = CrossTower(depth=2, rank=4)
+        >>> tower(keras.ops.ones((3, 16))).shape
+        TensorShape([3, 16])
     """
 
     def __init__(self, depth: int = 1, rank: int | None = None, experts: int = 1, **kwargs: Any):

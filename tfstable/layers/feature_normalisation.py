@@ -33,6 +33,14 @@ class FeatureNormalization(keras.layers.Layer):
 
     Reference:
         Zhang, Sennrich, "Root Mean Square Layer Normalization", 2019, here per feature and with a floor that matters.
+
+    Examples:
+        One feature with two elements, one with a single element; a tiny floor leaves a root mean square of 1:
+
+        >>> from tfstable.layers import FeatureNormalization
+        >>> y = FeatureNormalization(widths=[2, 1], floor=1e-6)(tf.constant([[3.0, 3.0, -8.0]]))
+        >>> y.numpy().round(3).tolist()
+        [[1.0, 1.0, -1.0]]
     """
 
     def __init__(self, widths: Sequence[int], floor: float = 0.5, **kwargs: Any):

@@ -35,6 +35,11 @@ class GeneralisedSmeLU(keras.layers.Layer):
 
     Reference:
         Shamir, Lin, Coviello, "Smooth Activations and Reproducibility in Deep Networks", 2020.
+
+    Examples:
+        >>> from tfstable.layers import GeneralisedSmeLU
+        >>> GeneralisedSmeLU(a=1.0, b=1.0, slope_below=0.5)(keras.ops.array([-3.0, -1.0, 3.0])).numpy().tolist()
+        [-1.0, 0.0, 3.5]
     """
 
     def __init__(

@@ -25,6 +25,14 @@ def insert(model: keras.Sequential, position: int, layer: keras.layers.Layer) ->
 
     Reference:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
+
+    Examples:
+        >>> from tfstable.layers import insert
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+        >>> deeper = insert(model, position=1, layer=keras.layers.Dense(8, activation="relu"))
+        >>> x = keras.ops.ones((2, 4))
+        >>> bool((deeper(x) == model(x)).numpy().all()), len(deeper.layers)
+        (True, 3)
     """
     if not isinstance(model, keras.Sequential) or type(model).call is not keras.Sequential.call:
         raise ValueError(

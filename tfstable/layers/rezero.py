@@ -32,6 +32,16 @@ class ReZero(keras.layers.Layer):
 
     Reference:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
+
+    Examples:
+        A new branch changes nothing until its gate opens:
+
+        >>> from tfstable.layers import ReZero
+        >>> layer = ReZero(keras.layers.Dense(2))
+        >>> layer(keras.ops.array([[1.0, 2.0]])).numpy().tolist()
+        [[1.0, 2.0]]
+        >>> float(layer.alpha)
+        0.0
     """
 
     def __init__(self, layer: keras.layers.Layer, **kwargs: Any):

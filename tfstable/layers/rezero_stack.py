@@ -44,6 +44,14 @@ class ReZeroStack(keras.layers.Layer):
     References:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
         Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016 (what is computed again).
+
+    Examples:
+        >>> from tfstable.layers import ReZeroStack
+        >>> stack = ReZeroStack(depth=100)
+        >>> stack(tf.constant([[1.0, 2.0]])).numpy().tolist()  # The identity at the start.
+        [[1.0, 2.0]]
+        >>> [tuple(weight.shape) for weight in stack.weights]
+        [(100, 2, 2), (100, 2), (100,)]
     """
 
     def __init__(self, depth: int, activation: str | Callable[..., Any] = "relu", **kwargs: Any):

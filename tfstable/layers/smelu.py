@@ -44,6 +44,11 @@ class SmeLU(keras.layers.Layer):
 
     Reference:
         Shamir, Lin, Coviello, "Smooth Activations and Reproducibility in Deep Networks", 2020.
+
+    Examples:
+        >>> from tfstable.layers import SmeLU
+        >>> SmeLU(beta=1.0)(keras.ops.array([-2.0, 0.0, 2.0])).numpy().tolist()
+        [0.0, 0.25, 2.0]
     """
 
     def __init__(self, beta: float = 1.0, **kwargs: Any):

@@ -22,6 +22,13 @@ def auc(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = N
 
     Raises:
         ValueError: If the arrays do not match, a label is not 0 or 1, or a weight is negative or not finite.
+
+    Examples:
+        Of the four pairs of a positive and a negative, three are in the right order:
+
+        >>> from tfstable.metrics import auc
+        >>> auc([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1])
+        0.75
     """
     rows = counted_rows(labels, predictions, weights)
     check_binary(rows.labels)

@@ -19,6 +19,11 @@ def calibration(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | 
 
     Raises:
         ValueError: If the arrays do not match, or a label or weight is negative or not finite.
+
+    Examples:
+        >>> from tfstable.metrics import calibration
+        >>> calibration([1, 0, 0, 0], [0.5, 0.25, 0.25, 0.25])  # 1.25 clicks predicted, 1 seen
+        1.25
     """
     rows = counted_rows(labels, predictions, weights)
     check("labels", rows.labels, lambda y: y >= 0, "at least 0 (NaN where masked)")
@@ -54,6 +59,11 @@ def expected_calibration_error(
         Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015 (bins of
         equal width); bins of equal mass after Nguyen, O'Connor, "Posterior Calibration and Exploratory Analysis for
         Natural Language Processing Models", 2015.
+
+    Examples:
+        >>> from tfstable.metrics import expected_calibration_error
+        >>> expected_calibration_error([0, 1, 1, 1], [0.5, 0.5, 0.75, 0.75], bins=2)
+        0.125
     """
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")

@@ -33,6 +33,13 @@ def top_k_churn(first: ArrayLike, second: ArrayLike, groups: ArrayLike, k: int =
 
     Raises:
         ValueError: If the arrays do not match, or k is below 1.
+
+    Examples:
+        Of the user's two best, one is replaced:
+
+        >>> from tfstable.metrics import top_k_churn
+        >>> top_k_churn([0.9, 0.8, 0.1], [0.9, 0.1, 0.8], ["a", "a", "a"], k=2)
+        Churn(replaced=0.5, groups=1)
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")

@@ -26,6 +26,13 @@ def prediction_difference(first: ArrayLike, second: ArrayLike, weights: ArrayLik
     Reference:
         Shamir, Lin, "Real World Large Scale Recommendation Systems Reproducibility and Smooth Activations", 2022, for
         probabilities; the magnitudes in the denominator let a regression predict below 0.
+
+    Examples:
+        One row agrees; the other differs by 2 * 0.1 / 0.4:
+
+        >>> from tfstable.metrics import prediction_difference
+        >>> round(prediction_difference([0.5, 0.25], [0.5, 0.15]), 9)
+        0.25
     """
     differences, weights, _ = _measured(first, second, weights)
     return float(np.average(differences, weights=weights)) if len(differences) else float("nan")
@@ -65,6 +72,12 @@ def prediction_difference_by(
 
     Rows without a value (None, NaN) are left out; a value all of whose rows weigh 0 has no entry; that of a value with
     a prediction that is not finite is NaN.
+
+    Examples:
+        >>> from tfstable.metrics import prediction_difference_by
+        >>> differences = prediction_difference_by([0.5, 0.75], [0.5, 0.25], ["BR", "US"])
+        >>> differences["BR"], differences["US"]
+        (0.0, 1.0)
     """
     numbers, values = pd.factorize(np.asarray(slices) if isinstance(slices, list | tuple) else slices)
     differences, weights, kept = _measured(first, second, weights)

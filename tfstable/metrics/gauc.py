@@ -26,6 +26,13 @@ def gauc(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, weights: 
 
     Reference:
         Zhu et al., "Optimized Cost per Click in Taobao Display Advertising", 2017.
+
+    Examples:
+        User a's AUC is 1 and user b's is 0. User b has three of the five rows:
+
+        >>> from tfstable.metrics import gauc
+        >>> gauc([1, 0, 1, 0, 0], [0.9, 0.1, 0.2, 0.3, 0.4], ["a", "a", "b", "b", "b"])
+        0.4
     """
     rows = counted_rows(labels, predictions, weights)
     check_binary(rows.labels)

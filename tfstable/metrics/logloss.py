@@ -22,6 +22,11 @@ def log_loss(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | Non
 
     Raises:
         ValueError: If the arrays do not match, or a label, probability or weight leaves its domain.
+
+    Examples:
+        >>> from tfstable.metrics import log_loss
+        >>> round(log_loss([1, 0], [0.5, 0.5]), 4)  # A coin: log 2.
+        0.6931
     """
     rows = counted_rows(labels, predictions, weights)
     check_probabilities("labels", rows.labels)

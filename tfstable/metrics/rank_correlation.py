@@ -20,6 +20,11 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
 
     Reference:
         Spearman, "The Proof and Measurement of Association between Two Things", 1904.
+
+    Examples:
+        >>> from tfstable.metrics import spearman
+        >>> round(spearman([0.1, 0.2, 0.3], [1.0, 2.0, 9.0]), 9), round(spearman([0.1, 0.2, 0.3], [3.0, 2.0, 1.0]), 9)
+        (1.0, -1.0)
     """
     pair = _pair(first, second)
     if pair is None:
@@ -40,6 +45,13 @@ def kendall(first: ArrayLike, second: ArrayLike) -> float:
     Reference:
         Kendall, "The Treatment of Ties in Ranking Problems", 1945; in O(n log n) after Knight, "A Computer Method for
         Calculating Kendall's Tau with Ungrouped Data", 1966, with a radix sort in place of his merge sort.
+
+    Examples:
+        Two of the three pairs are in the same order:
+
+        >>> from tfstable.metrics import kendall
+        >>> round(kendall([1, 2, 3], [1, 3, 2]), 4)
+        0.3333
     """
     pair = _pair(first, second)
     if pair is None:

@@ -21,6 +21,11 @@ def rmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = 
 
     Raises:
         ValueError: If the arrays do not match, a label is infinite, or a weight is negative or not finite.
+
+    Examples:
+        >>> from tfstable.metrics import rmse
+        >>> rmse([1.0, 5.0], [4.0, 9.0], weights=[1.0, 0.0])
+        3.0
     """
     rows = counted_rows(labels, predictions, weights)
     if not rows.measurable:

@@ -27,6 +27,14 @@ class AdaptiveGradient(Clipping):
 
     Reference:
         Brock, De, Smith, Simonyan, "High-Performance Large-Scale Image Recognition Without Normalization", 2021.
+
+    Examples:
+        The weights have a norm of 5 and the gradient one of 10: 0.5 * 5 / 10.
+
+        >>> from tfstable.optimizers import AdaptiveGradient
+        >>> gradient, weight = tf.constant([6.0, 8.0]), tf.constant([3.0, 4.0])
+        >>> AdaptiveGradient(threshold=0.5)(gradient, gradient, weight, rate=0.1, is_table=False).numpy().tolist()
+        [0.25]
     """
 
     threshold: float = 1e-2

@@ -105,6 +105,20 @@ class Ema(WeightAverage):
 
     Reference:
         Polyak, Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992.
+
+    Examples:
+        Plain descent moves w from 1 to 0 and to -1. The horizon is 4 steps, so the average is the mean of 0 and -1:
+
+        >>> from tfstable.optimizers import SGD, Composite, Ema, Group
+        >>> optimizer = Composite([Group("dense", SGD(1.0))], averaging=Ema(4))
+        >>> w = keras.Variable([1.0], name="w")
+        >>> for _ in range(2):
+        ...     optimizer.apply([tf.constant([1.0])], [w])
+        >>> with optimizer.averaged_weights():
+        ...     w.numpy().tolist()
+        [-0.5]
+        >>> w.numpy().tolist()
+        [-1.0]
     """
 
     def __init__(self, horizon: int):

@@ -29,6 +29,19 @@ class Clippy(Clipping):
 
     Reference:
         Tang et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
+
+    Examples:
+        The bound of the only weight is 0.5 * 4 + 0.25 = 2.25, and its step is 0.5 * 9 = 4.5: the factor halves it.
+
+        >>> from tfstable.optimizers import Clippy
+        >>> clippy, update, weight = Clippy(relative=0.5, absolute=0.25), tf.constant([9.0]), tf.constant([4.0])
+        >>> clippy(update, update, weight, rate=0.5, is_table=False).numpy().tolist()
+        [0.5]
+
+        Any optimizer of tfstable takes it:
+
+        >>> from tfstable.optimizers import Adam
+        >>> optimizer = Adam(learning_rate=0.01, clipping=Clippy())
     """
 
     relative: float = 0.5

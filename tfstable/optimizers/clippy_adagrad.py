@@ -52,6 +52,19 @@ class ClippyAdagrad(Adagrad):
 
     Reference:
         Tang et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
+
+    Examples:
+        G = 0.75 + 0.5^2 = 1, so r = 0.5. The step 4 * 0.5 = 2 exceeds the bound 0.5 * 1 + 0.125 = 0.625, so w moves by
+        the bound.
+
+        >>> from tfstable.optimizers import ClippyAdagrad
+        >>> optimizer = ClippyAdagrad(
+        ...     learning_rate=4.0, relative_threshold=0.5, absolute_threshold=0.125, initial_accumulator=0.75
+        ... )
+        >>> w = keras.Variable([1.0])
+        >>> optimizer.apply([tf.constant([0.5])], [w])
+        >>> w.numpy().tolist()
+        [0.375]
     """
 
     clipping: Clippy

@@ -26,6 +26,15 @@ class GradientNorm(Clipping):
     Reference:
         Pascanu, Mikolov, Bengio, "On the Difficulty of Training Recurrent Neural Networks", 2013; in the form of Tang
         et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
+
+    Examples:
+        The gradient has a norm of 5, so a threshold of 1 leaves a fifth of the step.
+
+        >>> from tfstable.optimizers import GradientNorm
+        >>> gradient = tf.constant([3.0, 4.0])
+        >>> factor = GradientNorm(threshold=1.0)(gradient, gradient, gradient, rate=0.1, is_table=False)
+        >>> round(float(factor[0]), 6)
+        0.2
     """
 
     threshold: float = 0.1

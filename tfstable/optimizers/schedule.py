@@ -27,6 +27,11 @@ def window_decay(done: ArrayLike, end: float) -> np.ndarray:
 
     Reference:
         Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017.
+
+    Examples:
+        >>> from tfstable.optimizers.schedule import window_decay
+        >>> window_decay([0.0, 0.5, 1.0], end=0.1).round(3).tolist()
+        [1.0, 0.55, 0.1]
     """
     return end + (1 - end) * (1 + np.cos(np.pi * np.asarray(done))) / 2
 
@@ -48,6 +53,12 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Raises:
         ValueError: If an argument is outside its domain.
+
+    Examples:
+        >>> from tfstable.optimizers import WarmupDecay
+        >>> rate = WarmupDecay(0.4, warmup_steps=4, decay="inverse_sqrt", decay_steps=100)
+        >>> [round(float(rate(step)), 3) for step in (0, 1, 3, 104, 304)]
+        [0.1, 0.2, 0.4, 0.283, 0.2]
     """
 
     def __init__(self, learning_rate, warmup_steps: int = 0, decay: str = "none", decay_steps: int = 1):

@@ -27,6 +27,14 @@ class TrustRatio(Clipping):
     Reference:
         You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", 2020; in the form of Tang
         et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
+
+    Examples:
+        The weights have a norm of 10 and the update one of 5: the step becomes 0.5 * 10 in norm.
+
+        >>> from tfstable.optimizers import TrustRatio
+        >>> update, weight = tf.constant([3.0, 4.0]), tf.constant([6.0, 8.0])
+        >>> TrustRatio(mu=0.5)(update, update, weight, rate=1.0, is_table=False).numpy().tolist()
+        [1.0]
     """
 
     mu: float = 1e-2

@@ -5,6 +5,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
@@ -14,38 +16,15 @@ from tfstable.sources.simulate import simulate
 from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
-from trainers.devices.facts import shared_facts
-from trainers.devices.workers import Workers, listening
+from trainers.store.params import read_config
 from trainers.store.run_directory import RunDirectory
 from trainers.training.first_window import fit_statistics, fitted_types, value_checks
 
-
-def start_together(workers: Workers, config: Config, model_dir: Path, fresh: bool, progress=lambda *_: None) -> DayLog:
-    """Opens and checks the log and the run's directory on every worker, and compares what all must have in common.
-
-    Raises:
-        InputError: On all workers, if one of them finds bad input, or has another config, log or version.
-        WorkerLostError: If a worker does not come.
-    """
-
-    def checked() -> DayLog:
-        log = open_log(config, progress)
-        check_run(config, log, model_dir, fresh)
-        return log
-
-    def own_address():
-        with listening(workers.cluster):
-            pass
-
-    # The chief comes first: it may have to simulate the log, which all may share.
-    log = workers.together(checked if workers.cluster.is_chief else own_address)
-    return workers.together(lambda: log or checked(), lambda log: shared_facts(config, log, workers.cluster, fresh))
-
-
+Progress = Callable[[int, int, str], None]  # Called with what is done, of how much, and what it is.
 SHOWN = 10  # Lines of one sort: a log may have the same fault in every file.
 
 
-def open_log(config: Config, progress) -> DayLog:
+def open_log(config: Config, progress: Progress = lambda *_: None) -> DayLog:
     """Returns the config's log; where it does not exist and the config says so, simulates it first."""
     if not config.data.path.exists() and config.data.simulate is not None:
         try:
@@ -55,6 +34,23 @@ def open_log(config: Config, progress) -> DayLog:
         except ValueError as error:
             raise InputError(f"data.simulate: {error}") from None
     return DayLog(config.data.path, config.data.missing_day, config.data.until)
+
+
+def open_trained(model_dir: Path, data: Path | None = None) -> tuple[Config, DayLog]:
+    """Returns config and log of a run that has been trained, to use it on one device and with every day of the log.
+
+    Args:
+        model_dir: The run's directory.
+        data: Another log than the run's own.
+
+    Raises:
+        InputError: If the directory is not a run, or the log does not fit it.
+    """
+    here = ["trainer.strategy=one_device", "data.until=null"]  # Wherever it was trained.
+    config = read_config(model_dir, [*here, f"data.path={data}"] if data else here)
+    log = open_log(config)
+    check_log(config, log)
+    return config, log
 
 
 def simulate_whole(path: Path, **arguments: Any):
@@ -157,6 +153,31 @@ def check_values(
 
 def _first(lines: list[str]) -> list[str]:
     return lines[:SHOWN] + ([f"and so in {len(lines) - SHOWN} more files"] if len(lines) > SHOWN else [])
+
+
+def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[str | Table]:
+    """Returns what to print of a log and of what a training on it takes: days, rows, embedding tables, memory.
+
+    Args:
+        config: The run's config.
+        log: The log, checked against it.
+        columns: Raw columns of the features.
+    """
+    rows = [log.rows(day) for day in log.days]
+    shown: list[str | Table] = [
+        f"log {log.path}: {len(rows)} days, {log.days[0]} to {log.days[-1]}, {sum(rows):,} rows"
+    ]
+    if log.held_out:
+        shown.append(f"held out by data.until: {len(log.held_out)} days, {log.held_out[0]} to {log.held_out[-1]}")
+    megabytes = {name: height * dim * 8 / 1e6 for name, (height, dim) in tables(config).items()}
+    table = Table("embedding table", "rows", "dim", "MB with Adagrad's slot")
+    for name, (height, dim) in tables(config).items():
+        table.add_row(name, f"{height:,}", str(dim), f"{megabytes[name]:,.1f}")
+    window = max(sum(rows[i : i + config.trainer.window_days]) for i in range(len(rows)))
+    width = 4 * (len(config.features) + len(config.tasks) + 1) + sum(4 * (c.width or 1) for c in columns.values())
+    buffers = 2 * min(window, config.data.buffer_rows) * width / 1e6
+    total = sum(megabytes.values())
+    return [*shown, table, f"memory: tables {total:,.0f} MB at most, shuffle buffers about {buffers:,.0f} MB"]
 
 
 def tables(config: Config) -> dict[str, tuple[int, int]]:

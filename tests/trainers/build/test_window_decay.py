@@ -6,36 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from rich.console import Console
 
-from tests.trainers.training.test_moving_window import (
-    DAYS,
+from tests.trainers.build.decay import DECAY, train_eight_steps
+from tests.trainers.runs import (
     ROWS,
     StoppedError,
     StoppingReport,
     assert_same_run,
+    begun,
     load,
     start,
     weights,
 )
-from tfstable.data.log import DayLog
 from tfstable.data.window import windows
 from tfstable.optimizers.schedule import window_decay
 from tfstable.sources.simulate import simulate
 from trainers.config.optimizer import OptimizerConfig
-from trainers.report.console import Report
-from trainers.store.run_directory import RunDirectory
-from trainers.training.check import check_log
-from trainers.training.loop import MovingWindow, fit_statistics
-from trainers.training.state import RunState
-
-# The dense weights stand still at each window's end; the tables keep a quarter of their rate.
-DECAY = (
-    "optimizer.dense.schedule={window_end: 0.0}",
-    "optimizer.embeddings.schedule={window_end: 0.25}",
-    "export.when=never",
-)
+from trainers.training.loop import train_window
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +30,6 @@ def log(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("simulated") / "log"
     simulate(path, days=5, rows_per_day=ROWS, users=200, videos=100)
     return path
-
-
-def made(log: Path, run: Path, *overrides: str, report: type[Report] = Report) -> MovingWindow:
-    config, daylog = load(log, *overrides), DayLog(log)
-    directory = RunDirectory(run, config)
-    statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    directory.begin(statistics)
-    return MovingWindow(config, daylog, statistics, directory, report(Console(quiet=True), list(config.tasks), None))
 
 
 def test_the_factor_is_half_a_cosine_from_1_to_the_end():
@@ -70,12 +49,12 @@ def test_each_step_moves_the_weights_by_its_share(log, tmp_path):
     moved = {}
     for name, decay in (("plain", ""), ("decayed", ", schedule: {window_end: 0.0}")):
         dense = f"optimizer.dense={{rule: sgd, clipping: null, learning_rate: 1.0e-7{decay}}}"
-        run = made(log, tmp_path / name, dense, *tiny)
+        run = begun(load(log, dense, *tiny), tmp_path / name)
         iterator = iter(run.state.feed(run.stream(windows(run.log.days, 2, 1)[:1]), 256))
-        kernel, moved[name] = run.state.model.bottom.layers[0].kernel, []
+        kernel, moved[name] = run.state.learner.model.bottom.layers[0].kernel, []
         for number in range(8):
             before = kernel.numpy()
-            run._call(iterator, np.array([number]), 8)
+            next(train_window(run.state.learner, iterator, np.array([number]), 8, lambda _: 1))
             moved[name].append(np.linalg.norm(kernel.numpy() - before))
     shares = np.divide(moved["decayed"], moved["plain"])
     np.testing.assert_allclose(shares, window_decay(np.arange(8) / 8, 0.0), rtol=1e-3)
@@ -85,7 +64,7 @@ def test_a_run_stopped_inside_a_window_goes_on_bitwise(log, tmp_path):
     start(log, tmp_path / "whole", *DECAY)
     options = (*DECAY, "trainer.checkpoint_minutes=1e-9")
     with pytest.raises(StoppedError):
-        made(log, tmp_path / "run", *options, report=StoppingReport).train()
+        begun(load(log, *options), tmp_path / "run", StoppingReport).train()
     assert weights(tmp_path / "run")["position/step/.ATTRIBUTES/VARIABLE_VALUE"] > 0
     # However few steps a call takes from there on.
     start(log, tmp_path / "run", *options, "trainer.steps_per_call=2")
@@ -93,17 +72,17 @@ def test_a_run_stopped_inside_a_window_goes_on_bitwise(log, tmp_path):
 
 
 def test_a_recovery_lowers_what_the_window_has(log, tmp_path):
-    state = made(log, tmp_path / "run", *DECAY).state
-    state.set_rate_factor(0.5)
+    learner = begun(load(log, *DECAY), tmp_path / "run").state.learner
+    learner.set_rate_factor(0.5)
     expected = 0.5 * np.stack([window_decay(np.arange(4) / 8, end) for end in (0.25, 0.0)], axis=1)
-    np.testing.assert_allclose(state.rate_factors(np.arange(4), 8), expected, rtol=1e-6)
+    np.testing.assert_allclose(learner.rate_factors(np.arange(4), 8), expected, rtol=1e-6)
 
 
 def test_replicas_agree(log, tmp_path):
     # Mirrored in a process of its own: a second MirroredStrategy of one process meets the first one's collectives.
     program = f"""
 from pathlib import Path
-from tests.trainers.build.test_window_decay import train_eight_steps
+from tests.trainers.build.decay import train_eight_steps
 train_eight_steps(Path({str(log)!r}), Path({str(tmp_path / "two")!r}), "trainer.strategy=mirrored", "trainer.devices=2")
 """
     root = Path(__file__).parents[3]
@@ -116,19 +95,3 @@ train_eight_steps(Path({str(log)!r}), Path({str(tmp_path / "two")!r}), "trainer.
     assert first == second
     for (path, ours), theirs in zip(one.items(), two.values(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1e-12, np.linalg.norm(ours)), err_msg=path)
-
-
-def train_eight_steps(log: Path, directory: Path, *overrides: str):
-    """Trains one call of eight steps and writes the weights, and the rate factor of each replica, to state.npz."""
-    config, daylog = load(log, *DECAY, *overrides), DayLog(log)
-    statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    run = RunDirectory(directory, config)
-    state = RunState(config, daylog, statistics, run, Report(Console(quiet=True), [], None))
-    batches = state.reader.batches(tuple(DAYS[:2]), 256, 10_000)
-    iterator = iter(state.feed(batches.forever((0,)), 256))
-    state.steps.train(iterator, tf.constant(8), state.rate_factors(np.arange(8), 8))
-    factor = state.optimizer.optimizers[0].rate_factor.value
-    factors = [float(local) for local in state.strategy.experimental_local_results(factor)]
-    directory.mkdir(exist_ok=True)
-    weights = {variable.path: variable.numpy() for variable in state.model.trainable_variables}
-    np.savez(directory / "state.npz", rate_factor=factors, **weights)

@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
-from tests.trainers.cli.test_cli_errors import CONFIG, complaint, day, rows, run  # noqa: F401  (run is a fixture)
+from tests.trainers.commands import CONFIG, complaint, day, rows
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.serving.export import Serving
@@ -20,7 +19,7 @@ from trainers import config as configs
 from trainers.devices.cluster import read_cluster
 from trainers.devices.workers import Workers
 from trainers.training.check import check_log
-from trainers.training.run import train
+from trainers.training.run import Run
 
 ROWS = 40
 
@@ -60,7 +59,7 @@ def test_a_pipe_in_a_day_is_refused_and_not_waited_for(tmp_path, write):
         ({"age": pa.array([1] * ROWS, pa.timestamp("s"))}, "column age has type timestamp[ms]"),
     ],
 )
-def test_check_and_train_refuse_what_metadata_shows(columns, expected, tmp_path, write, run):  # noqa: F811
+def test_check_and_train_refuse_what_metadata_shows(columns, expected, tmp_path, write, run):
     place = place_of(tmp_path, write)
     write(day(place / "log", 2), rows(**columns))
     said = complaint(run("check", "--config", place / "config.yaml"))
@@ -69,7 +68,7 @@ def test_check_and_train_refuse_what_metadata_shows(columns, expected, tmp_path,
     assert not (place / "run").exists()
 
 
-def test_users_of_gauc_that_are_rounded(tmp_path, write, run):  # noqa: F811
+def test_users_of_gauc_that_are_rounded(tmp_path, write, run):
     place = place_of(tmp_path, write)
     write(day(place / "log", 2), rows(user=[2.0**60] * ROWS))
     for number in range(2):
@@ -95,7 +94,7 @@ def test_a_file_that_changes_during_a_run_is_named(number, damage, reason, tmp_p
     damage(path)
     checked = Workers(read_cluster("one_device"), 1.0)  # As the command line has checked the log by now.
     with pytest.raises(InputError) as error:
-        train(config, log, place / "run", Console(quiet=True), workers=checked)
+        Run(config, place / "run", log, workers=checked).train()
     assert str(error.value).startswith(f"{path}: {reason}"), error.value
     assert "\n" not in str(error.value)
 
@@ -118,17 +117,17 @@ def test_what_a_served_request_says_is_what_training_read(tmp_path):
         "trainer: {window_days: 2, batch_size: 32, passes: 5, tensorboard: false}\n"
     )
     config, log = opened(tmp_path)
-    train(config, log, tmp_path / "run", Console(quiet=True))
+    Run(config, tmp_path / "run", log).train()
     assert sorted(Serving(tmp_path / "run" / "export" / "1").columns) == ["word"]
     served = Serving(tmp_path / "run" / "export" / "1")({"word": words.astype(object)})["click"]
     assert len(set(np.round(served, 6))) == len(words)  # None is taken for missing, none for another.
     assert np.corrcoef(served, np.linspace(0.05, 0.95, len(words)))[0, 1] > 0.9
 
 
-def test_predict_reads_what_training_reads(tmp_path, write, run):  # noqa: F811
+def test_predict_reads_what_training_reads(tmp_path, write, run):
     place = place_of(tmp_path, write, days=3)
     config, log = opened(place)
-    train(config, log, place / "run", Console(quiet=True))
+    Run(config, place / "run", log).train()
     table = pa.table(rows())
     ids, cities = table["user_id"].to_pylist(), table["city"].to_pylist()
     layouts = {

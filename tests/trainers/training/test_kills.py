@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.launch import ROOT, finish, start, start_workers
-from tests.trainers.training.test_moving_window import CONFIG, assert_same_run, metrics, weights
+from tests.trainers.runs import CONFIG, assert_same_run, metrics, weights
 from tfstable.serving import export
 from tfstable.sources.simulate import simulate
 
@@ -40,10 +40,11 @@ def dying(function):
         return function(*arguments, **options)
     return call
 
-from trainers.cli.app import app as cli
-cli.quiet_tensorflow()
+from trainers.cli import app as cli
+from trainers.cli.screen import quiet_tensorflow
+quiet_tensorflow()
 import tensorflow as tf
-import trainers.training.loop, trainers.store.run_directory
+import trainers.build.steps, trainers.store.run_directory
 if moment == "checkpoint":
     tf.train.Checkpoint.write = dying(tf.train.Checkpoint.write)
 elif moment == "export":
@@ -51,7 +52,7 @@ elif moment == "export":
 elif moment == "metrics":
     trainers.store.run_directory.os.fsync = dying(os.fsync)
 elif moment == "step":
-    trainers.training.loop.MovingWindow._call = dying(trainers.training.loop.MovingWindow._call)
+    trainers.build.steps.Steps.train = dying(trainers.build.steps.Steps.train)
 elif moment == "any":
     die(delay)
 sys.argv[0] = "tfstable"

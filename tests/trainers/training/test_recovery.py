@@ -2,58 +2,24 @@
 
 import json
 import threading
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from tests.trainers.launch import finish, start_workers
-from tests.trainers.training.test_moving_window import assert_same_run, copy_days, is_model_weight, metrics, weights
-from tfstable.data.log import DayLog
-from tfstable.sources.simulate import simulate
-from trainers import config as configs
+from tests.trainers.poisoned import CONFIG, DAYS, HUNDREDFOLD, ROWS, events, go, healthy_log, poisoned
+from tests.trainers.runs import assert_same_run, is_model_weight, metrics, weights
 from trainers.config.divergence import RecoveryConfig
 from trainers.health.loss_watch import Batch
-from trainers.training.loop import MovingWindow
-from trainers.training.recover import Diverged, DivergedError, Rates, Recovery
-from trainers.training.run import train
-
-CONFIG = """
-data: {path: unset}
-features:
-  user_id: {kind: hash, buckets: 500, dim: 4}
-  video_id: {kind: hash, buckets: 300, dim: 4}
-  category: {kind: vocabulary, dim: 4}
-  duration_s: {kind: numeric}
-  video_age_days: {kind: numeric}
-  user_followed: {kind: quantile, buckets: 8, dim: 4}
-tasks:
-  click: {kind: binary}
-  watch_time: {kind: regression, label: watch_time_s, transform: log1p}
-model: {units: [32, 32], activation: relu, input_normalisation: none}
-optimizer:
-  dense: {learning_rate: 0.05, clipping: null}
-  embeddings: {learning_rate: 0.05, initial_accumulator: 1.0e-4}
-trainer: {window_days: 1, batch_size: 128, passes: 2, tensorboard: false}
-divergence: {horizon: 40, patience: 20}
-export: {when: never}
-"""
-DAYS = [date(2025, 1, day) for day in range(1, 8)]
-HUNDREDFOLD = ("optimizer.dense.learning_rate=5.0", "optimizer.embeddings.learning_rate=5.0")  # Of what is healthy.
-ROWS = 5120  # A day: 40 batches, twice.
+from trainers.health.recoveries import Diverged, DivergedError, Rates, Recoveries
+from trainers.training.recover import Recovery
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("recovery") / "log"
-    simulate(path, days=len(DAYS), rows_per_day=ROWS, users=300, videos=150)
-    return path
+    return healthy_log(tmp_path_factory.mktemp("recovery") / "log")
 
 
 @pytest.fixture(scope="module")
@@ -61,29 +27,6 @@ def healthy(log, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("recovery") / "run"
     go(log, run)
     return run
-
-
-def go(log: Path, run: Path, *overrides: str):
-    path = log.parent / "config.yaml"
-    path.write_text(CONFIG)
-    config = configs.load(path, [f"data.path={log}", *overrides])
-    train(config, DayLog(log), run, Console(quiet=True))
-
-
-def poisoned(log: Path, day: date, to: Path, change: Callable[[pa.Table], dict[str, np.ndarray]]) -> Path:
-    copy_days(log, DAYS, to)
-    path = to / f"date={day}" / "part-0.parquet"
-    table = pq.read_table(path)
-    for name, values in change(table).items():
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
-    pq.write_table(table, path)
-    return to
-
-
-def events(run: Path, kind: str) -> list[dict]:
-    path = run / "events.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
 def auc(run: Path, day: date) -> float:
@@ -208,13 +151,11 @@ def test_rates_come_back_and_a_rise_that_was_too_early_is_put_off():
     assert never.factor == 0.5
 
 
-def test_the_recoveries_of_a_run_are_counted_over_windows(tmp_path):
-    run = SimpleNamespace(path=tmp_path, writable=True)
-
-    def diverge(recovery: Recovery, checkpoint: int, day: date, odd: tuple[date, ...] = ()):
+def test_the_recoveries_of_a_run_are_counted_over_windows():
+    def diverge(recovery: Recoveries, checkpoint: int, day: date, odd: tuple[date, ...] = ()):
         return recovery.add(Diverged("why", None, Batch(day, 9), {}), checkpoint, checkpoint + 1, DAYS[0], odd)
 
-    recovery = Recovery(RecoveryConfig(most=2), run)
+    recovery = Recoveries(RecoveryConfig(most=2))
     diverge(recovery, 1, DAYS[0])
     assert not recovery.in_line(DAYS[0])  # It was left out: that says nothing of its training.
     diverge(recovery, 3, DAYS[1])
@@ -223,7 +164,7 @@ def test_the_recoveries_of_a_run_are_counted_over_windows(tmp_path):
     assert recovery.in_line(DAYS[3])
     assert recovery.rate_factor == 0.5
     # Killed at any moment, it goes on as it was; the same window in line counts once.
-    recovery = Recovery(RecoveryConfig(most=2), run)
+    recovery = Recoveries(RecoveryConfig(most=2), json.loads(json.dumps(recovery.done)))
     assert not recovery.in_line(DAYS[3])
     assert recovery.rate_factor == 0.5
     # Days that were told odd are left out together, in one recovery.
@@ -234,7 +175,7 @@ def test_the_recoveries_of_a_run_are_counted_over_windows(tmp_path):
     assert list(done["skipped"]) == [str(DAYS[6])]
 
 
-go_back = MovingWindow._go_back
+go_back = Recovery._go_back
 
 
 class CrashError(Exception):
@@ -248,7 +189,7 @@ def test_a_run_killed_while_it_recovers_goes_on_as_if_it_had_not(outliers, recov
         go_back(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MovingWindow, "_go_back", crash)
+        patch.setattr(Recovery, "_go_back", crash)
         with pytest.raises(CrashError):
             go(outliers, tmp_path / "run")
     go(outliers, tmp_path / "run")
@@ -259,7 +200,7 @@ def test_the_readers_of_a_diverged_run_end_before_its_recovery(outliers, tmp_pat
     def recover(self, diverged):
         raise CrashError([t.name for t in set(threading.enumerate()) - before if "PoolExecutor" in t.name])
 
-    monkeypatch.setattr(MovingWindow, "_recover", recover)
+    monkeypatch.setattr(Recovery, "recover", recover)
     before = set(threading.enumerate())
     with pytest.raises(CrashError) as crash:
         go(outliers, tmp_path / "run")
