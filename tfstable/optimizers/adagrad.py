@@ -1,11 +1,8 @@
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.rule import RuleOptimizer
-from tfstable.optimizers.types import State, Variable
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -46,23 +43,23 @@ class Adagrad(RuleOptimizer):
         self.initial_accumulator = initial_accumulator
         self.epsilon = epsilon
 
-    def slots(self) -> dict[str, float]:
+    def slots(self):
         return {"accumulator": self.initial_accumulator}
 
-    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
+    def direction(self, gradient, state, step):
         (accumulator,) = state
         accumulator += tf.square(gradient)
         return adagrad_direction(gradient, accumulator + self.epsilon), (accumulator,)
 
-    def accumulator(self, variable: Variable) -> tf.Tensor:
+    def accumulator(self, variable):
         """G of a variable that this optimizer was built for, of the variable's shape."""
         return self._slots[self._get_variable_index(variable)]["accumulator"].value
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return super().get_config() | {"initial_accumulator": self.initial_accumulator, "epsilon": self.epsilon}
 
 
-def adagrad_direction(gradient: tf.Tensor, square: tf.Tensor) -> tf.Tensor:
+def adagrad_direction(gradient, square):
     """gradient / sqrt(square), and 0 where `square` is 0.
 
     `tf.math.divide_no_nan` rather than `/` or `rsqrt` also because graphs turn x / sqrt(y) into x * rsqrt(y) and then

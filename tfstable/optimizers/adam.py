@@ -1,12 +1,10 @@
 import math
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.rule import RuleOptimizer
-from tfstable.optimizers.types import State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -56,20 +54,20 @@ class Adam(RuleOptimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def slots(self) -> dict[str, float]:
+    def slots(self):
         return {"mean": 0.0, "square": 0.0}
 
-    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
+    def direction(self, gradient, state, step):
         mean, square = state
         mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
         square = self.beta_2 * square + (1.0 - self.beta_2) * tf.square(gradient)
         root = tf.sqrt(square / one_minus_power(self.beta_2, step)) + self.epsilon
         return mean / one_minus_power(self.beta_1, step) / root, (mean, square)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
 
 
-def one_minus_power(beta: float, step: tf.Tensor) -> tf.Tensor:
+def one_minus_power(beta, step):
     """1 - beta^step, without the cancellation that costs float32 half its digits when beta is near 1."""
     return -tf.math.expm1(step * math.log(beta)) if beta else tf.ones_like(step)

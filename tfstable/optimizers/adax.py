@@ -1,12 +1,10 @@
 import math
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.rule import RuleOptimizer
-from tfstable.optimizers.types import State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -59,10 +57,10 @@ class AdaX(RuleOptimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def slots(self) -> dict[str, float]:
+    def slots(self):
         return {"mean": 0.0, "square": 0.0}
 
-    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
+    def direction(self, gradient, state, step):
         mean, square = state
         share = self.beta_2 / tf.math.expm1(step * math.log1p(self.beta_2))
         mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
@@ -70,5 +68,5 @@ class AdaX(RuleOptimizer):
         # Divided by a root of its own op: graphs turn x / sqrt(y) into x * rsqrt(y), see `adagrad_direction`.
         return tf.math.divide_no_nan(mean, tf.sqrt(square + self.epsilon)), (mean, square)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}

@@ -10,9 +10,7 @@ batch normalisation, stays what it is.
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -20,7 +18,6 @@ import tensorflow as tf
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.rows import read_rows, working_dtype, write_rows
 from tfstable.optimizers.tables import is_embedding_table
-from tfstable.optimizers.types import Gradient, Pairs, Variable
 
 
 class WeightAverage:
@@ -29,7 +26,7 @@ class WeightAverage:
     The state is made of the optimizer's own variables, so it is in its checkpoints and mirrored as its slots are.
     """
 
-    def build(self, optimizer: keras.optimizers.Optimizer, variables: Sequence[Variable]) -> None:
+    def build(self, optimizer, variables):
         """Makes the state. Called by the optimizer, once."""
         self.variables, self._is_swapped_in = list(variables), False
         self._applied = optimizer.iterations
@@ -38,25 +35,25 @@ class WeightAverage:
             with tf.distribute.get_strategy().extended.colocate_vars_with(_handle(variable)):
                 self._state[id(variable)] = self._make_state(optimizer, variable)
 
-    def _make_state(self, optimizer: keras.optimizers.Optimizer, variable: Variable) -> dict[str, keras.Variable]:
+    def _make_state(self, optimizer, variable):
         average = optimizer.add_variable(variable.shape, "zeros", working_dtype(variable), name=_name(variable, ""))
         return {"average": average}
 
-    def update(self, strategy: tf.distribute.Strategy, pairs: Pairs) -> None:
+    def update(self, strategy, pairs):
         """Called in each step that is applied, with its (gradient, variable) pairs, before the variables move."""
 
-    def snapshot(self) -> None:
+    def snapshot(self):
         """Called where training pauses on good weights, as at the end of a window of days."""
 
-    def averaged_values(self) -> list[tf.Tensor]:
+    def averaged_values(self):
         """Returns the average of each variable, in the order of `variables`: tensors. Nothing changes by being read."""
         return [self._averaged(variable) for variable in self.variables]
 
-    def _averaged(self, variable: Variable) -> tf.Tensor:
+    def _averaged(self, variable):
         raise NotImplementedError
 
     @contextmanager
-    def swapped_in(self) -> Iterator[None]:
+    def swapped_in(self):
         """Around code that shall see the averages in the variables; the weights come back bit for bit, and no step may
         be made in between. Inside itself it does nothing.
 
@@ -121,15 +118,15 @@ class Ema(WeightAverage):
         [-1.0]
     """
 
-    def __init__(self, horizon: int):
+    def __init__(self, horizon):
         check_number("horizon", horizon, least=2, whole=True)
         self.horizon = horizon
 
-    def build(self, optimizer: keras.optimizers.Optimizer, variables: Sequence[Variable]) -> None:
+    def build(self, optimizer, variables):
         super().build(optimizer, variables)
         self._covered = optimizer.add_variable((), "zeros", "int64", name="covered")  # By all that are no tables.
 
-    def _make_state(self, optimizer: keras.optimizers.Optimizer, variable: Variable) -> dict[str, keras.Variable]:
+    def _make_state(self, optimizer, variable):
         state = super()._make_state(optimizer, variable)
         if is_embedding_table(variable):
             # A count a row. int64: GPUs have no scatter for int32, and float32 stops counting at 2^24.
@@ -138,14 +135,14 @@ class Ema(WeightAverage):
             )
         return state
 
-    def update(self, strategy: tf.distribute.Strategy, pairs: Pairs) -> None:
+    def update(self, strategy, pairs):
         through = tf.identity(self._applied.value)
         decay = self._decay(self._covered.value, through)
 
-        def bring_up_to_date(weights: Variable, average: Variable) -> None:
+        def bring_up_to_date(weights, average):
             average.assign(_towards(read_rows(weights), read_rows(average), decay))
 
-        def bring_rows_up_to_date(weights: Variable, gradient: Gradient, average: Variable, covered: Variable) -> None:
+        def bring_rows_up_to_date(weights, gradient, average, covered):
             indices = gradient.indices if isinstance(gradient, tf.IndexedSlices) else None
             v, A, s = (read_rows(variable, indices) for variable in (weights, average, covered))
             write_rows(average, indices, _towards(v, A, self._decay(s, through)))
@@ -161,22 +158,22 @@ class Ema(WeightAverage):
                 strategy.extended.update(target, bring_rows_up_to_date, args=arguments, group=False)
         self._covered.assign(through)
 
-    def _averaged(self, variable: Variable) -> tf.Tensor:
+    def _averaged(self, variable):
         state = self._state[id(variable)]
         decay = self._decay(state.get("covered", self._covered).value, self._applied.value)
         return _towards(read_rows(_handle(variable)), read_rows(state["average"].value), decay)
 
-    def _decay(self, s: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    def _decay(self, s, t):
         """D(s, t), float64, in the shape of s: a count, or one for each row."""
         s, t, h = (tf.cast(count, tf.float64) for count in (s, t, self.horizon))
         later = tf.maximum(t, h) - tf.maximum(s, h)
         return tf.minimum(s, h) / tf.maximum(tf.minimum(t, h), 1) * tf.exp(later * math.log1p(-1 / self.horizon))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return {"horizon": self.horizon}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config):
         return cls(**config)
 
 
@@ -199,16 +196,16 @@ class Swa(WeightAverage):
         Generalization", 2018.
     """
 
-    def __init__(self, horizon: int | None = None):
+    def __init__(self, horizon=None):
         if horizon is not None:
             check_number("horizon", horizon, least=1, whole=True)
         self.horizon = horizon
 
-    def build(self, optimizer: keras.optimizers.Optimizer, variables: Sequence[Variable]) -> None:
+    def build(self, optimizer, variables):
         super().build(optimizer, variables)
         self.snapshots = optimizer.add_variable((), "zeros", "int64", name="snapshots")
 
-    def snapshot(self) -> None:
+    def snapshot(self):
         self.snapshots.assign_add(1)
         n = int(self.snapshots.numpy())
         for variable in self.variables:
@@ -216,28 +213,28 @@ class Swa(WeightAverage):
             A, w = read_rows(average.value), tf.cast(read_rows(_handle(variable)), average.dtype)
             average.assign(A + (w - A) / tf.cast(min(n, self.horizon or n), w.dtype))
 
-    def _averaged(self, variable: Variable) -> tf.Tensor:
+    def _averaged(self, variable):
         average = self._state[id(variable)]["average"] if int(self.snapshots.numpy()) else variable
         return read_rows(_handle(average))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return {"horizon": self.horizon}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config):
         return cls(**config)
 
 
-def _towards(v: tf.Tensor, A: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
+def _towards(v, A, decay):
     """v + (A - v) * decay, in A's dtype, where `decay` is a scalar or has an element for each row."""
     v = tf.cast(v, A.dtype)
     ones = [1] * (v.shape.rank - decay.shape.rank) if decay.shape.rank else []
     return v + (A - v) * tf.cast(tf.reshape(decay, [-1, *ones]) if ones else decay, v.dtype)
 
 
-def _handle(variable: Variable) -> tf.Variable:
+def _handle(variable):
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _name(variable: Variable, suffix: str) -> str:
+def _name(variable, suffix):
     return getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_") + "_average" + suffix

@@ -1,8 +1,6 @@
 """What the clippings of eq. (5) have in common."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
 
 import tensorflow as tf
 
@@ -31,29 +29,24 @@ class Clipping:
 
     scope: str = dataclasses.field(default="tensor", kw_only=True)
 
-    scopes: ClassVar[tuple[str, ...]] = ("tensor", "row")
+    scopes = ("tensor", "row")
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         check_choice("scope", self.scope, self.scopes)
 
-    def __call__(
-        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
-    ) -> tf.Tensor:
-        raise NotImplementedError
-
-    def axes(self, tensor: tf.Tensor, is_table: bool) -> list[int]:
+    def axes(self, tensor, is_table):
         """The axes over which one factor is shared: all, or all but the first for the rows of a table."""
         return list(range(1 if is_table and self.scope == "row" else 0, tensor.shape.rank))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config):
         return cls(**config)
 
 
-def squared_norm(tensor: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+def squared_norm(tensor, axes):
     """Squared Euclidean norm over `axes`, which are kept with length 1.
 
     Ratios of norms are written as roots of ratios: graphs turn x / sqrt(y) into x * rsqrt(y) and then reorder products,

@@ -1,5 +1,4 @@
 import warnings
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -7,7 +6,6 @@ import tensorflow as tf
 from tfstable.optimizers.adagrad import Adagrad, adagrad_direction
 from tfstable.optimizers.clippy import Clippy
 from tfstable.optimizers.domains import check_number
-from tfstable.optimizers.types import State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -67,8 +65,6 @@ class ClippyAdagrad(Adagrad):
         [0.375]
     """
 
-    clipping: Clippy
-
     def __init__(
         self,
         learning_rate=0.1,
@@ -102,16 +98,7 @@ class ClippyAdagrad(Adagrad):
                 stacklevel=2,
             )
 
-    def rule(
-        self,
-        gradient: tf.Tensor,
-        weight: tf.Tensor,
-        state: State,
-        rate: tf.Tensor,
-        step: tf.Tensor,
-        is_table: bool,
-        padding: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor, State]:
+    def rule(self, gradient, weight, state, rate, step, is_table, padding=None):
         (accumulator,) = state
         new_accumulator = accumulator + tf.square(gradient)
         square = (accumulator if self.delayed_accumulator else new_accumulator) + self.epsilon
@@ -125,7 +112,7 @@ class ClippyAdagrad(Adagrad):
             new_accumulator = accumulator + tf.square(factor * gradient)
         return update, factor, (new_accumulator,)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         config = super().get_config() | {
             "relative_threshold": self.clipping.relative,
             "absolute_threshold": self.clipping.absolute,

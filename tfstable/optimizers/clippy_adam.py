@@ -1,5 +1,3 @@
-from typing import Any
-
 import keras
 
 from tfstable.optimizers.adam import Adam
@@ -23,8 +21,6 @@ class ClippyAdam(Adam):
         ValueError: If an argument is outside its domain.
     """
 
-    clipping: Clippy
-
     def __init__(
         self,
         learning_rate=0.01,
@@ -44,7 +40,7 @@ class ClippyAdam(Adam):
             learning_rate, beta_1, beta_2, epsilon, clipping, weight_decay, on_nonfinite, track_every, name
         )
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         config = super().get_config()
         clipping = {
             "relative_threshold": self.clipping.relative,

@@ -1,18 +1,13 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Never, Self
 
 import keras
-import tensorflow as tf
 
 from tfstable.optimizers.averaging import WeightAverage
 from tfstable.optimizers.guarded import GuardedOptimizer
 from tfstable.optimizers.rule import RuleOptimizer
 from tfstable.optimizers.tables import is_embedding_table
-from tfstable.optimizers.types import Pairs, Variable
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -32,7 +27,7 @@ class Group:
     variables: str
     optimizer: RuleOptimizer
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         try:
             re.compile(self.variables)
         except (re.error, TypeError) as error:
@@ -45,19 +40,19 @@ class Group:
                 f"got {self.optimizer!r}."
             )
 
-    def __contains__(self, variable: Variable) -> bool:
+    def __contains__(self, variable):
         if self.variables in ("embeddings", "dense"):
             return is_embedding_table(variable) == (self.variables == "embeddings")
         return re.search(self.variables, getattr(variable, "path", variable.name)) is not None
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return {
             "variables": self.variables,
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config):
         return cls(config["variables"], keras.saving.deserialize_keras_object(config["optimizer"]))
 
 
@@ -95,7 +90,7 @@ class Composite(GuardedOptimizer):
         self.groups = groups
         self.optimizers = [group.optimizer for group in groups]
 
-    def build(self, variables: Sequence[Variable]) -> None:
+    def build(self, variables):
         if self.built:
             return
         members = [[v for v in variables if v in group] for group in self.groups]
@@ -114,7 +109,7 @@ class Composite(GuardedOptimizer):
             self.averaging.build(self, variables)
         self._group_of = [next(i for i, group in enumerate(self.groups) if v in group) for v in variables]
 
-    def update_variables(self, strategy: tf.distribute.Strategy, pairs: Pairs) -> None:
+    def update_variables(self, strategy, pairs):
         if self.averaging is not None:
             self.averaging.update(strategy, pairs)
         groups = [self._group_of[self._get_variable_index(v)] for _, v in pairs]
@@ -122,32 +117,32 @@ class Composite(GuardedOptimizer):
             own = [pair for pair, group in zip(pairs, groups, strict=True) if group == number]
             optimizer.update_variables(strategy, own)
 
-    def count(self, applied: tf.Tensor) -> None:
+    def count(self, applied):
         super().count(applied)
         for optimizer in self.optimizers:
             optimizer.count(applied)
 
-    def averaged_weights(self) -> AbstractContextManager[None]:
+    def averaged_weights(self):
         """Returns a context in which the variables hold their averages; one that does nothing without `averaging`."""
         return contextlib.nullcontext() if self.averaging is None else self.averaging.swapped_in()
 
     @property
-    def variables(self) -> list[keras.Variable]:
+    def variables(self):
         return [*super().variables, *(v for optimizer in self.optimizers for v in optimizer.variables)]
 
     @property
-    def learning_rate(self) -> keras.Variable:
+    def learning_rate(self):
         return self.optimizers[0].learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value: tf.Tensor) -> Never:
+    def learning_rate(self, value):
         raise AttributeError("a Composite has no learning rate of its own: set that of `composite.optimizers[i]`.")
 
-    def diagnostics(self) -> dict[str, dict[str, float]]:
+    def diagnostics(self):
         """The diagnostics of all groups whose optimizer has `track_every` set; see `RuleOptimizer.diagnostics`."""
         return {path: figures for optimizer in self.optimizers for path, figures in optimizer.diagnostics().items()}
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         config = super().get_config()
         del config["learning_rate"]
         return config | {
@@ -156,7 +151,7 @@ class Composite(GuardedOptimizer):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
+    def from_config(cls, config, custom_objects=None):
         groups = [
             keras.saving.deserialize_keras_object(group, custom_objects=custom_objects) for group in config["groups"]
         ]

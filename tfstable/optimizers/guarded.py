@@ -1,15 +1,12 @@
 """The Keras shell: all-reduce the gradients, ask once whether they are finite, and only then update."""
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_choice
 from tfstable.optimizers.rows import sum_duplicates, under_xla, working_dtype
-from tfstable.optimizers.types import Gradient, Pairs, Variable
 
 
 class GuardedOptimizer(keras.optimizers.Optimizer):
@@ -43,7 +40,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             shape=(), dtype="int64", aggregation="only_first_replica", name="skipped_steps"
         )
 
-    def build(self, variables: Sequence[Variable]) -> None:
+    def build(self, variables):
         for variable in variables:
             if (dtype := tf.as_dtype(variable.dtype)) not in (tf.float32, tf.float64, tf.bfloat16):
                 path = getattr(variable, "path", variable.name)
@@ -53,11 +50,11 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
                 )
         super().build(variables)
 
-    def update_variables(self, strategy: tf.distribute.Strategy, pairs: Pairs) -> None:
+    def update_variables(self, strategy, pairs):
         """Updates (gradient, variable) pairs, in cross-replica context where the strategy has one."""
         raise NotImplementedError
 
-    def apply(self, grads: Sequence[Gradient], trainable_variables: Sequence[Variable] | None = None) -> None:
+    def apply(self, grads, trainable_variables=None):
         if tf.distribute.in_cross_replica_context():
             raise ValueError("apply must be called in replica context: inside `strategy.run`.")
         if not self.built:
@@ -71,7 +68,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         with tf.name_scope(self.name):
             self._apply(*_drop_missing(grads, variables))
 
-    def _check_known(self, variables: Sequence[Variable]) -> None:
+    def _check_known(self, variables):
         for variable in variables:
             try:
                 self._get_variable_index(variable)
@@ -79,7 +76,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
                 path = getattr(variable, "path", variable.name)
                 raise ValueError(f"{path!r} is not among the variables this optimizer was built for.") from None
 
-    def _apply(self, gradients: Sequence[Gradient], variables: Sequence[Variable]) -> None:
+    def _apply(self, gradients, variables):
         gradients = [tf.cast(g, working_dtype(v)) for g, v in zip(gradients, variables, strict=True)]
         gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         gradients = [
@@ -89,16 +86,11 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         finite_each = tf.stack([_is_finite(g) for g in gradients])
         finite = tf.reduce_all(finite_each)
 
-        def update(strategy: tf.distribute.Strategy, finite: tf.Tensor, *gradients: Gradient) -> None:
+        def update(strategy, finite, *gradients):
             # Every replica has computed the same flag from the same sums; one of them decides for all.
             decision = strategy.experimental_local_results(finite)[0]
             pairs = list(zip(gradients, variables, strict=True))
-
-            def apply() -> tf.Tensor:
-                self.update_variables(strategy, pairs)
-                return done()
-
-            tf.cond(decision, apply, done)
+            tf.cond(decision, lambda: done(self.update_variables(strategy, pairs)), done)
 
         merge_call = tf.__internal__.distribute.interim.maybe_merge_call
         merge_call(update, tf.distribute.get_strategy(), finite, *gradients)
@@ -108,30 +100,28 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             with tf.control_dependencies([tf.identity(self.skipped_steps.value)]):  # counted before it raises
                 tf.debugging.Assert(finite, ["non-finite gradient of", tf.boolean_mask(paths, ~finite_each)])
 
-    def count(self, applied: tf.Tensor) -> None:
+    def count(self, applied):
         """Counts a step: `applied` is 1 if it was applied, 0 if it was skipped."""
         self.iterations.assign_add(applied)
         self.skipped_steps.assign_add(1 - applied)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         config = super().get_config()
         return {"learning_rate": config["learning_rate"], "on_nonfinite": self.on_nonfinite, "name": config["name"]}
 
 
-def done() -> tf.Tensor:
+def done(_=None):
     """What both branches of a `tf.cond` return when they work by side effects."""
     return tf.constant(True)
 
 
-def _is_finite(gradient: Gradient) -> tf.Tensor:
+def _is_finite(gradient):
     values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
     # One fused pass without a temporary; `tf.math.is_finite` would write a tensor of booleans first.
     return tf.nn.l2_loss(values) <= values.dtype.max * 2.0**-20
 
 
-def _drop_missing(
-    gradients: Sequence[Gradient], variables: Sequence[Variable]
-) -> tuple[list[tf.Tensor], list[Variable]]:
+def _drop_missing(gradients, variables):
     """Leaves out variables without a gradient, with a warning that names them."""
     missing = [getattr(v, "path", v.name) for g, v in zip(gradients, variables, strict=True) if g is None]
     if len(missing) == len(gradients):

@@ -1,8 +1,6 @@
 """Eq. (5) applied to variables: dense tensors and the touched rows of tables alike."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -12,7 +10,6 @@ from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import GuardedOptimizer, done
 from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_rows
 from tfstable.optimizers.tables import is_embedding_table
-from tfstable.optimizers.types import Gradient, Pairs, State, Variable
 
 DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
 
@@ -66,24 +63,15 @@ class RuleOptimizer(GuardedOptimizer):
             shape=(), dtype="float32", initializer="ones", aggregation="only_first_replica", name="rate_factor"
         )
 
-    def slots(self) -> dict[str, float]:
+    def slots(self):
         """Name and initial value of each slot; a slot has the shape of its weight, and its `working_dtype`."""
         return {}
 
-    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
+    def direction(self, gradient, state, step):
         """The pure rule: r and the new state from g, the state, and t (counted from 1)."""
         raise NotImplementedError
 
-    def rule(
-        self,
-        gradient: tf.Tensor,
-        weight: tf.Tensor,
-        state: State,
-        rate: tf.Tensor,
-        step: tf.Tensor,
-        is_table: bool,
-        padding: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor, State]:
+    def rule(self, gradient, weight, state, rate, step, is_table, padding=None):
         """r, f and the new state: a pure function of tensors. `padding` marks rows that are none, under XLA."""
         update, state = self.direction(gradient, state, step)
         if padding is not None:
@@ -91,19 +79,19 @@ class RuleOptimizer(GuardedOptimizer):
         factor = 1.0 if self.clipping is None else self.clipping(update, gradient, weight, rate, is_table)
         return update, tf.convert_to_tensor(factor, weight.dtype), state
 
-    def build(self, variables: Sequence[Variable]) -> None:
+    def build(self, variables):
         if self.built:
             return
         super().build(variables)
         self._slots = [self._make_slots(v) for v in variables]
 
-    def _make_slots(self, variable: Variable) -> dict[str, keras.Variable]:
+    def _make_slots(self, variable):
         path = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
         is_table = is_embedding_table(variable)
         if is_table:
             self._refuse_whole_table_work(variable)
 
-        def slot(name: str, initial: float, shape: Sequence[int], dtype: tf.DType) -> keras.Variable:
+        def slot(name, initial, shape, dtype):
             value = variable.value if isinstance(variable, keras.Variable) else variable
             with tf.distribute.get_strategy().extended.colocate_vars_with(value):
                 # `keras.initializers.Constant` would round the value to float32 on its way to float64.
@@ -120,7 +108,7 @@ class RuleOptimizer(GuardedOptimizer):
         made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
         return made
 
-    def _refuse_whole_table_work(self, variable: Variable) -> None:
+    def _refuse_whole_table_work(self, variable):
         path = getattr(variable, "path", variable.name)
         if self.weight_decay:
             raise ValueError(
@@ -133,10 +121,10 @@ class RuleOptimizer(GuardedOptimizer):
                 f"got {variable.constraint!r}."
             )
 
-    def update_variables(self, strategy: tf.distribute.Strategy, pairs: Pairs) -> None:
+    def update_variables(self, strategy, pairs):
         rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
 
-        def update_all(track: bool) -> tf.Tensor:
+        def update_all(track):
             for gradient, variable in pairs:
                 slots = self._slots[self._get_variable_index(variable)]
                 update = functools.partial(
@@ -146,27 +134,16 @@ class RuleOptimizer(GuardedOptimizer):
                 # Passed as arguments, mirrored slots arrive as the copy on the device that is being updated.
                 arguments = (gradient, *(slot.value for slot in slots.values()))
                 strategy.extended.update(target, update, args=arguments, group=False)
-            return done()
 
         if self.track_every:
             due = step % self.track_every == 0
-            tf.cond(due, lambda: update_all(track=True), lambda: update_all(track=False))
+            tf.cond(due, lambda: done(update_all(track=True)), lambda: done(update_all(track=False)))
         else:
             update_all(track=False)
 
-    def _update_variable(
-        self,
-        target: Variable,
-        gradient: Gradient,
-        *values: Variable,
-        of: Variable,
-        names: Sequence[str],
-        rate: tf.Tensor,
-        step: tf.Tensor,
-        track: bool,
-    ) -> None:
-        slots = dict(zip(names, values, strict=True))
-        diagnostics = slots.pop("diagnostics")
+    def _update_variable(self, target, gradient, *slots, of, names, rate, step, track):
+        slots = dict(zip(names, slots, strict=True))
+        diagnostics = slots.pop("diagnostics", None)
         is_sparse = isinstance(gradient, tf.IndexedSlices)
         if is_sparse:
             self._refuse_whole_table_work(of)
@@ -202,7 +179,7 @@ class RuleOptimizer(GuardedOptimizer):
             least = tf.reduce_min(factor if padding is None else tf.where(padding, factor.dtype.max, factor))
             diagnostics.assign(tf.cast(tf.stack([least, *norms]), tf.float32))
 
-    def diagnostics(self) -> dict[str, dict[str, float]]:
+    def diagnostics(self):
         """Figures of the last step that `track_every` divides, per variable path; NaN before the first.
 
         Returns:
@@ -217,7 +194,7 @@ class RuleOptimizer(GuardedOptimizer):
             for v, slots in zip(self._trainable_variables, self._slots, strict=True)
         }
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return super().get_config() | {
             "clipping": keras.saving.serialize_keras_object(self.clipping),
             "weight_decay": self.weight_decay,
@@ -225,7 +202,7 @@ class RuleOptimizer(GuardedOptimizer):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
+    def from_config(cls, config, custom_objects=None):
         config = dict(config)  # Keras's own from_config writes into it
         if "clipping" in config:
             clipping = keras.saving.deserialize_keras_object(config["clipping"], custom_objects=custom_objects)
@@ -233,5 +210,5 @@ class RuleOptimizer(GuardedOptimizer):
         return super().from_config(config, custom_objects=custom_objects)
 
 
-def _fill(value: float, shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+def _fill(value, shape, dtype):
     return tf.fill(shape, tf.constant(value, dtype))

@@ -1,11 +1,7 @@
-from typing import Any
-
 import keras
-import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.rule import RuleOptimizer
-from tfstable.optimizers.types import State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -47,15 +43,15 @@ class SGD(RuleOptimizer):
         self.momentum = momentum
         self.nesterov = nesterov
 
-    def slots(self) -> dict[str, float]:
+    def slots(self):
         return {"velocity": 0.0} if self.momentum else {}
 
-    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
+    def direction(self, gradient, state, step):
         if not self.momentum:
             return gradient, ()
         (velocity,) = state
         velocity = self.momentum * velocity + gradient
         return gradient + self.momentum * velocity if self.nesterov else velocity, (velocity,)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return super().get_config() | {"momentum": self.momentum, "nesterov": self.nesterov}

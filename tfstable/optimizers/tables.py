@@ -1,9 +1,7 @@
 """How an optimizer knows an embedding table."""
 
-from tfstable.optimizers.types import Variable
 
-
-def is_embedding_table(variable: Variable) -> bool:
+def is_embedding_table(variable):
     """Whether `variable` is an embedding table: rows looked up by id, of which a batch touches few.
 
     An embedding layer says so by setting the attribute `is_embedding_table` of its variable, True or False. Without

@@ -1,6 +1,6 @@
 """SavedModels: raw named columns in, named tasks out; numbered versions that appear whole or not at all."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Serving:
         except tf.errors.InvalidArgumentError as error:
             raise InputError(f"{self._version}: {error.message.splitlines()[0]}") from None
 
-    def warm_up(self) -> None:
+    def warm_up(self):
         """Answers the warm-up requests.
 
         Raises:
@@ -133,7 +133,7 @@ def _write(
     card: dict[str, Any],
     user_columns: Collection[str],
     score_weights: Mapping[str, float] | None,
-) -> None:
+):
     """Writes SavedModel and card into a folder."""
     module = tf.Module()
     preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns)
@@ -146,7 +146,7 @@ def _write(
         "serve_examples": _signature(lambda serialized: serve(parse(serialized, columns)), examples),
     }
     if user_columns:
-        rank = Rank(model, preprocess, user_columns, score_weights or {})
+        rank = Rank(model, preprocess, user_columns, score_weights)
         signatures["rank"] = _signature(rank, rank.signature())
     # What the signatures read, and nothing else: the model would bring what only training needs.
     module.variables_read = list({id(v): v for s in signatures.values() for v in s.graph.variables}.values())
@@ -156,22 +156,22 @@ def _write(
     cards.write(partial, {"withdrawn": [], "promoted_from": None, **card, "columns": shown, "signatures": described})
 
 
-def _signature(function: Callable[[Any], dict[str, tf.Tensor]], inputs: Any) -> tf.types.experimental.ConcreteFunction:
+def _signature(function, inputs):
     """A traced function for a signature: float predictions as float32, and an error for one that is not finite."""
 
-    def call(argument: Any) -> dict[str, tf.Tensor]:
+    def call(argument):
         outputs = function(argument)
         return {name: value if value.dtype.is_integer else _checked(name, value) for name, value in outputs.items()}
 
     return tf.function(call, input_signature=[inputs], autograph=False).get_concrete_function()
 
 
-def _checked(name: str, value: tf.Tensor) -> tf.Tensor:
+def _checked(name, value):
     return tf.debugging.check_numerics(tf.cast(value, tf.float32), f"{name} is not finite; inputs are out of range")
 
 
-def _described(function: tf.types.experimental.ConcreteFunction) -> dict[str, dict[str, dict[str, Any]]]:
-    def spec(tensor: tf.Tensor) -> dict[str, Any]:
+def _described(function) -> dict[str, dict[str, dict[str, Any]]]:
+    def spec(tensor):
         return {"dtype": tensor.dtype.name, "shape": tensor.shape.as_list()}
 
     (inputs,), _ = function.structured_input_signature

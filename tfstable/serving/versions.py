@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def metadata(version: Path) -> dict[str, Any]:
     return cards.read(Path(version))
 
 
-def verify(version: Path) -> None:
+def verify(version: Path):
     """Raises an InputError that names the file if one of a version is not as it was published.
 
     The weights are left to TensorFlow, which checks them while it loads them; files of versions of format 1 have no
@@ -73,7 +72,7 @@ def begin(directory: Path) -> Path:
     return grow(directory)
 
 
-def give_up(partial: Path) -> None:
+def give_up(partial: Path):
     """Deletes a version that was begun and is not to be published."""
     settle(partial)
 
@@ -112,11 +111,11 @@ def promote(directory: Path, number: int, check: Callable[[Path], None] = lambda
             raise InputError(str(error).replace(str(partial), str(source))) from None
         with _lock(directory):
             _promotable(directory, number)
-            withdrawn: set[str] = set()
+            withdrawn = set()
             for newer in (_readable_card(directory / str(n)) for n in versions(directory) if n > number):
                 withdrawn |= {newer["window_end"], *newer["withdrawn"]} if newer else set()
-            still = sorted(withdrawn - {card["window_end"]})
-            _seal(partial, {**card, "promoted_from": number, "withdrawn": still})
+            withdrawn = sorted(withdrawn - {card["window_end"]})
+            _seal(partial, {**card, "promoted_from": number, "withdrawn": withdrawn})
             return _appear(partial)
     finally:
         give_up(partial)  # Unless it has appeared.
@@ -139,7 +138,7 @@ def prune(directory: Path, keep: int) -> list[int]:
     return gone
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path):
     """Copies what is in a folder; unlike shutil.copytree it raises the error of the file that cannot be copied."""
     for path in sorted(source.rglob("*")):
         to = target / path.relative_to(source)
@@ -167,7 +166,7 @@ def _readable_card(version: Path) -> dict[str, Any] | None:
         return None
 
 
-def _seal(partial: Path, card: dict[str, Any]) -> None:
+def _seal(partial: Path, card: dict[str, Any]):
     """Writes the card with the digests of the files, and all of it to the disk itself."""
     files = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
     checked = [name for name in files if not _CHECKED_BY_TENSORFLOW.fullmatch(name) and name not in cards.FILES]
@@ -177,7 +176,7 @@ def _seal(partial: Path, card: dict[str, Any]) -> None:
             os.fsync(file.fileno())
 
 
-def _lock(directory: Path) -> AbstractContextManager[None]:
+def _lock(directory: Path):
     return locked(directory, "it publishes a version; try again when it has", LOCK_SECONDS)
 
 
@@ -205,7 +204,7 @@ def _appear(partial: Path) -> Path:
     return version
 
 
-def _check_latest(directory: Path) -> None:
+def _check_latest(directory: Path):
     """Raises an InputError if `latest` is neither a link nor the copy of a version."""
     latest = directory / "latest"
     if os.path.lexists(latest) and not latest.is_symlink() and not _is_own(latest):
