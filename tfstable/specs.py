@@ -5,7 +5,7 @@ A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an 
 """
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
@@ -46,7 +46,7 @@ class Categorical(Spec):
     pooling: Literal["mean", "sum"] = Field("mean", description="How the embeddings of several values are combined.")
 
     @model_validator(mode="after")
-    def _text_is_split(self) -> "Categorical":
+    def _text_is_split(self) -> Self:
         if self.delimiter and self.type == "int":
             raise ValueError("type: int has nothing to split; drop it or the delimiter")
         return self
@@ -88,7 +88,7 @@ class QuantileFeature(Spec):
     )
 
     @model_validator(mode="after")
-    def _boundaries_in_order(self) -> "QuantileFeature":
+    def _boundaries_in_order(self) -> Self:
         given = self.boundaries or ()
         if any(low >= high for low, high in pairwise(given)):
             raise ValueError(f"boundaries must increase, got {list(given)}")
@@ -121,13 +121,13 @@ class NumericFeature(Spec):
     )
 
     @model_validator(mode="after")
-    def _clip_in_order(self) -> "NumericFeature":
+    def _clip_in_order(self) -> Self:
         if self.clip and not self.clip[0] < self.clip[1]:
             raise ValueError(f"clip must be [lowest, highest] with lowest < highest, got {list(self.clip)}")
         return self
 
     @model_validator(mode="after")
-    def _moments_are_used(self) -> "NumericFeature":
+    def _moments_are_used(self) -> Self:
         if self.moments and not self.standardise:
             raise ValueError("moments are what standardise uses; leave out one of moments and standardise: false")
         return self

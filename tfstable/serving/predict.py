@@ -65,6 +65,7 @@ def predict(
                 writer.write_table(result)
                 done += batch.num_rows
                 progress(done, total, f"predicting {day}")
+        assert writer is not None  # Every day has rows.
         writer.close()
         partial.replace(out)
     finally:

@@ -69,8 +69,10 @@ def _groups(config: OptimizerConfig) -> dict[str, RuleConfig]:
 def _average(config: EmaConfig | SwaConfig, batch_size: int) -> Ema | Swa:
     if isinstance(config, SwaConfig):
         return Swa(config.horizon_windows)
-    # Over less than two steps there is nothing to average.
-    return Ema(config.horizon_steps or max(2, round(config.horizon_examples / batch_size)))
+    if config.horizon_steps is not None:
+        return Ema(config.horizon_steps)
+    assert config.horizon_examples is not None  # One of the two is set.
+    return Ema(max(2, round(config.horizon_examples / batch_size)))  # Over less than two steps nothing is averaged.
 
 
 def _rule(config: RuleConfig, track_every: int) -> keras.optimizers.Optimizer:
