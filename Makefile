@@ -1,8 +1,10 @@
 # `make train` and `make test` need only Python 3.11+ and make: each sets up .venv first. TF=2.19.1 takes that release of
-# TensorFlow, in an environment of its own.
+# TensorFlow, the last one for TPUs; BOUNDS=lower takes the oldest releases that setup.cfg allows. Each has an environment
+# of its own.
 PYTHON ?= python3
 TF ?=
-VENV := .venv$(addprefix -,$(TF))
+BOUNDS ?=
+VENV := .venv$(addprefix -,$(or $(TF),$(BOUNDS)))
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
@@ -18,16 +20,18 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -m "not slow"
 
-test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the TensorFlow of TPUs.
+test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the oldest releases allowed.
 	$(BIN)/pytest -m slow
-	$(MAKE) test TF=2.19.1
+	$(MAKE) test BOUNDS=lower
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tfstable needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(addprefix tensorflow==,$(TF))
+	$(PYTHON) tests/lower_bounds.py > $(VENV)/lower.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' $(addprefix tensorflow==,$(TF)) \
+		$(if $(BOUNDS),--constraint $(VENV)/lower.txt)
 	touch $@
 
 lint: install

@@ -1,5 +1,5 @@
 """`python -m trainers` is `tfstable`."""
 
-from trainers.cli.app import main
+from tfstable_command import main
 
 main()

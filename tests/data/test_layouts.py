@@ -66,7 +66,6 @@ INTEGERS = {
     "decimal128": pa.array(IDS, pa.decimal128(20, 0)),
     "decimal256": pa.array(IDS, pa.decimal256(40, 0)),
     "decimal with a scale": pa.array(IDS, pa.decimal128(38, 4)),
-    "decimal64": pa.array(IDS, pa.decimal64(18, 0)),
     "dictionary": dictionary(pa.array(IDS), pa.uint16()),
     "dictionary of float64": dictionary(pa.array(IDS, pa.float64()), pa.int8()),
     "pandas Int64": pa.array(pd.Series(IDS, dtype="Int64")),
@@ -74,16 +73,21 @@ INTEGERS = {
 }
 SMALL = [1, None, 0, 1]
 LABELS = {
-    **{str(t): pa.array(SMALL, t) for t in (pa.int8(), pa.uint8(), pa.int16(), pa.uint32(), pa.uint64(), pa.float16())},
+    **{str(t): pa.array(SMALL, t) for t in (pa.int8(), pa.uint8(), pa.int16(), pa.uint32(), pa.uint64())},
+    "float16": pa.array(SMALL, pa.float32()).cast(pa.float16()),
     "bool": pa.array([True, None, False, True]),
     "float32": pa.array(SMALL, pa.float32()),
-    "decimal32": pa.array(SMALL, pa.decimal32(5, 1)),
-    "decimal64": pa.array(SMALL, pa.decimal64(9, 2)),
     "decimal128": pa.array(SMALL, pa.decimal128(10, 2)),
     "dictionary": dictionary(pa.array(SMALL), pa.uint32()),
     "pandas boolean": pa.array(pd.Series([True, None, False, True], dtype="boolean")),
     "bool8": pa.ExtensionArray.from_storage(pa.bool8(), pa.array(SMALL, pa.int8())),
 }
+FLOAT_TYPES = [pa.float16(), pa.float32(), pa.float64(), pa.decimal128(9, 2)]
+if int(pa.__version__.partition(".")[0]) >= 19:  # The first release with these types.
+    FLOAT_TYPES.append(pa.decimal32(5, 2))
+    INTEGERS["decimal64"] = pa.array(IDS, pa.decimal64(18, 0))
+    LABELS["decimal32"] = pa.array(SMALL, pa.decimal32(5, 1))
+    LABELS["decimal64"] = pa.array(SMALL, pa.decimal64(9, 2))
 LISTS = {
     "list": pa.list_(pa.int64()),
     "large_list": pa.large_list(pa.int64()),
@@ -160,10 +164,10 @@ def test_labels_weights_and_numbers(layout, suffix, tmp_path):
         assert [None if x == MISSING_INT or x != x else x for x in got] == SMALL, column
 
 
-@pytest.mark.parametrize("dtype", [pa.float16(), pa.float32(), pa.float64(), pa.decimal128(9, 2), pa.decimal32(5, 2)])
+@pytest.mark.parametrize("dtype", FLOAT_TYPES)
 def test_fractions(dtype, tmp_path):
-    values = [x and Decimal(str(x)) for x in FLOATS] if pa.types.is_decimal(dtype) else FLOATS
-    log = log_of(tmp_path, pa.array(values, dtype), "parquet")
+    decimals = pa.array([x and Decimal(str(x)) for x in FLOATS], dtype) if pa.types.is_decimal(dtype) else None
+    log = log_of(tmp_path, decimals or pa.array(FLOATS).cast(dtype), "parquet")
     column, got = inputs(log, NumericFeature(kind="numeric"))
     np.testing.assert_array_equal(got, np.array(FLOATS, np.float32))
     assert column == RawColumn(dtype="float32")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.test_ranking import FEATURES, STATISTICS, TASKS, build, inputs
+from tests.models.cases import FEATURES, STATISTICS, TASKS, build, inputs
 from tfstable.models import Committee, RankingModel
 
 

@@ -1,6 +1,8 @@
-"""Every optimizer of the package, as the contract tests use them: no argument at its default."""
+"""Every optimizer of the package with no argument at its default, and variables and gradients to try them on."""
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from tfstable.optimizers import (
     SGD,
@@ -39,3 +41,33 @@ OPTIMIZERS = {
         name="mine",
     ),
 }
+
+
+HEIGHT, WIDTH = 9, 3
+
+
+def make_variables(dtype="float32"):
+    rng = np.random.default_rng(0)
+    table = keras.Variable(rng.normal(size=(HEIGHT, WIDTH)), dtype=dtype, name="ids")
+    table.is_embedding_table = True
+    kernel = keras.Variable(rng.normal(size=(7, 5)), dtype=dtype, name="kernel")
+    return [table, kernel, keras.Variable(np.zeros(5), dtype=dtype, name="bias")]
+
+
+def gradients(step, dtype="float32", scale=1.0):
+    """Four ids of the table, one of them twice, and two dense tensors; other values each step."""
+    rng = np.random.default_rng(step)
+    values = [rng.normal(size=shape) * scale for shape in [(4, WIDTH), (7, 5), (5,)]]
+    rows, kernel, bias = (tf.constant(v, dtype) for v in values)
+    ids = tf.constant([1, step % HEIGHT, 1, 8], tf.int64)
+    return [tf.IndexedSlices(rows, ids, tf.constant([HEIGHT, WIDTH], tf.int64)), kernel, bias]
+
+
+def spoil(gradients, place, bad):
+    """The gradients with one element of the one at `place` replaced."""
+    g = gradients[place]
+    if isinstance(g, tf.IndexedSlices):
+        gradients[place] = tf.IndexedSlices(tf.tensor_scatter_nd_update(g.values, [[2, 1]], [bad]), g.indices)
+    else:
+        gradients[place] = tf.tensor_scatter_nd_update(g, [[0] * g.shape.rank], [bad])
+    return gradients

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.optimizers.test_contract import HEIGHT, gradients, make_variables, spoil
-from tests.optimizers.test_replicas import make_strategy, train
+from tests.optimizers.cases import HEIGHT, gradients, make_variables, spoil
+from tests.optimizers.replicas import make_strategy, train
 from tfstable.optimizers import Adagrad, ClippyAdagrad, Composite, Ema, Group, Swa
 
 

@@ -11,10 +11,9 @@ import pytest
 import tensorflow as tf
 
 import tfstable.optimizers as package
-from tests.optimizers.cases import OPTIMIZERS
+from tests.optimizers.cases import HEIGHT, OPTIMIZERS, WIDTH, gradients, make_variables, spoil
 from tfstable.optimizers.clipping import Clipping
 
-HEIGHT, WIDTH = 9, 3
 EVERY = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 XLA_BY_DEFAULT = ("ClippyAdagrad", "AdaX", "Composite")  # compiling takes seconds; the others are marked slow
@@ -22,23 +21,6 @@ XLA_BY_DEFAULT = ("ClippyAdagrad", "AdaX", "Composite")  # compiling takes secon
 
 def exported_subclasses(base):
     return {name for name, c in vars(package).items() if isinstance(c, type) and issubclass(c, base)}
-
-
-def make_variables(dtype="float32"):
-    rng = np.random.default_rng(0)
-    table = keras.Variable(rng.normal(size=(HEIGHT, WIDTH)), dtype=dtype, name="ids")
-    table.is_embedding_table = True
-    kernel = keras.Variable(rng.normal(size=(7, 5)), dtype=dtype, name="kernel")
-    return [table, kernel, keras.Variable(np.zeros(5), dtype=dtype, name="bias")]
-
-
-def gradients(step, dtype="float32", scale=1.0):
-    """Four ids of the table, one of them twice, and two dense tensors; other values each step."""
-    rng = np.random.default_rng(step)
-    values = [rng.normal(size=shape) * scale for shape in [(4, WIDTH), (7, 5), (5,)]]
-    rows, kernel, bias = (tf.constant(v, dtype) for v in values)
-    ids = tf.constant([1, step % HEIGHT, 1, 8], tf.int64)
-    return [tf.IndexedSlices(rows, ids, tf.constant([HEIGHT, WIDTH], tf.int64)), kernel, bias]
 
 
 def train(optimizer, variables, steps, jit_compile=None, **kwargs):
@@ -182,16 +164,6 @@ def test_a_bad_gradient_changes_nothing_but_the_counter(make):
     for variable, value in zip([*variables, *optimizer.variables], expected, strict=True):
         if "skipped_steps" not in variable.name:
             np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
-
-
-def spoil(gradients, place, bad):
-    """The gradients with one element of the one at `place` replaced."""
-    g = gradients[place]
-    if isinstance(g, tf.IndexedSlices):
-        gradients[place] = tf.IndexedSlices(tf.tensor_scatter_nd_update(g.values, [[2, 1]], [bad]), g.indices)
-    else:
-        gradients[place] = tf.tensor_scatter_nd_update(g, [[0] * g.shape.rank], [bad])
-    return gradients
 
 
 @EVERY

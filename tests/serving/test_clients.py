@@ -17,7 +17,7 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from tests.serving.conftest import LAST, USER
+from tests.serving.runs import LAST, USER
 from tfstable.data.columns import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.serving import export

@@ -14,7 +14,7 @@ import tensorflow as tf
 from rich.console import Console
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tests.serving.conftest import LAST, USER, load, start
+from tests.serving.runs import LAST, USER, load, start
 from tfstable.data.columns import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError

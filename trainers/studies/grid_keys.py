@@ -31,7 +31,7 @@ def refuse(config: Spec, grid: str, keys: Mapping[str, str]):
         spec, (*parents, last) = config, wanted.split(".")
         for parent in parents:
             spec = getattr(spec, parent)
-        default = type(spec).model_fields[last].get_default(call_default_factory=True)
+        default = type(spec).model_fields[last].get_default(call_default_factory=True, validated_data={})
         for key, usual in changes(getattr(spec, last), default, wanted):
             shown = "its default" if isinstance(usual, Spec) else "null" if usual is None else usual
             raise ValueError(f"{grid}: {key} is not honoured, {reason}; leave it at {shown}")

@@ -5,6 +5,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
@@ -157,6 +159,31 @@ def check_values(
 
 def _first(lines: list[str]) -> list[str]:
     return lines[:SHOWN] + ([f"and so in {len(lines) - SHOWN} more files"] if len(lines) > SHOWN else [])
+
+
+def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[str | Table]:
+    """Returns what to print of a log and of what a training on it takes: days, rows, embedding tables, memory.
+
+    Args:
+        config: The run's config.
+        log: The log, checked against it.
+        columns: Raw columns of the features.
+    """
+    rows = [log.rows(day) for day in log.days]
+    shown: list[str | Table] = [
+        f"log {log.path}: {len(rows)} days, {log.days[0]} to {log.days[-1]}, {sum(rows):,} rows"
+    ]
+    if log.held_out:
+        shown.append(f"held out by data.until: {len(log.held_out)} days, {log.held_out[0]} to {log.held_out[-1]}")
+    megabytes = {name: height * dim * 8 / 1e6 for name, (height, dim) in tables(config).items()}
+    table = Table("embedding table", "rows", "dim", "MB with Adagrad's slot")
+    for name, (height, dim) in tables(config).items():
+        table.add_row(name, f"{height:,}", str(dim), f"{megabytes[name]:,.1f}")
+    window = max(sum(rows[i : i + config.trainer.window_days]) for i in range(len(rows)))
+    width = 4 * (len(config.features) + len(config.tasks) + 1) + sum(4 * (c.width or 1) for c in columns.values())
+    buffers = 2 * min(window, config.data.buffer_rows) * width / 1e6
+    total = sum(megabytes.values())
+    return [*shown, table, f"memory: tables {total:,.0f} MB at most, shuffle buffers about {buffers:,.0f} MB"]
 
 
 def tables(config: Config) -> dict[str, tuple[int, int]]:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from rich.console import Console
 
-from tests.trainers.training.test_moving_window import (
-    DAYS,
+from tests.trainers.build.decay import DECAY, train_eight_steps
+from tests.trainers.runs import (
     ROWS,
     StoppedError,
     StoppingReport,
@@ -28,14 +27,6 @@ from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import check_log
 from trainers.training.loop import MovingWindow, fit_statistics
-from trainers.training.state import RunState
-
-# The dense weights stand still at each window's end; the tables keep a quarter of their rate.
-DECAY = (
-    "optimizer.dense.schedule={window_end: 0.0}",
-    "optimizer.embeddings.schedule={window_end: 0.25}",
-    "export.when=never",
-)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +94,7 @@ def test_replicas_agree(log, tmp_path):
     # Mirrored in a process of its own: a second MirroredStrategy of one process meets the first one's collectives.
     program = f"""
 from pathlib import Path
-from tests.trainers.build.test_window_decay import train_eight_steps
+from tests.trainers.build.decay import train_eight_steps
 train_eight_steps(Path({str(log)!r}), Path({str(tmp_path / "two")!r}), "trainer.strategy=mirrored", "trainer.devices=2")
 """
     root = Path(__file__).parents[3]
@@ -116,19 +107,3 @@ train_eight_steps(Path({str(log)!r}), Path({str(tmp_path / "two")!r}), "trainer.
     assert first == second
     for (path, ours), theirs in zip(one.items(), two.values(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * max(1e-12, np.linalg.norm(ours)), err_msg=path)
-
-
-def train_eight_steps(log: Path, directory: Path, *overrides: str):
-    """Trains one call of eight steps and writes the weights, and the rate factor of each replica, to state.npz."""
-    config, daylog = load(log, *DECAY, *overrides), DayLog(log)
-    statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    run = RunDirectory(directory, config)
-    state = RunState(config, daylog, statistics, run, Report(Console(quiet=True), [], None))
-    batches = state.reader.batches(tuple(DAYS[:2]), 256, 10_000)
-    iterator = iter(state.feed(batches.forever((0,)), 256))
-    state.steps.train(iterator, tf.constant(8), state.rate_factors(np.arange(8), 8))
-    factor = state.optimizer.optimizers[0].rate_factor.value
-    factors = [float(local) for local in state.strategy.experimental_local_results(factor)]
-    directory.mkdir(exist_ok=True)
-    weights = {variable.path: variable.numpy() for variable in state.model.trainable_variables}
-    np.savez(directory / "state.npz", rate_factor=factors, **weights)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from tests.trainers.training.test_moving_window import CONFIG
+from tests.trainers.runs import CONFIG
 from tfstable.data.log import DayLog
 from tfstable.sources.simulate import simulate
 from trainers import config as configs

@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainers.cli.app import app as cli
-
-CONFIG = """
-data: {path: LOG}
-features:
-  user_id: {kind: hash, buckets: 100, dim: 4}
-  city: {kind: vocabulary, dim: 4}
-  age: {kind: numeric}
-tasks:
-  click: {kind: binary}
-model: {units: [4]}
-trainer: {window_days: 2, batch_size: 16, tensorboard: false}
-"""
-FIRST = date(2025, 1, 1)
-ROWS = 40
-
-
-def rows(**columns) -> dict:
-    rng = np.random.default_rng(0)
-    return {
-        "user_id": rng.integers(0, 50, ROWS),
-        "city": rng.choice(["Oslo", "Rome"], ROWS),
-        "age": rng.exponential(30, ROWS),
-        "click": rng.integers(0, 2, ROWS),
-        **columns,
-    }
-
-
-def day(log: Path, number: int) -> Path:
-    return log / f"date={FIRST + timedelta(number)}" / "part-0.parquet"
+from tests.trainers.commands import CONFIG, ROWS, complaint, complaint_lines, day, rows
+from trainers.cli import app as cli
 
 
 @pytest.fixture
@@ -51,38 +22,6 @@ def place(tmp_path, write) -> Path:
         write(day(tmp_path / "log", number), rows())
     (tmp_path / "config.yaml").write_text(CONFIG.replace("LOG", str(tmp_path / "log")))
     return tmp_path
-
-
-def tfstable(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
-    """Runs the command line in this process: its status, what it printed and what it complained of."""
-    monkeypatch.setattr(sys, "argv", ["tfstable", *map(str, arguments)])
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    capsys.readouterr()
-    try:
-        cli.main()
-        status = 0
-    except SystemExit as leave:
-        status = leave.code or 0
-    return status, *capsys.readouterr()
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    return lambda *arguments: tfstable(monkeypatch, capsys, *arguments)
-
-
-def complaint(result: tuple[int, str, str]) -> str:
-    status, _, errors = result
-    assert status == 2
-    assert errors.count("\n") == 1
-    assert errors.startswith("error: ")
-    return errors.removeprefix("error: ").strip()
-
-
-def complaint_lines(result: tuple[int, str, str]) -> list[str]:
-    status, _, errors = result
-    assert status == 2
-    return errors.removeprefix("error: ").splitlines()
 
 
 # --- The same line from check and train, before anything is written.

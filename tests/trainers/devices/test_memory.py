@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.trainers.launch import ROOT, resident_by_window
-from tests.trainers.training.test_moving_window import CONFIG
+from tests.trainers.runs import CONFIG
 from tfstable.sources.simulate import simulate
 
 PROGRAM = """

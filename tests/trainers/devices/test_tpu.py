@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.launch import ROOT, finish, start
-from tests.trainers.training.test_moving_window import load
+from tests.trainers.runs import load
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.sources.simulate import simulate

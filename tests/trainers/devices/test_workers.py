@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.trainers.launch import cluster, finish, free_ports, start
-from tests.trainers.training.test_moving_window import CONFIG, copy_days
+from tests.trainers.runs import CONFIG, copy_days
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.sources.simulate import simulate

@@ -1,18 +1,22 @@
 """The export gate: its rules on metrics by hand, and what a run publishes on poisoned days."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
-from tests.trainers.training.test_recovery import DAYS, events, go, log, poisoned
+from tests.trainers.poisoned import DAYS, events, go, healthy_log, poisoned
 from tfstable.serving import export
 from trainers.config import GateConfig
 from trainers.health.gate import refusals
 
-__all__ = ["log"]  # A fixture.
-
 DAY = date(2025, 1, 5)
 NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Path:
+    return healthy_log(tmp_path_factory.mktemp("gate") / "log")
 
 
 def binary(auc: float, calibration: float = 1.0, positives: int = 400, **changed) -> dict:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainers.training.test_moving_window import metrics
-from tests.trainers.training.test_recovery import CONFIG, events, poisoned
-from tests.trainers.training.test_recovery import go as train
+from tests.trainers.poisoned import CONFIG, events, poisoned
+from tests.trainers.poisoned import go as train
+from tests.trainers.runs import metrics
 from tfstable.data.log import DayLog
 from tfstable.serving import export
 from tfstable.sources.simulate import simulate

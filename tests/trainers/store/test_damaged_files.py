@@ -1,7 +1,7 @@
 """Every file that a run or a grid reads again, cut, flipped, emptied, replaced: all goes on, or one line names it."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -9,47 +9,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.cli.test_cli_errors import CONFIG, ROWS, complaint, day, rows, tfstable
+from tests.trainers.commands import ROWS, complaint, train
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.files import arrays_beside, keep, recall, write_json
 from tfstable.serving import export
 from trainers import config as configs
 from trainers.cli.versions import table
-from trainers.health.loss_watch import Batch
 from trainers.store.checkpoints import Checkpoints
 from trainers.store.params import read_config
 from trainers.store.run_directory import RunDirectory
-from trainers.training.recover import Diverged, Recovery
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, write) -> Path:
-    """A run over three days, with recoveries, in `run` beside its log and config."""
-    place = tmp_path_factory.mktemp("damaged")
-    for number in range(3):
-        write(day(place / "log", number), rows())
-    (place / "config.yaml").write_text(CONFIG.replace("LOG", str(place / "log")))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        assert train(place, lambda *arguments: tfstable(monkeypatch, NoOutput(), *arguments))[0] == 0
-    config = read_config(place / "run")
-    last = Batch(date(2025, 1, 2), 3)
-    Recovery(config.recovery, RunDirectory(place / "run", config)).add(Diverged("", last, last, {}), 1, 2, None)
-    return place
-
-
-class NoOutput:
-    def readouterr(self) -> tuple[str, str]:
-        return "", ""
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    return lambda *arguments: tfstable(monkeypatch, capsys, *arguments)
-
-
-def train(place: Path, run: Callable, *more: str) -> tuple[int, str, str]:
-    return run("train", "--config", place / "config.yaml", "--model-dir", place / "run", *more)
+from trainers.training.recover import Recovery
 
 
 def damages(path: Path) -> Iterator[str]:

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainers.cli.test_cli_errors import complaint
-from tests.trainers.store.test_damaged_files import place, run, train  # noqa: F401  (fixtures)
+from tests.trainers.commands import complaint
 from tfstable.data.day_writer import day_writer
 from tfstable.errors import InputError
 from tfstable.inputs.statistics import Statistics
@@ -26,7 +25,7 @@ def content(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("params", ["x: 1", "train: {lr: 0.1}\nmodel: {units: [8]}\n", "[1, 2]", "a: [", "", None])
-def test_the_params_of_another_tool(params, place, run, tmp_path):  # noqa: F811
+def test_the_params_of_another_tool(params, place, run, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious.txt").write_text("a")
@@ -49,7 +48,7 @@ def test_the_params_of_another_tool(params, place, run, tmp_path):  # noqa: F811
         *("export/2024/report.txt", "tensorboard/mine.txt", "params.yaml.orig"),
     ],
 )
-def test_fresh_refuses_what_is_not_the_runs(name, place, tmp_path):  # noqa: F811
+def test_fresh_refuses_what_is_not_the_runs(name, place, tmp_path):
     copy = shutil.copytree(place / "run", tmp_path / "run", symlinks=True)
     (copy / name).parent.mkdir(parents=True, exist_ok=True)
     (copy / name).write_text("mine")
@@ -60,7 +59,7 @@ def test_fresh_refuses_what_is_not_the_runs(name, place, tmp_path):  # noqa: F81
     assert content(copy) == before
 
 
-def test_fresh_deletes_a_whole_run_and_follows_no_link(place, tmp_path):  # noqa: F811
+def test_fresh_deletes_a_whole_run_and_follows_no_link(place, tmp_path):
     copy = shutil.copytree(place / "run", tmp_path / "run", symlinks=True)
     config, statistics = read_config(copy), RunDirectory(copy, read_config(copy)).statistics()
     elsewhere = tmp_path / "elsewhere"
@@ -80,7 +79,7 @@ def test_fresh_deletes_a_whole_run_and_follows_no_link(place, tmp_path):  # noqa
     assert content(elsewhere) == {"precious.txt": b"a"}
 
 
-def test_a_stranger_that_comes_after_the_check(place, tmp_path):  # noqa: F811
+def test_a_stranger_that_comes_after_the_check(place, tmp_path):
     copy = shutil.copytree(place / "run", tmp_path / "run", symlinks=True)
     directory = RunDirectory(copy, read_config(copy), fresh=True)
     (copy / "precious.txt").write_text("a")
@@ -90,7 +89,7 @@ def test_a_stranger_that_comes_after_the_check(place, tmp_path):  # noqa: F811
     assert content(copy) == before
 
 
-def test_pruning_leaves_checkpoints_and_versions_with_something_else(place, tmp_path):  # noqa: F811
+def test_pruning_leaves_checkpoints_and_versions_with_something_else(place, tmp_path):
     import tensorflow as tf
 
     checkpoints = Checkpoints(tmp_path / "checkpoints", tf.train.Checkpoint(variable=tf.Variable(0)), keep=1)
@@ -115,7 +114,7 @@ def test_pruning_leaves_checkpoints_and_versions_with_something_else(place, tmp_
     assert (place / "config.yaml").exists()
 
 
-def test_latest_as_a_copy_or_as_someone_elses(place, tmp_path):  # noqa: F811
+def test_latest_as_a_copy_or_as_someone_elses(place, tmp_path):
     exports = shutil.copytree(place / "run" / "export", tmp_path / "export")  # Links followed.
     assert not (exports / "latest").is_symlink()
     shutil.copytree(exports / "1", exports / "2")
@@ -131,7 +130,7 @@ def test_latest_as_a_copy_or_as_someone_elses(place, tmp_path):  # noqa: F811
     assert not list(exports.glob(".*"))
 
 
-def test_predictions_replace_predictions_alone(place, run, tmp_path):  # noqa: F811
+def test_predictions_replace_predictions_alone(place, run, tmp_path):
     version = place / "run" / "export" / "1"
 
     def predict(out: Path):

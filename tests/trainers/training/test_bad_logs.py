@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from tests.trainers.cli.test_cli_errors import CONFIG, complaint, day, rows, run  # noqa: F401  (run is a fixture)
+from tests.trainers.commands import CONFIG, complaint, day, rows
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.serving.export import Serving
@@ -60,7 +60,7 @@ def test_a_pipe_in_a_day_is_refused_and_not_waited_for(tmp_path, write):
         ({"age": pa.array([1] * ROWS, pa.timestamp("s"))}, "column age has type timestamp[ms]"),
     ],
 )
-def test_check_and_train_refuse_what_metadata_shows(columns, expected, tmp_path, write, run):  # noqa: F811
+def test_check_and_train_refuse_what_metadata_shows(columns, expected, tmp_path, write, run):
     place = place_of(tmp_path, write)
     write(day(place / "log", 2), rows(**columns))
     said = complaint(run("check", "--config", place / "config.yaml"))
@@ -69,7 +69,7 @@ def test_check_and_train_refuse_what_metadata_shows(columns, expected, tmp_path,
     assert not (place / "run").exists()
 
 
-def test_users_of_gauc_that_are_rounded(tmp_path, write, run):  # noqa: F811
+def test_users_of_gauc_that_are_rounded(tmp_path, write, run):
     place = place_of(tmp_path, write)
     write(day(place / "log", 2), rows(user=[2.0**60] * ROWS))
     for number in range(2):
@@ -125,7 +125,7 @@ def test_what_a_served_request_says_is_what_training_read(tmp_path):
     assert np.corrcoef(served, np.linspace(0.05, 0.95, len(words)))[0, 1] > 0.9
 
 
-def test_predict_reads_what_training_reads(tmp_path, write, run):  # noqa: F811
+def test_predict_reads_what_training_reads(tmp_path, write, run):
     place = place_of(tmp_path, write, days=3)
     config, log = opened(place)
     train(config, log, place / "run", Console(quiet=True))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.trainers.launch import finish, start, start_workers
-from tests.trainers.training.test_moving_window import CONFIG, assert_same_run, is_model_weight, metrics, weights
+from tests.trainers.runs import CONFIG, assert_same_run, is_model_weight, metrics, weights
 from tfstable.sources.simulate import simulate
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainers.cli.test_cli_errors import CONFIG, ROWS, complaint, day, rows, run
-
-__all__ = ["run"]  # A fixture.
+from tests.trainers.commands import CONFIG, ROWS, complaint, day, rows
 
 DAYS = [date(2025, 1, number) for number in range(1, 6)]
 UNTIL = "data.until=2025-01-03"

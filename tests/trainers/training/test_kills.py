@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.launch import ROOT, finish, start, start_workers
-from tests.trainers.training.test_moving_window import CONFIG, assert_same_run, metrics, weights
+from tests.trainers.runs import CONFIG, assert_same_run, metrics, weights
 from tfstable.serving import export
 from tfstable.sources.simulate import simulate
 
@@ -40,8 +40,9 @@ def dying(function):
         return function(*arguments, **options)
     return call
 
-from trainers.cli.app import app as cli
-cli.quiet_tensorflow()
+from trainers.cli import app as cli
+from trainers.cli.screen import quiet_tensorflow
+quiet_tensorflow()
 import tensorflow as tf
 import trainers.training.loop, trainers.store.run_directory
 if moment == "checkpoint":

@@ -16,6 +16,19 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from tests.trainers.runs import (
+    DAYS,
+    ROWS,
+    StoppedError,
+    StoppingReport,
+    assert_same_run,
+    copy_days,
+    is_model_weight,
+    load,
+    metrics,
+    start,
+    weights,
+)
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.metrics import auc
@@ -28,27 +41,6 @@ from trainers.training.check import check_log, open_log
 from trainers.training.evaluation import evaluate
 from trainers.training.loop import MovingWindow, fit_statistics
 from trainers.training.run import train
-
-CONFIG = """
-data: {path: unset, weight: weight}
-features:
-  user_id: {kind: hash, buckets: 500, dim: 4}
-  video_id: {kind: hash, buckets: 300, dim: 4}
-  category: {kind: vocabulary, dim: 4}
-  tags: {kind: hash, buckets: 50, dim: 4, max_values: 3}
-  duration_s: {kind: numeric, log1p: true}
-  user_followed: {kind: quantile, buckets: 8, dim: 4}
-tasks:
-  click: {kind: binary, truth: true_click}
-  follow: {kind: binary}
-  watch_time: {kind: regression, label: watch_time_s, transform: log1p}
-model: {units: [16, 16], activation: smelu}
-optimizer: {embeddings: {initial_accumulator: 1.0e-4}}
-trainer: {window_days: 2, batch_size: 256, steps_per_call: 3, tensorboard: false}
-evaluation: {gauc_column: user_id, batch_size: 512}
-"""
-ROWS = 1000  # A day: four batches of 256, the last of a window not full.
-DAYS = [date(2025, 1, day) for day in range(1, 6)]
 
 
 @pytest.fixture(scope="module")
@@ -65,50 +57,6 @@ def run(log, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "whole"
     start(log, path, "trainer.tensorboard=true")
     return path
-
-
-def load(log: Path, *overrides: str) -> configs.Config:
-    path = log.parent / "config.yaml"
-    path.write_text(CONFIG)
-    return configs.load(path, [f"data.path={log}", *overrides])
-
-
-def start(log: Path, run: Path, *overrides: str, fresh: bool = False):
-    config = load(log, *overrides)
-    train(config, DayLog(config.data.path, config.data.missing_day), run, Console(quiet=True), fresh=fresh)
-
-
-def copy_days(log: Path, days: list[date], to: Path) -> Path:
-    for day in days:
-        shutil.copytree(log / f"date={day}", to / f"date={day}")
-    return to
-
-
-def weights(run: Path) -> dict[str, np.ndarray]:
-    """Every tensor of the newest checkpoint, bookkeeping aside."""
-    newest = max((run / "checkpoints").iterdir(), key=lambda path: int(path.name))
-    reader = tf.train.load_checkpoint(str(newest / "checkpoint"))
-    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
-    return {name: reader.get_tensor(name) for name in names if not name.startswith("save_counter")}
-
-
-def is_model_weight(name: str) -> bool:
-    """Whether a tensor of a checkpoint is the model's: most are stored where the optimizer refers to them."""
-    return name.startswith(("model/", "optimizer/_trainable_variables/"))
-
-
-def metrics(run: Path, last: date | None = None) -> dict:
-    path = run / "metrics.json" if last is None else run / "windows" / str(last) / "metrics.json"
-    return {key: v for key, v in json.loads(path.read_text()).items() if "second" not in key}
-
-
-def assert_same_run(one: Path, other: Path):
-    ours, theirs = weights(one), weights(other)
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
-    for folder in sorted((one / "windows").iterdir()):
-        assert metrics(one, date.fromisoformat(folder.name)) == metrics(other, date.fromisoformat(folder.name))
 
 
 def test_a_run_leaves_the_files_of_the_design(run):
@@ -191,37 +139,6 @@ def test_a_finished_run_has_nothing_to_do(run, log):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != "params.yaml"}
     start(log, run)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
-class StoppedError(Exception):
-    """What ends a run in the middle of a window."""
-
-
-class StoppingReport(Report):
-    """Stops the run inside its second window, behind a checkpoint of that window: a call has 3 steps of 8 at most."""
-
-    windows = 0
-
-    def window(self, window, total):
-        context = super().window(window, total)
-        self.windows += 1
-        outer = self
-
-        class Stopping:
-            def __enter__(self):
-                show = context.__enter__()
-
-                def stopping_show(done, *args):
-                    show(done, *args)
-                    if outer.windows == 2 and done > 3:
-                        raise StoppedError
-
-                return stopping_show
-
-            def __exit__(self, *error):
-                return context.__exit__(*error)
-
-        return Stopping()
 
 
 def test_a_run_stopped_inside_a_window_goes_on_as_if_it_had_not(run, log, tmp_path):
@@ -392,7 +309,7 @@ def test_mirrored_replicas_train_to_the_same_weights(run, log, tmp_path):
 import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from tests.trainers.training.test_moving_window import start
+from tests.trainers.runs import start
 from pathlib import Path
 start(Path({str(log)!r}), Path({str(tmp_path / "run")!r}), "trainer.strategy=mirrored")
 """

@@ -2,58 +2,25 @@
 
 import json
 import threading
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from tests.trainers.launch import finish, start_workers
-from tests.trainers.training.test_moving_window import assert_same_run, copy_days, is_model_weight, metrics, weights
-from tfstable.data.log import DayLog
-from tfstable.sources.simulate import simulate
-from trainers import config as configs
+from tests.trainers.poisoned import CONFIG, DAYS, HUNDREDFOLD, ROWS, events, go, healthy_log, poisoned
+from tests.trainers.runs import assert_same_run, is_model_weight, metrics, weights
 from trainers.config.divergence import RecoveryConfig
 from trainers.health.loss_watch import Batch
 from trainers.training.loop import MovingWindow
 from trainers.training.recover import Diverged, DivergedError, Rates, Recovery
-from trainers.training.run import train
-
-CONFIG = """
-data: {path: unset}
-features:
-  user_id: {kind: hash, buckets: 500, dim: 4}
-  video_id: {kind: hash, buckets: 300, dim: 4}
-  category: {kind: vocabulary, dim: 4}
-  duration_s: {kind: numeric}
-  video_age_days: {kind: numeric}
-  user_followed: {kind: quantile, buckets: 8, dim: 4}
-tasks:
-  click: {kind: binary}
-  watch_time: {kind: regression, label: watch_time_s, transform: log1p}
-model: {units: [32, 32], activation: relu, input_normalisation: none}
-optimizer:
-  dense: {learning_rate: 0.05, clipping: null}
-  embeddings: {learning_rate: 0.05, initial_accumulator: 1.0e-4}
-trainer: {window_days: 1, batch_size: 128, passes: 2, tensorboard: false}
-divergence: {horizon: 40, patience: 20}
-export: {when: never}
-"""
-DAYS = [date(2025, 1, day) for day in range(1, 8)]
-HUNDREDFOLD = ("optimizer.dense.learning_rate=5.0", "optimizer.embeddings.learning_rate=5.0")  # Of what is healthy.
-ROWS = 5120  # A day: 40 batches, twice.
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("recovery") / "log"
-    simulate(path, days=len(DAYS), rows_per_day=ROWS, users=300, videos=150)
-    return path
+    return healthy_log(tmp_path_factory.mktemp("recovery") / "log")
 
 
 @pytest.fixture(scope="module")
@@ -61,29 +28,6 @@ def healthy(log, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("recovery") / "run"
     go(log, run)
     return run
-
-
-def go(log: Path, run: Path, *overrides: str):
-    path = log.parent / "config.yaml"
-    path.write_text(CONFIG)
-    config = configs.load(path, [f"data.path={log}", *overrides])
-    train(config, DayLog(log), run, Console(quiet=True))
-
-
-def poisoned(log: Path, day: date, to: Path, change: Callable[[pa.Table], dict[str, np.ndarray]]) -> Path:
-    copy_days(log, DAYS, to)
-    path = to / f"date={day}" / "part-0.parquet"
-    table = pq.read_table(path)
-    for name, values in change(table).items():
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
-    pq.write_table(table, path)
-    return to
-
-
-def events(run: Path, kind: str) -> list[dict]:
-    path = run / "events.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
 def auc(run: Path, day: date) -> float:

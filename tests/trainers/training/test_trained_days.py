@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from tests.trainers.training.test_moving_window import (
+from tests.trainers.runs import (
     DAYS,
     StoppedError,
     StoppingReport,

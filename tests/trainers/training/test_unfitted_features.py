@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from tests.trainers.launch import finish, start_workers
-from trainers.cli.app import app as cli
+from trainers.cli import app as cli
 
 CONFIG = """
 data: {path: LOG}

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainers.cli.test_cli_errors import complaint, tfstable
-from tests.trainers.training.test_moving_window import DAYS, start
+from tests.trainers.commands import complaint
+from tests.trainers.runs import DAYS, start
 from tfstable.data.log import DayLog
 from tfstable.metrics import auc, auc_standard_error, rmse
 from tfstable.serving import export
@@ -35,11 +35,6 @@ def place(tmp_path_factory) -> Path:
 
 def compared(place: Path, first: str, second: str, **options) -> dict:
     return compare(place / first, place / second, DayLog(place / "log"), DAY, lambda *_: None, **options)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    return lambda *arguments: tfstable(monkeypatch, capsys, *arguments)
 
 
 def test_the_figures_are_those_of_the_predictions(place, tmp_path):

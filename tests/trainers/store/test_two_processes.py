@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.trainers.cli.test_cli_errors import CONFIG, complaint, day, rows
+from tests.trainers.commands import CONFIG, complaint, day, rows, train
 from tests.trainers.launch import ROOT, finish, start
-from tests.trainers.store.test_damaged_files import place, run, train  # noqa: F401  (fixtures)
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.locks import locked
@@ -27,7 +26,7 @@ from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.stability.program import stability
 
 
-def test_what_writes_in_a_run_is_refused_and_what_reads_is_not(place, tmp_path, run):  # noqa: F811
+def test_what_writes_in_a_run_is_refused_and_what_reads_is_not(place, tmp_path, run):
     copy = shutil.copytree(place, tmp_path / "place", symlinks=True)
     shutil.copytree(copy / "run" / "export" / "1", copy / "run" / "export" / "2")
     with locked(copy / "run", ""):
@@ -41,7 +40,7 @@ def test_what_writes_in_a_run_is_refused_and_what_reads_is_not(place, tmp_path, 
     assert versions.versions(copy / "run" / "export") == [1, 2, 3]
 
 
-def test_a_grid_is_refused_where_another_one_writes(place, tmp_path):  # noqa: F811
+def test_a_grid_is_refused_where_another_one_writes(place, tmp_path):
     log = DayLog(place / "log", "error")
     text = CONFIG.replace("LOG", str(log.path)) + "stability: {models: {a: {}}, treatments: {gc: [{}]}, rates: [0.1]}\n"
     (tmp_path / "config.yaml").write_text(text)
@@ -50,7 +49,7 @@ def test_a_grid_is_refused_where_another_one_writes(place, tmp_path):  # noqa: F
         stability(config, log, tmp_path / "out", Console(quiet=True))
 
 
-def test_versions_published_and_promoted_at_once_keep_what_they_say(place, tmp_path):  # noqa: F811
+def test_versions_published_and_promoted_at_once_keep_what_they_say(place, tmp_path):
     exports, source = tmp_path / "export", place / "run" / "export" / "1"
 
     def publish(mark: str):
@@ -85,7 +84,7 @@ def test_versions_published_and_promoted_at_once_keep_what_they_say(place, tmp_p
     assert not list(exports.glob(".*"))
 
 
-def test_predictions_of_latest_are_of_one_version_while_it_moves(place, tmp_path):  # noqa: F811
+def test_predictions_of_latest_are_of_one_version_while_it_moves(place, tmp_path):
     exports = shutil.copytree(place / "run" / "export", tmp_path / "export", symlinks=True)
     serving = export.Serving(exports / "latest")
     assert serving._version == exports / "1"
@@ -171,7 +170,7 @@ def disk(tmp_path):
     subprocess.run(["umount", "--lazy", directory], check=True)
 
 
-def test_a_read_only_disk_is_one_line(place, disk, run, tmp_path):  # noqa: F811
+def test_a_read_only_disk_is_one_line(place, disk, run, tmp_path):
     shutil.copytree(place / "run", disk / "run", symlinks=True)
     shutil.copytree(disk / "run" / "export" / "1", disk / "run" / "export" / "2")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
@@ -190,7 +189,7 @@ def test_a_read_only_disk_is_one_line(place, disk, run, tmp_path):  # noqa: F811
         assert str(disk) in said
 
 
-def test_a_full_disk_leaves_no_half_version(place, disk, run):  # noqa: F811
+def test_a_full_disk_leaves_no_half_version(place, disk, run):
     shutil.copytree(place / "run", disk / "run", symlinks=True)
     shutil.copytree(disk / "run" / "export" / "1", disk / "run" / "export" / "2")
     (disk / "ballast").write_bytes(b"x" * (shutil.disk_usage(disk).free - 20_000))

@@ -1,1 +1,0 @@
-"""Models of one's own, trained from a config that names them."""

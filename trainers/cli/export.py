@@ -1,0 +1,40 @@
+"""`tfstable export`."""
+
+from typing import Annotated
+
+import typer
+
+from trainers.cli.options import ModelDir, run_config
+from trainers.cli.screen import console, quiet_tensorflow
+from trainers.config import ExportConfig
+
+
+def export(
+    model_dir: ModelDir,
+    show: Annotated[bool, typer.Option("--list", help="List the versions instead.")] = False,
+    promote: Annotated[
+        int | None, typer.Option(metavar="N", help="Roll back: publish a copy of version N as the newest instead.")
+    ] = None,
+):
+    """Publish the newest checkpoint of a run as the next version in MODEL_DIR/export."""
+    if show or promote is not None:
+        _versions(model_dir, show, promote)
+        return
+    settings = run_config(model_dir)
+    quiet_tensorflow()
+    from trainers.training.run import export as run
+
+    run(settings, model_dir, console)
+
+
+def _versions(model_dir: ModelDir, show: bool, number: int | None):
+    from trainers.cli.versions import promote, table
+    from trainers.store.params import NAME, read_params
+
+    params = read_params(model_dir / NAME)  # Also of a run of an earlier version.
+    if number is not None:
+        quiet_tensorflow()
+        keep = params["export"].get("keep_versions", ExportConfig().keep_versions)
+        console.print(promote(model_dir, number, keep), soft_wrap=True)
+    if show:
+        console.print(table(model_dir))

@@ -1,0 +1,65 @@
+"""The options that several commands share, and the config that they name."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from tfstable.data.log import DayLog
+from tfstable.errors import InputError
+from trainers.cli.screen import progress_bar, quiet_tensorflow
+from trainers.config import Config, load
+from trainers.config.recipes import recipe_path
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with the config; `tfstable schema` prints its keys.")
+]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", metavar="NAME", help="Use this recipe instead; `tfstable recipe` lists them.")
+]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config: --set trainer.batch_size=2048."),
+]
+ModelDir = Annotated[Path, typer.Option("--model-dir", help="Directory of the run.")]
+Data = Annotated[Path, typer.Option(help="Directory of the log.")]
+DAY = {"formats": ["%Y-%m-%d"], "metavar": "YYYY-MM-DD"}
+Day = Annotated[datetime | None, typer.Option("--day", help="Day to use. Default: the last day of the log.", **DAY)]
+
+
+def read_config(
+    config: Path | None, recipe: str | None, overrides: list[str], kind: type[AnyConfig] = Config
+) -> AnyConfig:
+    """Returns the config that `--config` or `--recipe` names, with `--set` applied.
+
+    Raises:
+        InputError: If not exactly one of the two is given, or the config is wrong.
+    """
+    if (config is None) == (recipe is None):
+        raise InputError("give exactly one of --config FILE and --recipe NAME; `tfstable recipe` lists the recipes")
+    return load(config or recipe_path(recipe), overrides, kind)
+
+
+def open_grid(
+    config: Path | None, recipe: str | None, overrides: list[str], kind: type[AnyConfig]
+) -> tuple[AnyConfig, DayLog]:
+    """Returns the config of a grid of trainings and its log, checked against it; imports TensorFlow last."""
+    settings = read_config(config, recipe, overrides, kind)
+    from trainers.training.check import check_log, open_log
+
+    with progress_bar() as progress:
+        log = open_log(settings, progress)
+    check_log(settings, log)
+    quiet_tensorflow()
+    return settings, log
+
+
+def run_config(model_dir: Path, data: Path | None = None) -> Config:
+    """Returns the config of a run for use on this machine and on all days, not only those to train on."""
+    from trainers.store.params import read_config
+
+    here = ["trainer.strategy=one_device", "data.until=null"]
+    return read_config(model_dir, [*here, f"data.path={data}"] if data else here)

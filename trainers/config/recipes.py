@@ -1,0 +1,76 @@
+"""The recipes (configs/) and examples (examples/) of the repository, which every installation has. No TensorFlow."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from tfstable.errors import InputError
+
+RECIPES = Path(str(files("trainers") / "recipes"))  # Links in the repository, folders in a wheel.
+EXAMPLES = Path(str(files("trainers") / "examples"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the heading of a recipe says.
+
+    Attributes:
+        name: Its name, `quickstart` for configs/quickstart.yaml.
+        about: What it is, in one sentence.
+        command: The command that runs it.
+        cost: How long that takes.
+    """
+
+    name: str
+    about: str
+    command: str
+    cost: str
+
+
+def recipes() -> list[Recipe]:
+    """Returns the recipes in order of their names."""
+    return [_recipe(path) for path in sorted(RECIPES.glob("*.yaml"))]
+
+
+def examples() -> list[str]:
+    """Returns the file names of the examples."""
+    return sorted(path.name for path in EXAMPLES.iterdir() if path.is_file())
+
+
+def recipe_path(name: str) -> Path:
+    """Returns the file of a recipe.
+
+    Raises:
+        InputError: If there is no such recipe.
+    """
+    return RECIPES / f"{_known(name, [recipe.name for recipe in recipes()])}.yaml"
+
+
+def shipped_text(name: str) -> str:
+    """Returns the text of a recipe, or of an example by its file name.
+
+    Raises:
+        InputError: If there is neither.
+    """
+    if name in examples():
+        return (EXAMPLES / name).read_text(encoding="utf-8")
+    _known(name, [*(recipe.name for recipe in recipes()), *examples()])
+    return recipe_path(name).read_text(encoding="utf-8")
+
+
+def _known(name: str, names: list[str]) -> str:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`tfstable recipe` lists the recipes"
+        raise InputError(f"no recipe {name}; {hint}")
+    return name
+
+
+def _recipe(path: Path) -> Recipe:
+    heading = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8")).group()
+    lines = [line.removeprefix("#").removeprefix(" ") for line in heading.splitlines()]
+    command = next(line.strip() for line in lines if f"--recipe {path.stem}" in line)
+    cost = re.search(r"^Cost[^:]*: (.+?)\.\s", "\n".join(lines), re.DOTALL | re.MULTILINE).group(1)
+    return Recipe(path.stem, lines[0], re.sub(r"\s{2,}.*", "", command), " ".join(cost.split()))
