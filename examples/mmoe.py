@@ -1,4 +1,4 @@
-"""MMoE: experts shared by all tasks, and a gate a task that weighs them.
+"""MMoE: experts that all tasks share, and one gate per task that weighs them.
 
     y_k = tower_k( sum_i softmax(W_k x)_i * expert_i(x) )
 
@@ -15,12 +15,12 @@ from tfstable.models import RankingModel
 
 @keras.saving.register_keras_serializable(package="examples")
 class MMoE(RankingModel):
-    """RankingModel whose shared bottom is a mixture of experts, one mixture a task.
+    """RankingModel whose shared bottom is a mixture of experts, one mixture per task.
 
     Args:
         experts: Number of experts; each is a dense stack of `expert_units`.
         expert_units: Widths of an expert's layers.
-        **kwargs: As of `RankingModel`.
+        **kwargs: The arguments of `RankingModel`.
     """
 
     def __init__(self, *args, experts: int = 4, expert_units=(128,), **kwargs):
