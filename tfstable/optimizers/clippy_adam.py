@@ -6,7 +6,7 @@ from tfstable.optimizers.clippy import Clippy
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class ClippyAdam(Adam):
-    """Adam with Clippy: `Adam(clipping=Clippy(...))`. See those for the equations.
+    """Adam with Clippy: `Adam(clipping=Clippy(...))`. Their docstrings have the equations.
 
     Args:
         learning_rate, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
