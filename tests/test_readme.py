@@ -46,8 +46,8 @@ def scratch(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("docs")
     for folder in ("configs", "examples"):
         (path / folder).symlink_to(ROOT / folder)
-    # The quick start trains on a log that is there already: as many days as its own, with a fifth of the rows.
-    simulate(path / "logs/quickstart", days=10, rows_per_day=12_000)
+    # The quick start trains on a log that is there already: as many days as its own, with fewer rows.
+    simulate(path / "logs/quickstart", days=10, rows_per_day=4_000)
     return path
 
 
