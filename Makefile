@@ -7,17 +7,22 @@ BOUNDS ?=
 VENV := .venv$(addprefix -,$(or $(TF),$(BOUNDS)))
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
+# Test files whose code under test is NumPy and pyarrow alone.
+QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py tests/sources \
+	tests/inputs/test_moments.py tests/inputs/test_quantiles*.py tests/test_files.py tests/test_locks.py tests/trainers/config \
+	tests/trainers/health/test_d*.py tests/trainers/health/test_verdict.py tests/trainers/training/test_check.py
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train test test-all install docs lint lint-docker format clean bench bench-all bench-kuairand bench-memory \
+.PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-memory \
 	bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
 
-test: install
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+quick: install  ## The tests that do not import TensorFlow; under 30 s.
+	$(BIN)/pytest --without-tensorflow -m "not slow" $(QUICK)
+
+test: laws
 	$(BIN)/pytest -m "not slow"
 
 test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the oldest releases allowed.
@@ -34,9 +39,13 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 		$(if $(BOUNDS),--constraint $(VENV)/lower.txt)
 	touch $@
 
-lint: install
+lint: laws  ## All that is checked without running the programs; the rooms without TensorFlow by importing them.
+	$(BIN)/pytest tests/test_rooms.py
+
+laws: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 docs: $(VENV)/.docs  ## The site in build/site; a warning is an error. NO_MKDOCS_2_WARNING hides an announcement.
 	NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mkdocs build
@@ -99,4 +108,4 @@ $(VENV)/.peers: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache

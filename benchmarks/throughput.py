@@ -31,23 +31,16 @@ def main():
     arguments = parser.parse_args()
     started = time.monotonic()
     import tensorflow as tf
-    from rich.console import Console
 
     from tfstable.data.window import windows
     from tfstable.sources.kuairand import prepare
-    from trainers.config import load
-    from trainers.report.console import Report
-    from trainers.store.run_directory import RunDirectory
-    from trainers.training.check import check_log, open_log
-    from trainers.training.loop import MovingWindow, fit_statistics
+    from trainers import Run, load_config
 
     with tempfile.TemporaryDirectory() as scratch:
         prepare(arguments.raw, Path(scratch) / "log")
-        config = load(arguments.config, [f"data.path={scratch}/log", *arguments.overrides])
-        log = open_log(config, lambda *_: None)
-        statistics_ = fit_statistics(config, log, check_log(config, log))
-        run = RunDirectory(Path(scratch) / "run", config)
-        window = MovingWindow(config, log, statistics_, run, Report(Console(quiet=True), list(config.tasks), None))
+        config = load_config(arguments.config, [f"data.path={scratch}/log", *arguments.overrides])
+        window = Run.open(config, Path(scratch) / "run").parts()
+        log = window.log
         size = config.trainer.batch_size
         every_day = window.state.reader.batches(tuple(log.days), size, config.data.buffer_rows)
 
@@ -64,7 +57,7 @@ def main():
         def train(iterator, steps):
             while steps > 0:
                 count = min(steps, config.trainer.steps_per_call)
-                window.state.steps.train(iterator, tf.constant(count)).numpy()
+                window.state.learner.steps.train(iterator, tf.constant(count)).numpy()
                 steps -= count
 
         one_batch = next(iter(window.state.reader.dataset(every_day.one_pass((0, 0)), size)))
@@ -80,9 +73,9 @@ def main():
         def window_loop():
             # Every window as the trainer trains it: one stream, each window read while the one before it is trained.
             iterator = iterate(window.state.reader.dataset(window.stream(todo), size))
-            for _, steps in plans:
-                train(iterator, steps)
-            return sum(steps / one_pass.steps * one_pass.rows for one_pass, steps in plans)
+            for plan in plans:
+                train(iterator, plan.total)
+            return sum(plan.total / plan.batches.steps * plan.batches.rows for plan in plans)
 
         def evaluate():
             window.state.predict(log.days[0])

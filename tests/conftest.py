@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,12 +7,24 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
+from hypothesis import HealthCheck, settings
 
-# Replicas need two devices, and a CPU can only be divided before TensorFlow has touched it.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+# The same examples in every run: a property that fails on one machine fails on all.
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.load_profile("tests")
+
+
+def pytest_addoption(parser: pytest.Parser):
+    parser.addoption("--without-tensorflow", action="store_true", help="An import of it is an error: `make quick`.")
+
+
+def pytest_configure(config: pytest.Config):
+    if config.option.without_tensorflow:
+        sys.modules["tensorflow"] = sys.modules["keras"] = None
+    else:
+        import tests.two_devices  # noqa: F401
 
 
 @pytest.fixture(scope="session")

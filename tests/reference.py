@@ -133,3 +133,86 @@ def numeric(x, log1p=False, clip=None, missing=None, standardise=True):
 def bucket(x, boundaries):
     """The row of a quantile feature, value by value."""
     return [0 if not np.isfinite(v) else 1 + sum(v >= limit for limit in boundaries) for v in x]
+
+
+# --- Hashes of ids. ---
+
+WORD = 2**64 - 1
+
+
+def hashed_integer(x: int) -> int:
+    """The finaliser of SplitMix64 in signed arithmetic: products wrap, shifts keep the sign, which is dropped last."""
+    x = _signed(x * 0x9E3779B97F4A7C15)
+    x = _signed((x ^ (x >> 32)) * 0xBF58476D1CE4E5B9)
+    return (x ^ (x >> 29)) & (2**63 - 1)
+
+
+def _signed(x: int) -> int:
+    return (x & WORD) - (2**64 if x >> 63 & 1 else 0)
+
+
+def farm_fingerprint(s: bytes) -> int:
+    """Fingerprint64 of Pike's "FarmHash", 2014, which is fixed for all time, as its C++ says it for each length."""
+    k0, k1, k2, n = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F, len(s)
+    mul = (k2 + 2 * n) & WORD
+
+    def at(i, size=8):
+        return int.from_bytes(s[i : i + size], "little")
+
+    def turn(x, bits):
+        x &= WORD
+        return (x >> bits | x << (64 - bits)) & WORD
+
+    def fold(x):
+        x &= WORD
+        return x ^ x >> 47
+
+    def join(u, v, mul):
+        a = fold(((u ^ v) & WORD) * mul)
+        return fold((v ^ a) * mul) * mul & WORD
+
+    if n == 0:
+        return k2
+    if n < 4:
+        return fold((s[0] + (s[n // 2] << 8)) * k2 ^ (n + (s[-1] << 2)) * k0) * k2 & WORD
+    if n < 8:
+        return join(n + (at(0, 4) << 3), at(n - 4, 4), mul)
+    if n <= 16:
+        a, b = (at(0) + k2) & WORD, at(n - 8)
+        return join(turn(b, 37) * mul + a, (turn(a, 25) + b) * mul, mul)
+    if n <= 32:
+        a, b, c, d = at(0) * k1, at(8), at(n - 8) * mul, at(n - 16) * k2
+        return join(turn(a + b, 43) + turn(c, 30) + d, a + turn(b + k2, 18) + c, mul)
+    if n <= 64:
+        a, b, c, d = at(0) * k2, at(8), at(n - 8) * mul, at(n - 16) * k2
+        y = turn(a + b, 43) + turn(c, 30) + d
+        z = join(y, a + turn(b + k2, 18) + c, mul)
+        e, f, g, h = at(16) * mul, at(24), (y + at(n - 32)) * mul, (z + at(n - 24)) * mul
+        return join(turn(e + f, 43) + turn(g, 30) + h, e + turn(f + a, 18) + g, mul)
+
+    def weak(i, a, b):
+        a += at(i)
+        b, c = turn(b + a + at(i + 24), 21), a
+        a += at(i + 8) + at(i + 16)
+        return (a + at(i + 24)) & WORD, (b + turn(a, 44) + c) & WORD
+
+    x, y, v, w = 81, 81 * k1 + 113, (0, 0), (0, 0)
+    z, x = fold(y * k2 + 113) * k2 & WORD, x * k2 + at(0)
+    blocks = (n - 1) // 64
+
+    def rounds(i, x, y, z, v, w, mul, nine):
+        x = turn(x + y + v[0] + at(i + 8), 37) * mul & WORD
+        y = turn(y + v[1] + at(i + 48), 42) * mul & WORD
+        x, y = x ^ (w[1] * nine & WORD), (y + v[0] * nine + at(i + 40)) & WORD
+        z = turn(z + w[0], 33) * mul & WORD
+        v, w = weak(i, v[1] * mul, x + w[0]), weak(i + 32, z + w[1], y + at(i + 16))
+        return z, y, x, v, w
+
+    for block in range(blocks):
+        x, y, z, v, w = rounds(64 * block, x, y, z, v, w, k1, 1)
+    mul = k1 + ((z & 0xFF) << 1)
+    w = (w[0] + (n - 1) % 64, w[1])
+    v = (v[0] + w[0], v[1])
+    w = (w[0] + v[0], w[1])
+    x, y, z, v, w = rounds(n - 64, x, y, z, v, w, mul, 9)
+    return join(join(v[0], w[0], mul) + fold(y) * k0 + z, join(v[1], w[1], mul) + x, mul)

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 MISSING_INT = -(2**63)  # No id is the smallest int64; it marks a null where integers know none.
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 TYPE = (
     "What a CSV file's column holds. Default: what the first rows of the log's files look like. A file that knows its "

@@ -116,13 +116,6 @@ def test_keys_that_do_not_fit_are_named(tmp_path, section, words):
         _model(tmp_path, section)
 
 
-@pytest.mark.parametrize("arguments", [{"cross_arrangement": "parallel"}, {"cross_arrangement": "sideways"}])
-def test_the_constructor_checks_too(tmp_path, arguments):
-    config = _model(tmp_path, "{units: [5]}").get_config()
-    with pytest.raises(ValueError, match="cross_arrangement must be"):
-        RankingModel.from_config({**config, **arguments})
-
-
 def test_a_trained_model_grows_deeper_and_predicts_the_same(tmp_path):
     trained = _model(tmp_path, "{units: [16, 16], cross_depth: 1, activation: smelu, rezero: true}")
     _losses(trained, 5)

@@ -532,8 +532,9 @@ def test_float16_is_refused(policy):
 def test_two_replicas_train_what_one_device_does(cases):
     # In a process of its own: a second MirroredStrategy of one process meets the first one's collectives.
     code = f"""
-import keras, tests.conftest
-from tests.models.compiled import Committee, Own, RankingModel, assert_two_replicas_train_what_one_device_does, groups
+import keras, tests.two_devices
+from tests.models.compiled import Own, assert_two_replicas_train_what_one_device_does, groups
+from tfstable.models import Committee, RankingModel
 assert_two_replicas_train_what_one_device_does({cases})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

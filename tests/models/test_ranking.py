@@ -429,8 +429,3 @@ def test_the_size_of_a_few_numbers_reaches_the_bottom():
     model = RankingModel(features, TASKS, STATISTICS, units=(8,))
     small, large = (model.logits({"age": tf.constant([x])})["click"][0] for x in (0.5, 2.0))
     assert abs(small - large) > 1e-4  # Layer normalisation of one number leaves nothing of it.
-
-
-def test_no_other_input_normalisation():
-    with pytest.raises(ValueError, match="input_normalisation must be features, layer or none, got batch"):
-        build(input_normalisation="batch")

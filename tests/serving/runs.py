@@ -3,11 +3,8 @@
 from datetime import date
 from pathlib import Path
 
-from rich.console import Console
-
-from tfstable.data.log import DayLog
+from trainers import Run
 from trainers import config as configs
-from trainers.training.run import train
 
 CONFIG = """
 data: {path: unset, weight: weight}
@@ -44,5 +41,4 @@ def load(log: Path, *overrides: str) -> configs.Config:
 
 
 def start(log: Path, run: Path, *overrides: str):
-    config = load(log, *overrides)
-    train(config, DayLog(config.data.path, config.data.missing_day), run, Console(quiet=True))
+    Run.open(load(log, *overrides), run).train()

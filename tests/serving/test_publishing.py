@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from rich.console import Console
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.serving.runs import LAST, USER, load, start
@@ -21,9 +20,8 @@ from tfstable.errors import InputError
 from tfstable.serving import card as cards
 from tfstable.serving import export
 from tfstable.serving.examples import serialize
+from trainers import Run
 from trainers.config import weight_keys
-from trainers.report.console import Report
-from trainers.store.run_directory import RunDirectory
 from trainers.training.loop import MovingWindow
 
 TASKS = ("click", "follow", "watch_time")
@@ -42,9 +40,7 @@ def day(log, serving) -> dict[str, np.ndarray]:
 
 
 def restored(log: Path, run: Path, *overrides: str) -> MovingWindow:
-    config = load(log, *overrides)
-    directory = RunDirectory(run, config)
-    return MovingWindow(config, DayLog(log), directory.statistics(), directory, Report(Console(quiet=True), [], None))
+    return Run.open(load(log, *overrides), run).parts(writable=True)
 
 
 def test_every_signature_predicts_a_whole_day_as_the_trainer_does(log, run, serving, day):
@@ -176,7 +172,7 @@ def test_a_model_that_puts_out_no_number_is_not_published(log, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run", symlinks=True)
     shutil.rmtree(copy / "export")
     window = restored(log, copy, "export.gate=null")
-    window.state.model.outputs_of["click"].bias.assign([np.nan])
+    window.state.learner.model.outputs_of["click"].bias.assign([np.nan])
     with pytest.raises(InputError, match="predicts 2025-01-03 differently by nan; not published"):
         window.publish()
     assert export.versions(copy / "export") == []
@@ -185,7 +181,7 @@ def test_a_model_that_puts_out_no_number_is_not_published(log, run, tmp_path):
 
 
 def test_graphs_of_versions_do_not_outlive_them(log, run, day, tmp_path):
-    model, kept = restored(log, run).state.model, []
+    model, kept = restored(log, run).state.learner.model, []
     for _ in range(3):
         version = export.save(
             tmp_path, model, {"window_end": "2025-01-03"}, user_columns=USER, score_weights={"click": 1.0}

@@ -8,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 
-from tests.trainers.runs import copy_days
-from tfstable.data.log import DayLog
+from tests.trainers.runs import copy_days, train
 from tfstable.sources.simulate import simulate
 from trainers import config as configs
-from trainers.training.run import train
 
 CONFIG = """
 data: {path: unset}
@@ -50,7 +47,7 @@ def go(log: Path, run: Path, *overrides: str):
     path = log.parent / "config.yaml"
     path.write_text(CONFIG)
     config = configs.load(path, [f"data.path={log}", *overrides])
-    train(config, DayLog(log), run, Console(quiet=True))
+    train(config, run)
 
 
 def poisoned(log: Path, day: date, to: Path, change: Callable[[pa.Table], dict[str, np.ndarray]]) -> Path:

@@ -12,7 +12,11 @@ from rich.console import Console
 from tfstable.data.log import DayLog
 from trainers import config as configs
 from trainers.report.console import Report
-from trainers.training.run import train
+from trainers.store.run_directory import RunDirectory
+from trainers.training.check import check_log
+from trainers.training.first_window import fit_statistics
+from trainers.training.loop import MovingWindow
+from trainers.training.run import Run
 
 CONFIG = """
 data: {path: unset, weight: weight}
@@ -43,8 +47,20 @@ def load(log: Path, *overrides: str) -> configs.Config:
 
 
 def start(log: Path, run: Path, *overrides: str, fresh: bool = False):
-    config = load(log, *overrides)
-    train(config, DayLog(config.data.path, config.data.missing_day), run, Console(quiet=True), fresh=fresh)
+    train(load(log, *overrides), run, fresh=fresh)
+
+
+def train(config: configs.Config, run: Path, fresh: bool = False, console: Console | None = None):
+    log = DayLog(config.data.path, config.data.missing_day, config.data.until)
+    Run(config, run, log, fresh=fresh, console=console).train()
+
+
+def begun(config: configs.Config, run: Path, report: type[Report] = Report) -> MovingWindow:
+    """What a run that has just begun is made of, with a report of another kind than `Run` gives it."""
+    log, directory = DayLog(config.data.path, config.data.missing_day), RunDirectory(run, config)
+    statistics = fit_statistics(config, log, check_log(config, log))
+    directory.begin(statistics)
+    return MovingWindow(config, log, statistics, directory, report(Console(quiet=True), list(config.tasks)))
 
 
 def copy_days(log: Path, days: list[date], to: Path) -> Path:

@@ -173,7 +173,7 @@ def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     places = x - least
     places[x == MISSING_INT] = greatest - least + 1
-    return np.append(np.arange(least, greatest + 1), MISSING_INT), places
+    return np.append(least + np.arange(greatest - least + 1), MISSING_INT), places
 
 
 def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, width: int) -> np.ndarray:

@@ -1,5 +1,8 @@
 """A ranking model that is a small committee on shared tables."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -19,7 +22,7 @@ class Committee(RankingModel):
 
     Args:
         members: M, at least 1.
-        **kwargs: As of `RankingModel`; `units` and `tower_units` are a member's, and `units` must not be empty.
+        **kwargs: See `RankingModel`. `units` and `tower_units` are those of one member; `units` must not be empty.
 
     Raises:
         ValueError: If `members` is below 1 or `units` is empty.
@@ -28,12 +31,12 @@ class Committee(RankingModel):
         Hansen, Salamon, "Neural Network Ensembles", 1990.
     """
 
-    def __init__(self, *args, members: int = 4, units=(128, 128), tower_units=(), **kwargs):
+    def __init__(self, *args: Any, members: int = 4, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        units, tower_units, rezero = self.options.units, self.options.tower_units, self.options.rezero
         if members < 1 or not units:
             raise ValueError(f"members must be at least 1 and units not empty, got {members=}, {units=}")
-        super().__init__(*args, units=units, tower_units=tower_units, **kwargs)
         self.members, self._width, others = members, units[-1], range(1, members)
-        rezero = kwargs.get("rezero", False)
         self.bottoms = [self.bottom, *(self.dense_stack(units, f"bottom_{m}", rezero=rezero) for m in others)]
         self.towers_of, self.outputs_by_member = {}, {}
         for name in self.task_specs:
@@ -42,11 +45,11 @@ class Committee(RankingModel):
             outputs = [self.output_layer(name, f"output_{name}_{m}") for m in others]
             self.outputs_by_member[name] = [self.outputs_of[name], *outputs]
 
-    def shared_bottom(self, x, training=None):
+    def shared_bottom(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns what the members' bottoms put out, side by side, `(batch, members * units)`."""
         return tf.concat([bottom(x, training=training) for bottom in self.bottoms], axis=1)
 
-    def heads(self, shared, training=None):
+    def heads(self, shared: tf.Tensor | Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
         if not tf.is_tensor(shared) or shared.shape[-1] < self.members * self._width:
             raise ValueError(
                 f"shared_bottom must put out one tensor with {self.members} members of {self._width} side by side, got "
@@ -62,5 +65,5 @@ class Committee(RankingModel):
             logits[name] = tf.squeeze(tf.add_n(each), axis=1) / self.members
         return logits
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "members": self.members}

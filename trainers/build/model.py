@@ -45,7 +45,8 @@ def model_class(config: Config) -> type[RankingModel]:
     if not (isinstance(found, type) and issubclass(found, RankingModel)):
         raise InputError(f"model.class: {path} is not a subclass of tfstable.models.RankingModel")
     constructors = [base.__init__ for base in found.__mro__ if issubclass(base, RankingModel)]
-    known = {argument for constructor in constructors for argument in inspect.signature(constructor).parameters}
+    parameters = [p for constructor in constructors for p in inspect.signature(constructor).parameters.values()]
+    known = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     if unknown := sorted(config.model.options.keys() - known):
         raise InputError(f"model.options.{unknown[0]}: not an argument of {path}")
     return found

@@ -26,7 +26,7 @@ from trainers.cli.train import train
 from trainers.devices.cluster import WorkerLostError
 from trainers.devices.disk import refusal
 from trainers.devices.termination import Terminated, Termination
-from trainers.training.recover import DivergedError
+from trainers.health.recoveries import DivergedError
 
 app = typer.Typer(
     help="Train multitask ranking models that don't blow up and don't change their mind.",

@@ -1,5 +1,6 @@
 """`tfstable evaluate`."""
 
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trainers.cli.options import DAY, ModelDir, run_config
+from tfstable.files import to_json
+from trainers.cli.options import DAY, ModelDir
 from trainers.cli.screen import console, quiet_tensorflow
 
 
@@ -20,13 +22,18 @@ def evaluate(
     ] = None,
 ):
     """Evaluate the newest checkpoint of a run on one day of a log, which may be a day held out by data.until."""
-    from trainers.training.check import check_log, open_log
+    from trainers.training.check import open_trained
 
-    settings = run_config(model_dir, data)
-    log = open_log(settings, lambda *_: None)
-    check_log(settings, log)
+    settings, log = open_trained(model_dir, data)
     quiet_tensorflow()
-    from trainers.training.run import evaluate as run
+    from trainers.training.run import Run, SeenDayWarning
 
-    warnings = Console(stderr=True, width=console.width)
-    run(settings, model_dir, log, day.date() if day else log.days[-1], console, warnings)
+    run, wanted = Run(settings, model_dir, log), day.date() if day else log.days[-1]
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        found = {"trained_to": run.trained_to(), "day": wanted, "tasks": run.evaluate(wanted)}
+    for warning in noted:
+        if warning.category is SeenDayWarning:
+            screen = Console(stderr=True, width=console.width)
+            screen.print(f"warning: {warning.message}", soft_wrap=True, highlight=False)
+    console.print_json(to_json(found))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli.options import ModelDir, run_config
+from trainers.cli.options import ModelDir
 from trainers.cli.screen import console, quiet_tensorflow
 from trainers.config import ExportConfig
 
@@ -20,11 +20,14 @@ def export(
     if show or promote is not None:
         _versions(model_dir, show, promote)
         return
-    settings = run_config(model_dir)
-    quiet_tensorflow()
-    from trainers.training.run import export as run
+    from trainers.training.check import open_trained
 
-    run(settings, model_dir, console)
+    settings, log = open_trained(model_dir)
+    quiet_tensorflow()
+    from trainers import Run
+
+    version = Run(settings, model_dir, log, console=console).export()
+    console.print(f"{version}: the newest checkpoint", soft_wrap=True)
 
 
 def _versions(model_dir: ModelDir, show: bool, number: int | None):

@@ -55,11 +55,3 @@ def open_grid(
     check_log(settings, log)
     quiet_tensorflow()
     return settings, log
-
-
-def run_config(model_dir: Path, data: Path | None = None) -> Config:
-    """Returns the config of a run for use on this machine and on all days, not only those to train on."""
-    from trainers.store.params import read_config
-
-    here = ["trainer.strategy=one_device", "data.until=null"]
-    return read_config(model_dir, [*here, f"data.path={data}"] if data else here)

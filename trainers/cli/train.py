@@ -31,12 +31,12 @@ def train(
     from trainers.devices.workers import Workers, config_on_every_worker
 
     settings = config_on_every_worker(lambda: read_config(config, recipe, overrides))
-    from trainers.training.check import start_together
+    from trainers.training.start import start_together
 
     workers = Workers(read_cluster(settings.trainer.strategy), settings.trainer.start_minutes)
     with progress_bar() as progress:  # Before TensorFlow is imported, so that bad input is reported within a second.
         log = start_together(workers, settings, model_dir, fresh, progress)
     quiet_tensorflow()
-    from trainers.training.run import train as run
+    from trainers import Run
 
-    run(settings, log, model_dir, console, fresh=fresh, profile=profile, workers=workers)
+    Run(settings, model_dir, log, fresh=fresh, workers=workers, console=console).train(profile=profile)

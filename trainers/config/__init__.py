@@ -1,24 +1,36 @@
 """The config of a run: keys with their types, defaults and rules. Imports no TensorFlow."""
 
-from trainers.config.run import (
-    Config,
+from trainers.config.divergence import DivergenceConfig, RecoveryConfig
+from trainers.config.loading import dump, load, set_key
+from trainers.config.model import ModelConfig
+from trainers.config.optimizer import ClippingConfig, EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
+from trainers.config.run import Config, weight_keys
+from trainers.config.sections import (
+    DataConfig,
+    EvaluationConfig,
     ExportConfig,
     GateConfig,
-    ModelConfig,
     ShuffleConfig,
+    SimulateConfig,
     TrainerConfig,
-    dump,
-    load,
-    set_key,
-    weight_keys,
 )
 
 __all__ = [
+    "ClippingConfig",
     "Config",
+    "DataConfig",
+    "DivergenceConfig",
+    "EmaConfig",
+    "EvaluationConfig",
     "ExportConfig",
     "GateConfig",
     "ModelConfig",
+    "OptimizerConfig",
+    "RecoveryConfig",
+    "RuleConfig",
     "ShuffleConfig",
+    "SimulateConfig",
+    "SwaConfig",
     "TrainerConfig",
     "dump",
     "load",

@@ -1,68 +1,71 @@
-"""The config's divergence section: when a loss curve counts as diverged. Imports no TensorFlow."""
+"""The config's sections on divergence: what counts as one, and what follows. Imports no TensorFlow."""
 
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfstable.specs import Spec
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Keys of earlier versions that are constants now, with the default that their configs hold.
+FORMER = {
+    "reach": 4.0,
+    "material": 0.1,
+    "settled": 10,
+    "drift": 2.0,
+    "chance": 2.0,
+    "measurable": 6.0,
+    "collapse": 0.5,
+    "calibration": 10.0,
+    "error": 10.0,
+}
 
 
 class DivergenceConfig(Spec):
-    """The rules that `trainers.health.detector` applies; docs/stability.md explains them with pictures."""
+    """The rules by which a jump of the loss is a divergence; docs/stability.md explains them.
 
-    horizon: int = Field(100, ge=10, description="Steps before a jump that say what is normal.")
+    `horizon` and `patience` depend on how many steps a run has, `jump` on how much its windows differ. The other
+    numbers of the rules are constants of `trainers.health`, each with its reason.
+    """
+
+    horizon: int = Field(100, ge=10, description="A jump is judged by the losses of this many steps before it.")
     patience: int = Field(
-        100, ge=10, description="Steps within which a jump must recover, else it is a full divergence."
+        100, ge=10, description="A jump that has not come back within this many steps is a full divergence."
     )
     jump: float = Field(
-        2.0, gt=1, allow_inf_nan=False, description="A jump exceeds the horizon's largest loss by this factor."
-    )
-    reach: float = Field(
-        4.0,
-        ge=1,
-        allow_inf_nan=False,
-        description="A jump goes beyond the median by this factor of the horizon's largest excursion, in logarithms.",
-    )
-    material: Positive = Field(
-        0.1, description="A jump exceeds its median by at least this share of the total loss: rare tasks are spiky."
-    )
-    settled: int = Field(
-        10, ge=1, description="Steps whose median is back in the horizon's lower 90% when a jump has recovered."
-    )
-    drift: float = Field(
-        2.0, gt=1, allow_inf_nan=False, description="A whole horizon above the untrained model's loss by this factor."
-    )
-    chance: Positive = Field(2.0, description="Standard errors of 0.5 within which a day's AUC is chance.")
-    measurable: Positive = Field(
-        6.0, description="Standard errors above 0.5 at which an earlier AUC was no chance, so that losing it counts."
-    )
-    collapse: float = Field(0.5, gt=0, lt=1, description="Share of an earlier AUC's excess over 0.5 whose loss counts.")
-    calibration: float = Field(
-        10.0,
+        2.0,
         gt=1,
         allow_inf_nan=False,
-        description="Predicted over observed, or its inverse, beyond which it is absurd, unless positives are few.",
+        description="A jump exceeds the largest loss of the horizon by this factor. Raise it where a run makes many "
+        "passes over a window, whose loss then rises at the next window.",
     )
-    error: float = Field(
-        10.0, gt=1, allow_inf_nan=False, description="An RMSE beyond this factor of the earlier days' median is absurd."
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_keys_have_their_values(cls, keys: Any) -> Any:
+        if not isinstance(keys, dict):
+            return keys
+        for key, value in FORMER.items():
+            if keys.get(key, value) != value:
+                raise ValueError(f"{key} is a constant ({value:g}) since version 0.1.0; remove the key")
+        return {key: value for key, value in keys.items() if key not in FORMER}
 
 
 class RecoveryConfig(Spec):
-    """What a run does when it has diverged: it goes back to the newest checkpoint known to be good, and then this."""
+    """What a run does after a divergence: it goes back to the newest checkpoint known to be good, then as follows."""
 
     most: int = Field(
         3,
         ge=0,
-        description="Recoveries in a row, with no whole window in line between them; then the run stops. 0: it stops.",
+        description="Most recoveries without a whole healthy window between them; the next divergence stops the run. "
+        "0: the first divergence stops it.",
     )
-    skip_batches: bool = Field(True, description="Leave out the batches that did it; the second time, the window.")
+    skip_batches: bool = Field(
+        True, description="Leave out the batches that diverged; if that fails, leave out the whole window."
+    )
     rate_factor: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="What the learning rates are multiplied by; 1 to keep them. Each whole window in line after that "
-        "doubles them, until they are what they were when the run was last in line.",
+        description="Multiply the learning rates by this after a recovery; 1 keeps them. Each whole healthy window "
+        "after it doubles them, up to their values of before.",
     )

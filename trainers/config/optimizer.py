@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tfstable.specs import Spec
+from tfstable.specs import NonNegative, Positive, Spec
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -1,4 +1,4 @@
-"""What the workers of a cluster must know of each other, so that all of them take the same turn."""
+"""Decisions that all workers of a cluster share, so that all of them take the same turn."""
 
 import json
 from collections.abc import Callable
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 class Agreement:
-    """Sums and choices over the workers. With one worker nothing is sent.
+    """Sums, values and decisions over the workers. With one worker nothing is sent.
 
-    Every call is a collective: all workers make it, in the same order.
+    Every method is a collective: all workers call it, in the same order.
 
     Args:
         strategy: The strategy that the workers share.
@@ -36,9 +36,9 @@ class Agreement:
             return list(values)
         return self._total(tf.constant(values, tf.float64)).numpy().tolist()
 
-    def of_chief(self, value: int) -> int:
-        """Returns the chief's value: what it reads on the disk that it alone writes."""
-        return round(self.total(value if self._cluster.is_chief else 0)[0])
+    def barrier(self):
+        """Returns once every worker is here."""
+        self.total(0.0)
 
     def exchange(self, value: Any) -> list[Any]:
         """Returns every worker's value, plain JSON, in their order."""
@@ -53,7 +53,9 @@ class Agreement:
         return [json.loads(row[:size].tobytes()) for row, size in zip(texts, sizes, strict=True)]
 
     def decide(self, work: Callable[[], T]) -> T:
-        """Does `work` on the chief alone and returns its result, plain JSON, on every worker.
+        """Runs `work` on the chief alone and returns its result, plain JSON, on every worker.
+
+        Files of the run are read and written inside, as in a program of one process. `work` makes no collective call.
 
         Raises:
             InputError: On every worker, if the chief's `work` raises one.

@@ -1,4 +1,4 @@
-"""Divergence told from the losses of every step; `trainers.health.verdict` judges by the metrics of the next day.
+"""Divergence found in the losses of every step; `trainers.health.verdict` judges by the metrics of the next day.
 
 Micro-divergence, full divergence and non-finite steps are the terms of Tang et al., "Improving Training Stability for
 Multitask Ranking Models in Recommender Systems", 2023. NumPy only: it runs on the host, on losses that are read in
@@ -7,36 +7,27 @@ blocks.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from trainers.config.divergence import DivergenceConfig
+from trainers.config import DivergenceConfig
+from trainers.health.episode import Episode, Finding
 
-FIRST = 10  # Steps that a run takes to start, and fewest that say what is normal.
-START = 25.0  # By how much larger the factor of a jump is meanwhile: a healthy first step may cost twentyfold.
-BEYOND = 1e300  # Stands for a loss that is not finite: JSON has it, and medians can be taken of it.
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the detector found, once it is certain.
-
-    Attributes:
-        kind: "micro_divergence": the loss jumped and came back. "full_divergence": it stayed up. "nonfinite": it is no
-            number.
-        column: "loss" for the total, or the task's name.
-        first_step: The step at which it began.
-        last_step: The last step above the threshold; of a full divergence, the step at which it was certain.
-        figures: The rule that found it and the numbers that it compared, for reports.
-    """
-
-    kind: str
-    column: str
-    first_step: int
-    last_step: int
-    figures: dict[str, Any] = field(default_factory=dict)
+FIRST = 10  # Steps that a run takes to start, and the fewest that show what is normal.
+# Meanwhile a jump's factor is larger by this: the first step of a healthy Adagrad, whose accumulators are still empty,
+# may cost twenty times the first loss.
+START = 25.0
+# A jump goes beyond the median by this factor of the horizon's largest excursion, on a logarithmic scale. Losses with
+# heavy tails, such as squared watch times, exceed their largest so far again and again, but not by this much.
+REACH = 4.0
+# A jump exceeds its median by this share of the total loss. A rare task's loss is a few spikes over almost nothing, so
+# less than a tenth of the total is not judged.
+MATERIAL = 0.1
+# The median of a whole horizon above the untrained model's loss by this factor is a drift. Days and windows change a
+# loss by tens of percent, not twofold.
+DRIFT = 2.0
 
 
 class Detector:
@@ -44,16 +35,16 @@ class Detector:
 
     A pure function of the losses so far: blocks of any length give the findings of one long array. For each column:
 
-        jump     loss > max_H * jump * (1 + 10 / n),  and  y - median_H(y) > reach * (max_H(y) - median_H(y)),  and
-                 loss - median_H > material * median_H(total);  while n < 10, loss > 25 * jump * the first loss
+        jump     loss > max_H * jump * (1 + 10 / n),  and  y - median_H(y) > REACH * (max_H(y) - median_H(y)),  and
+                 loss - median_H > MATERIAL * median_H(total);  while n < 10, loss > 25 * jump * the first loss
                  instead of the first two
-        micro    within `patience` steps after the jump the median of the last `settled` steps is <= q90_H
-        full     it is not; or the median over a whole horizon is > drift * the largest loss of the first 10 steps
+        micro    within `patience` steps after the jump the median of the last `SETTLED` steps is <= q90_H
+        full     it is not; or the median over a whole horizon is > DRIFT * the largest loss of the first 10 steps
                  without a jump
         nonfinite  NaN or infinite
 
     where H are the n <= `horizon` steps before the jump that belong to no jump themselves, and y = asinh(loss / u) with
-    u = material * median_H(total) is logarithmic for heavy tails and linear below what is material.
+    u = MATERIAL * median_H(total) is logarithmic for heavy tails and linear below what is material.
 
     Nothing up to `harmless` is a jump or a drift: a rare task that has had no positive costs next to nothing until its
     first one comes.
@@ -67,13 +58,13 @@ class Detector:
         harmless: `(1 + tasks,)`, the losses of a model that knows nothing; None: zeros.
     """
 
-    def __init__(self, config: DivergenceConfig, tasks: Iterable[str], harmless: Sequence[float] | None = None):
+    def __init__(self, config: DivergenceConfig, tasks: Iterable[str], harmless: Sequence[float] | None = None) -> None:
         self._config, self._columns = config, ["loss", *tasks]
         self._harmless = np.zeros(len(self._columns)) if harmless is None else np.asarray(harmless, np.float64)
         self._history = np.empty((0, len(self._columns)))  # The last steps; NaN where a column was in an episode.
         self._steps: list[int] = []  # Their numbers.
         self._first: list[list[float]] = []  # The first rows without a jump.
-        self._episodes: dict[int, dict[str, Any]] = {}  # By column, what has jumped and not come back.
+        self._episodes: dict[int, Episode] = {}  # By column, what has jumped and not come back.
 
     def update(self, losses: np.ndarray, first_step: int) -> list[Finding]:
         """Takes the next block and returns what has become certain, in the order of the steps.
@@ -90,13 +81,7 @@ class Detector:
     @property
     def jumped_at(self) -> int | None:
         """First step of the oldest jump that has not come back; None while all is well."""
-        return min((episode["first"] for episode in self._episodes.values()), default=None)
-
-    def reset(self, step: int):
-        """Forgets everything from `step` on: the run goes on there from an earlier checkpoint."""
-        kept = sum(known < step for known in self._steps)
-        self._steps, self._history = self._steps[:kept], self._history[:kept]
-        self._episodes.clear()
+        return min((episode.first for episode in self._episodes.values()), default=None)
 
     def state(self) -> dict[str, Any]:
         """Returns all that the detector knows, as plain JSON values."""
@@ -104,7 +89,7 @@ class Detector:
             "steps": list(self._steps),
             "history": _listed(self._history),
             "first": _listed(np.array(self._first)),
-            "episodes": {str(column): dict(episode) for column, episode in self._episodes.items()},
+            "episodes": {str(column): asdict(episode) for column, episode in self._episodes.items()},
         }
 
     @classmethod
@@ -120,9 +105,7 @@ class Detector:
         detector._steps = list(state["steps"])
         detector._history = np.array(state["history"], np.float64).reshape(-1, len(detector._columns))  # None is NaN.
         detector._first = np.array(state["first"], np.float64).reshape(-1, len(detector._columns)).tolist()
-        detector._episodes = {
-            int(column): {**episode, "recent": list(episode["recent"])} for column, episode in state["episodes"].items()
-        }
+        detector._episodes = {int(column): Episode(**episode) for column, episode in state["episodes"].items()}
         return detector
 
     def _step(self, step: int, row: np.ndarray) -> list[Finding]:
@@ -135,7 +118,9 @@ class Detector:
         for column, episode in list(self._episodes.items()):
             normal[column] = math.nan
             if labelled[column]:
-                findings += self._judge(step, column, float(row[column]), episode)
+                findings += episode.follow(step, self._columns[column], float(row[column]), self._config.patience)
+                if episode.is_over:
+                    del self._episodes[column]
         self._remember(step, normal)
         findings += self._drifted(step)
         return findings
@@ -163,7 +148,7 @@ class Detector:
         if not suspects.any():  # What nearly every step comes to, at the cost of one maximum.
             return []
         total = _known(history[:, 0])
-        unit = config.material * abs(_median(total))
+        unit = MATERIAL * abs(_median(total))
         return [
             c
             for c in np.flatnonzero(suspects).tolist()
@@ -184,9 +169,9 @@ class Detector:
         middle, furthest = np.quantile(np.arcsinh(known / scale), [0.5, 1.0])
         return loss > highest + (self._config.jump * (1 + FIRST / len(known)) - 1) * abs(highest) and np.arcsinh(
             loss / scale
-        ) - middle > self._config.reach * (furthest - middle)
+        ) - middle > REACH * (furthest - middle)
 
-    def _begin(self, step: int, column: int, history: np.ndarray) -> dict[str, Any]:
+    def _begin(self, step: int, column: int, history: np.ndarray) -> Episode:
         known = _known(history[:, column])
         median = q90 = threshold = None
         if len(known):
@@ -194,46 +179,9 @@ class Detector:
             threshold = highest + (self._config.jump - 1) * abs(highest)
             if len(known) < FIRST:  # Too few to know how far they reach.
                 q90 = threshold
-        return {
-            "first": step,
-            "last": step,
-            "median": median,
-            "q90": q90,
-            "threshold": threshold,
-            "peak": None,
-            "nonfinite": False,
-            "full": False,
-            "recent": [],
-        }
+        return Episode(step, step, median, q90, threshold)
 
-    def _judge(self, step: int, column: int, loss: float, episode: dict[str, Any]) -> list[Finding]:
-        """Follows a jump: what one more step makes certain."""
-        config, findings, name = self._config, [], self._columns[column]
-        finite = math.isfinite(loss)
-        if (finite and (episode["threshold"] is None or loss > episode["threshold"])) or not finite:
-            episode["last"] = step
-        if finite:
-            episode["peak"] = loss if episode["peak"] is None else max(episode["peak"], loss)
-        elif not episode["nonfinite"]:
-            episode["nonfinite"] = True
-            findings.append(Finding("nonfinite", name, step, step, _figures("nonfinite", episode, None)))
-        episode["recent"] = [*episode["recent"], loss if finite else BEYOND][-config.settled :]
-        median = float(np.median(episode["recent"]))
-        calm = len(episode["recent"]) == config.settled and median <= (
-            math.inf if episode["q90"] is None else episode["q90"]
-        )
-        if calm and max(episode["recent"]) < BEYOND:
-            del self._episodes[column]
-            if not (episode["nonfinite"] or episode["full"]):  # Else it has been told.
-                figures = _figures("jump", episode, median)
-                findings.append(Finding("micro_divergence", name, episode["first"], episode["last"], figures))
-        elif not episode["full"] and step - episode["first"] >= config.patience:
-            episode["full"] = True
-            figures = _figures("no recovery", episode, median)
-            findings.append(Finding("full_divergence", name, episode["first"], step, figures))
-        return findings
-
-    def _remember(self, step: int, row: np.ndarray):
+    def _remember(self, step: int, row: np.ndarray) -> None:
         if len(self._first) < FIRST and np.isfinite(row).all():
             self._first.append(row.tolist())
         keep = self._config.horizon - 1
@@ -251,21 +199,15 @@ class Detector:
         for column, name in enumerate(self._columns):
             before, now = float(untrained[column]), _median(self._history[:, column])
             # Comparisons with NaN, where nothing is known, are false.
-            worse = now - before > max((config.drift - 1) * abs(before), config.material * abs(total))
+            worse = now - before > max((DRIFT - 1) * abs(before), MATERIAL * abs(total))
             if column not in self._episodes and worse and now > self._harmless[column]:
-                episode = self._begin(self._steps[0], column, self._history) | {
-                    "full": True,
-                    "median": before,
-                    "q90": before,
-                }
+                episode = replace(
+                    self._begin(self._steps[0], column, self._history), full=True, median=before, q90=before
+                )
                 self._episodes[column] = episode
-                figures = _figures("drift", episode, now)
+                figures = episode.figures("drift", now)
                 findings.append(Finding("full_divergence", name, self._steps[0], step, figures))
         return findings
-
-
-def _figures(rule: str, episode: dict[str, Any], now: float | None) -> dict[str, Any]:
-    return {"rule": rule, **{key: episode[key] for key in ("median", "q90", "threshold", "peak")}, "now": now}
 
 
 def _known(column: np.ndarray) -> np.ndarray:

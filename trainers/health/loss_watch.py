@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfstable.specs import BinaryTask, TaskSpec
-from trainers.config.divergence import DivergenceConfig
-from trainers.health.detector import Detector, Finding
+from trainers.config import DivergenceConfig
+from trainers.health.detector import Detector
+from trainers.health.episode import Finding
 
 
 class Batch(NamedTuple):
@@ -37,8 +38,10 @@ class LossWatch:
 
     KEPT = 50  # Windows whose place is remembered: a finding reaches back over a horizon and the detector's patience.
 
-    def __init__(self, config: DivergenceConfig, tasks: Mapping[str, TaskSpec], state: dict[str, Any] | None = None):
-        self._windows: list[list] = []  # [its first step, its steps, its last day]
+    def __init__(
+        self, config: DivergenceConfig, tasks: Mapping[str, TaskSpec], state: dict[str, Any] | None = None
+    ) -> None:
+        self._windows: list[list[Any]] = []  # [its first step, its steps, its last day]
         self.jumped = False
         # Cross-entropy of a coin, in nats; no error of a regression is harmless whatever its labels.
         of_task = [math.log(2) if isinstance(task, BinaryTask) else 0.0 for task in tasks.values()]
@@ -49,7 +52,7 @@ class LossWatch:
             self._detector = Detector.restored(config, tasks, state["detector"], [total, *of_task])
             self._windows, self.jumped = [list(window) for window in state["windows"]], state["jumped"]
 
-    def begin(self, last: date, steps: int):
+    def begin(self, last: date, steps: int) -> None:
         """Begins the window that ends at `last`, or goes on with it."""
         if not self._windows or self._windows[-1][2] != str(last):
             start = sum(self._windows[-1][:2]) if self._windows else 0

@@ -8,12 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainers.config.divergence import DivergenceConfig
 from trainers.health.labels import CHANCE, chance_of_count, label_fault
 
 EARLIER_DAYS = 10  # Healthy evaluations that a day is compared with.
-
-TOLD_APART = 0.1  # An AUC of 0.6 is told from chance.
+TOLD_APART = 0.1  # A task has enough positives if an AUC of 0.6 is above chance by more than the noise.
+NOISE = 2.0  # Standard errors that count as noise, as of a 95% interval: within them of 0.5 an AUC is chance.
+# Standard errors above 0.5 from which on an earlier AUC was no chance, so that losing it counts. Well above the noise:
+# a task whose AUC is barely measurable would be lost and found again from day to day.
+MEASURABLE = 6.0
+# Share of an earlier AUC's excess over 0.5 whose loss counts. A dead network loses all of it, a hard day a small part.
+COLLAPSE = 0.5
+# Predicted over observed, or its inverse, that is absurd. The calibration of healthy rare tasks was 0.4 to 1.6 on
+# KuaiRand, so the bound lies well beyond that.
+CALIBRATION = 10.0
+ERROR = 10.0  # Factor of the earlier days' median RMSE that is absurd: predictions have exploded, no day is so hard.
 
 TaskMetrics = Mapping[str, float | None]  # By metric, as `trainers.training.evaluation.evaluate` returns them.
 Metrics = Mapping[str, TaskMetrics]  # By task.
@@ -55,7 +63,7 @@ def judge(
     tasks: Metrics,
     evaluations: Evaluations,
     odd: Odd,
-    config: DivergenceConfig,
+    *,
     since: date | None = None,
     jumped: bool = False,
 ) -> Verdict:
@@ -66,7 +74,6 @@ def judge(
         tasks: Its metrics.
         evaluations: The run's evaluated days.
         odd: What was found wrong with them.
-        config: The rules.
         since: First day to compare with; None: the run's first.
         jumped: Whether the losses jumped, as `evaluation_faults` takes it.
     """
@@ -74,7 +81,7 @@ def judge(
     labels = {task: label_fault(task, day, today, earlier[task]) for task, today in tasks.items()}
     labels = {task: fault for task, fault in labels.items() if fault is not None}
     judged = {task: {**today, "labels": 0} if task in labels else today for task, today in tasks.items()}
-    faults = evaluation_faults({task: [*earlier[task], today] for task, today in judged.items()}, config, jumped)
+    faults = evaluation_faults({task: [*earlier[task], today] for task, today in judged.items()}, jumped)
     return Verdict(labels, faults, not labels and any(today["labels"] for today in tasks.values()))
 
 
@@ -97,27 +104,25 @@ def has_labels(metrics: TaskMetrics) -> bool:
 
 def evaluation_faults(
     metrics_by_task: Mapping[str, Sequence[TaskMetrics]],
-    config: DivergenceConfig,
     jumped: bool = False,
 ) -> list[Fault]:
     """Returns what the metrics of a day say against the model that was trained before it; empty if nothing.
 
         not finite   a prediction, of whichever row of the day, is no number
         constant     every task's predictions of the day are all the same: a dead network, whose loss is calm
-        chance       AUC - 0.5 < chance * se, or more than `collapse` of it is gone, beyond chance * se; if the median
-                     earlier day was above 0.5 by > measurable * se
-        chance       no task's AUC - 0.5 is > chance * se, of the tasks with enough positives (chance * se < 0.1), and
+        chance       AUC - 0.5 < NOISE * se, or more than `COLLAPSE` of it is gone, beyond NOISE * se; if the median
+                     earlier day was above 0.5 by > MEASURABLE * se
+        chance       no task's AUC - 0.5 is > NOISE * se, of the tasks with enough positives (NOISE * se < 0.1), and
                      the losses jumped
-        calibration  predicted over observed beyond `calibration` or its inverse, which the noise of few positives does
+        calibration  predicted over observed beyond `CALIBRATION` or its inverse, which the noise of few positives does
                      not explain, and not so on the median earlier day
-        error        RMSE > error * its median on the earlier days
+        error        RMSE > ERROR * its median on the earlier days
 
     Without a label nothing but the predictions is judged.
 
     Args:
         metrics_by_task: By task, the metrics of each healthy day, oldest first, and of the one that is judged. A metric
             that could not be computed is NaN, or None as JSON files have it.
-        config: The rules.
         jumped: Whether the losses jumped since the run began, or since an evaluation that was good. Where a network
             dies in a run's first steps no earlier day can tell.
     """
@@ -130,39 +135,39 @@ def evaluation_faults(
         return [Fault(None, "constant", "every task's predictions are all the same")]
     faults = [Fault(task, "not finite", f"{task}: predictions are not finite") for task in not_finite]
     judged = {task: days for task, days in days_of.items() if today[task]["labels"] and task not in not_finite}
-    aucs = [days[-1] for days in judged.values() if config.chance * days[-1].get("auc_se", math.nan) < TOLD_APART]
-    if jumped and aucs and all(day["auc"] - 0.5 < config.chance * day["auc_se"] for day in aucs):
+    aucs = [days[-1] for days in judged.values() if NOISE * days[-1].get("auc_se", math.nan) < TOLD_APART]
+    if jumped and aucs and all(day["auc"] - 0.5 < NOISE * day["auc_se"] for day in aucs):
         faults.append(Fault(None, "chance", "no task's AUC is above chance, and the losses jumped"))
     for task, (*earlier, day) in judged.items():
         found = []
         if "auc" in day:
-            found = [("chance", _chance(earlier, day, config)), ("calibration", _calibration(earlier, day, config))]
+            found = [("chance", _chance(earlier, day)), ("calibration", _calibration(earlier, day))]
         elif earlier:
             before = _median([metrics["rmse"] for metrics in earlier])
-            if day["rmse"] > config.error * before:
+            if day["rmse"] > ERROR * before:
                 found = [("error", f"RMSE {day['rmse']:.4g}, {before:.4g} on the median earlier day")]
         faults += [Fault(task, rule, f"{task}: {line}") for rule, line in found if line]
     return faults
 
 
-def _chance(earlier: list, today: Mapping[str, float], config: DivergenceConfig) -> str | None:
+def _chance(earlier: list, today: Mapping[str, float]) -> str | None:
     before = _median([(day["auc"] - 0.5) / day["auc_se"] for day in earlier if day["auc_se"] > 0])
-    if not before > config.measurable:
+    if not before > MEASURABLE:
         return None
-    excess, error = today["auc"] - 0.5, config.chance * today["auc_se"]
+    excess, error = today["auc"] - 0.5, NOISE * today["auc_se"]
     usual = _median([day["auc"] - 0.5 for day in earlier])
     if excess < error:
         return f"AUC {today['auc']:.4f} ± {today['auc_se']:.4f} is chance"
-    if excess + error < (1 - config.collapse) * usual:
+    if excess + error < (1 - COLLAPSE) * usual:
         return f"AUC {today['auc']:.4f} ± {today['auc_se']:.4f}, {0.5 + usual:.4f} on the median earlier day"
     return None
 
 
-def _calibration(earlier: list, today: Mapping[str, float], config: DivergenceConfig) -> str | None:
+def _calibration(earlier: list, today: Mapping[str, float]) -> str | None:
     usual, ratio = _median([day["calibration"] for day in earlier]), today["calibration"]
     if today["positives"] == 0 and today["predicted"] > 0:
         ratio = math.inf
-    if _is_absurd(usual, config) or not _is_absurd(ratio, config):
+    if _is_absurd(usual) or not _is_absurd(ratio):
         return None
     if chance_of_count(today["positives"], today["predicted"]) >= CHANCE:
         return None
@@ -171,8 +176,8 @@ def _calibration(earlier: list, today: Mapping[str, float], config: DivergenceCo
     return f"calibration {ratio:.3g}"
 
 
-def _is_absurd(calibration: float, config: DivergenceConfig) -> bool:
-    return calibration < 1 / config.calibration or calibration > config.calibration  # False for NaN: nothing is known.
+def _is_absurd(calibration: float) -> bool:
+    return calibration < 1 / CALIBRATION or calibration > CALIBRATION  # False for NaN: nothing is known.
 
 
 def _plain(metrics: Mapping[str, float | None]) -> dict[str, float]:

@@ -1,11 +1,11 @@
-"""What the user sees of a run: progress, a line a window, a table at the end; and the same in TensorBoard."""
+"""What the user sees of a run: progress, a line per window, a table at the end; and the same in TensorBoard."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,18 +14,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tfstable.data.window import Window
+from trainers.store.window_record import TaskMetrics, WindowRecord
+
+LOG = logging.getLogger("tfstable")  # Silent unless a program configures it.
+LOG.addHandler(logging.NullHandler())
 
 
 class Report:
-    """Shows a run on the console and writes its scalars.
+    """Shows a run on a console or in the log of `logging`, and writes its scalars.
 
     Args:
-        console: Where to print.
+        console: Where to print; None: each line goes to the logger "tfstable", and no progress is drawn.
         tasks: Names of the tasks.
         tensorboard: Directory of the event files; None for none.
     """
 
-    def __init__(self, console: Console, tasks: list[str], tensorboard: Path | None):
+    def __init__(self, console: Console | None, tasks: Sequence[str] = (), tensorboard: Path | None = None):
         self._console, self._tasks = console, tasks
         self._writer = tf.summary.create_file_writer(str(tensorboard)) if tensorboard else None
 
@@ -39,7 +43,7 @@ class Report:
             TextColumn("{task.fields[rate]:,.0f} examples/s, loss {task.fields[loss]:.4f}"),
             TimeRemainingColumn(),
         )
-        live = self._console.is_terminal
+        live = self._console is not None and self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=not live) as progress:
             name = f"{window.days[0]} to {window.last}"
             bar = progress.add_task(name, total=total, rate=0.0, loss=float("nan"))
@@ -58,57 +62,60 @@ class Report:
             yield show
         seconds = time.monotonic() - began
         loss = float("nan") if running is None else running
-        self._console.print(
-            f"window {name}: {total} steps in {seconds:.1f} s, {examples / max(seconds, 1e-9):,.0f} examples/s, "
-            f"loss {loss:.4f}",
-            soft_wrap=True,
-        )
+        speed = f"{examples / max(seconds, 1e-9):,.0f} examples/s"
+        self._say(f"window {name}: {total} steps in {seconds:.1f} s, {speed}, loss {loss:.4f}")
 
     def skipped(self, window: Window, first: int, last: int, count: int):
         """Shows that steps were left out because a gradient was not finite."""
-        self._console.print(
-            f"window ending {window.last}: {count} of the steps {first} to {last} left out, a gradient was not finite",
-            soft_wrap=True,
+        self._say(
+            f"window ending {window.last}: {count} of the steps {first} to {last} left out, a gradient was not finite"
         )
 
     def found(self, line: str):
         """Shows what was found in the losses or metrics, or what is done about it."""
-        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if self._console is None:
+            LOG.warning(line)
+        else:
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def damaged(self, path: Path, reason: str, restored: int):
         """Shows that a checkpoint cannot be read, and which one was restored instead."""
-        self._console.print(
-            f"{path} cannot be read ({reason}); going on from checkpoint {restored}", soft_wrap=True, highlight=False
-        )
+        self.found(f"{path} cannot be read ({reason}); going on from checkpoint {restored}")
 
     def diagnostics(self, figures: dict[str, dict[str, float]], iteration: int):
         """Writes clipping factor and norms of each variable."""
         self._write({f"{figure}/{path}": v for path, d in figures.items() for figure, v in d.items()}, iteration)
 
-    def evaluated(self, last: date, metrics: dict[str, Any], iteration: int):
+    def evaluated(self, record: WindowRecord, iteration: int):
         """Shows the metrics of a window's evaluation day."""
-        tasks = metrics["tasks"]
+        tasks = record.tasks or {}
         parts = [f"{name} {_headline(values)}" for name, values in tasks.items()]
-        self._console.print(f"day {metrics['eval_day']}, not trained on yet: {', '.join(parts)}", soft_wrap=True)
+        self._say(f"day {record.eval_day}, not trained on yet: {', '.join(parts)}")
         self._write({f"{metric}/{name}": v for name, m in tasks.items() for metric, v in m.items()}, iteration)
 
     def exported(self, path: Path, day: date, difference: float):
         """Shows where a version was published."""
-        self._console.print(
-            f"exported {path}: predicts {day} as the trainer does, within {difference:.1g}", soft_wrap=True
-        )
+        self._say(f"exported {path}: predicts {day} as the trainer does, within {difference:.1g}")
 
-    def summary(self, metrics: dict[str, Any]):
+    def summary(self, record: WindowRecord):
         """Shows the last evaluation day as a table."""
-        names = dict.fromkeys(metric for values in metrics["tasks"].values() for metric in values)
+        tasks = record.tasks or {}
+        names = dict.fromkeys(metric for values in tasks.values() for metric in values)
         for for_files in ("labels", "positives", "predicted", "spread", "rmse_se"):
             names.pop(for_files, None)
-        table = Table("task", *names, title=f"{metrics['eval_day']}, trained to {metrics['window'][1]}")
-        for task, values in metrics["tasks"].items():
-            table.add_row(task, *("" if values.get(name) is None else f"{values[name]:.4f}" for name in names))
-        self._console.print(table)
+        table = Table("task", *names, title=f"{record.eval_day}, trained to {record.last}")
+        for task, values in tasks.items():
+            table.add_row(task, *("" if (value := values.get(name)) is None else f"{value:.4f}" for name in names))
+        if self._console is not None:
+            self._console.print(table)
 
-    def _write(self, scalars: dict[str, float], iteration: int):
+    def _say(self, line: str):
+        if self._console is None:
+            LOG.info(line)
+        else:
+            self._console.print(line, soft_wrap=True)
+
+    def _write(self, scalars: Mapping[str, float | None], iteration: int):
         if self._writer is not None:
             with self._writer.as_default():
                 for name, value in scalars.items():
@@ -116,7 +123,7 @@ class Report:
                         tf.summary.scalar(name, value, step=iteration)
 
 
-def _headline(values: dict[str, float]) -> str:
+def _headline(values: TaskMetrics) -> str:
     if not values.get("labels", True):
         return "has no labels"
     name, digits = ("auc", ".4f") if "auc" in values else ("rmse", ".4g")

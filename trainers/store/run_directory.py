@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import date
 from pathlib import Path
@@ -19,6 +18,7 @@ from tfstable.locks import LOCK, locked, refuse_if_locked
 from tfstable.serving.versions import OWN as VERSION
 from trainers.config import Config, weight_keys
 from trainers.store.params import NAME, read_config, read_params, write_params
+from trainers.store.window_record import Metrics, WindowRecord
 
 #: What a checkpoint's directory holds, as `files.stranger` takes it.
 CHECKPOINT = r"about\.json|\.about\.json\.partial|checkpoint\.(index|data-\d+-of-\d+)"
@@ -94,6 +94,10 @@ class RunDirectory:
         return self.path / "preprocessing.json"
 
     @property
+    def _recovery(self) -> Path:
+        return self.path / "recovery.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -117,41 +121,52 @@ class RunDirectory:
         except ValidationError:
             raise InputError(f"{self._preprocessing}: not the statistics of a run; {remedy}") from None
 
-    def window_metrics(self, last: date) -> dict[str, Any] | None:
-        """Returns the metrics of the window that ends at `last`; None if they were not written."""
-        path = self.path / "windows" / str(last) / "metrics.json"
-        return self._metrics(path) if path.exists() else None
+    def window(self, last: date) -> WindowRecord | None:
+        """Returns the record of the window that ends at `last`; None if it was not written."""
+        path = self._window_path(last)
+        return self._record(path) if path.exists() else None
 
-    def evaluations(self) -> list[tuple[str, dict[str, dict[str, float]]]]:
+    def windows(self) -> list[WindowRecord]:
+        """Returns the records of all windows, the oldest first."""
+        return [self._record(path) for path in sorted(self.path.glob("windows/????-??-??/metrics.json"))]
+
+    def evaluations(self) -> list[tuple[str, Metrics]]:
         """Returns the evaluated days in order, each with the metrics by task of the model that had not seen it."""
-        found = {}
-        for metrics in self._windows():
-            if metrics["eval_day"] is not None:
-                found |= {metrics["eval_day"]: metrics["tasks"], **metrics.get("later_days", {})}
+        found: dict[str, Metrics] = {}
+        for record in self.windows():
+            found |= {str(day): tasks for day, tasks in record.evaluations.items()}
         return sorted(found.items())
 
     def odd_days(self) -> dict[str, dict[str, list[str]]]:
         """Returns what was found wrong with evaluated days, by day and task."""
-        found = {}
-        for path in sorted(self.path.glob("windows/*/metrics.json")):
-            found |= json.loads(path.read_text(encoding="utf-8")).get("odd", {})
-        return found
+        return {str(day): dict(tasks) for record in self.windows() for day, tasks in record.odd.items()}
 
-    def newest_metrics(self) -> dict[str, Any] | None:
-        """Returns the metrics of the last evaluation day; None before there is one."""
-        return ([metrics for metrics in self._windows() if metrics["eval_day"] is not None] or [None])[-1]
+    def newest(self) -> WindowRecord | None:
+        """Returns the record of the last evaluated window; None before there is one."""
+        return next((record for record in reversed(self.windows()) if record.eval_day is not None), None)
 
     def first_day(self) -> date:
         """Returns the first day that was trained on, once a window is finished."""
-        return date.fromisoformat(next(self._windows())["window"][0])
+        return self.windows()[0].window[0]
 
-    def write_window_metrics(self, last: date, metrics: dict[str, Any]):
-        """Writes a window's metrics; those with an evaluation day become the run's newest as well."""
+    def write_window(self, record: WindowRecord):
+        """Writes the record of a window; one with an evaluation day becomes the run's metrics.json as well."""
         if not self.writable:
             return
-        write_json(self.path / "windows" / str(last) / "metrics.json", plain(metrics))
-        if metrics["eval_day"] is not None:
-            write_json(self.path / "metrics.json", plain(metrics))
+        stored = plain(record.to_json())
+        write_json(self._window_path(record.last), stored)
+        if record.eval_day is not None:
+            write_json(self.path / "metrics.json", stored)
+
+    def recoveries(self) -> list[dict[str, Any]]:
+        """Returns the entries of recovery.json, what the run has done about its divergences, in order."""
+        remedy = "restore it from a backup, or start the run anew with --fresh"
+        return read_json(self._recovery, remedy)["done"] if self._recovery.exists() else []
+
+    def write_recoveries(self, done: list[dict[str, Any]]):
+        """Writes the entries of recovery.json."""
+        if self.writable:
+            write_json(self._recovery, {"format": FORMAT, "done": plain(done)})
 
     def add_event(self, kind: str, **details: Any):
         """Appends a line to events.jsonl, after cutting off one that a killed process left without its end."""
@@ -175,13 +190,12 @@ class RunDirectory:
                     found.append(json.loads(line))
         return found
 
-    def _windows(self) -> Iterator[dict[str, Any]]:
-        """Yields the metrics of each window, in order."""
-        for path in sorted(self.path.glob("windows/????-??-??/metrics.json")):
-            yield self._metrics(path)
+    def _window_path(self, last: date) -> Path:
+        return self.path / "windows" / str(last) / "metrics.json"
 
-    def _metrics(self, path: Path) -> dict[str, Any]:
-        return read_json(path, "restore it from a backup, or remove it: what it says of its days then counts no more")
+    def _record(self, path: Path) -> WindowRecord:
+        remedy = "restore it from a backup, or remove it: what it says of its days then counts no more"
+        return WindowRecord.from_json(read_json(path, remedy))
 
     def _check(self):
         if os.path.lexists(self.path) and not self.path.is_dir():

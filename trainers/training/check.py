@@ -16,38 +16,15 @@ from tfstable.sources.simulate import simulate
 from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
-from trainers.devices.facts import shared_facts
-from trainers.devices.workers import Workers, listening
+from trainers.store.params import read_config
 from trainers.store.run_directory import RunDirectory
 from trainers.training.first_window import fit_statistics, fitted_types, value_checks
 
-
-def start_together(workers: Workers, config: Config, model_dir: Path, fresh: bool, progress=lambda *_: None) -> DayLog:
-    """Opens and checks the log and the run's directory on every worker, and compares what all must have in common.
-
-    Raises:
-        InputError: On all workers, if one of them finds bad input, or has another config, log or version.
-        WorkerLostError: If a worker does not come.
-    """
-
-    def checked() -> DayLog:
-        log = open_log(config, progress)
-        check_run(config, log, model_dir, fresh)
-        return log
-
-    def own_address():
-        with listening(workers.cluster):
-            pass
-
-    # The chief comes first: it may have to simulate the log, which all may share.
-    log = workers.together(checked if workers.cluster.is_chief else own_address)
-    return workers.together(lambda: log or checked(), lambda log: shared_facts(config, log, workers.cluster, fresh))
-
-
+Progress = Callable[[int, int, str], None]  # Called with what is done, of how much, and what it is.
 SHOWN = 10  # Lines of one sort: a log may have the same fault in every file.
 
 
-def open_log(config: Config, progress) -> DayLog:
+def open_log(config: Config, progress: Progress = lambda *_: None) -> DayLog:
     """Returns the config's log; where it does not exist and the config says so, simulates it first."""
     if not config.data.path.exists() and config.data.simulate is not None:
         try:
@@ -57,6 +34,23 @@ def open_log(config: Config, progress) -> DayLog:
         except ValueError as error:
             raise InputError(f"data.simulate: {error}") from None
     return DayLog(config.data.path, config.data.missing_day, config.data.until)
+
+
+def open_trained(model_dir: Path, data: Path | None = None) -> tuple[Config, DayLog]:
+    """Returns config and log of a run that has been trained, to use it on one device and with every day of the log.
+
+    Args:
+        model_dir: The run's directory.
+        data: Another log than the run's own.
+
+    Raises:
+        InputError: If the directory is not a run, or the log does not fit it.
+    """
+    here = ["trainer.strategy=one_device", "data.until=null"]  # Wherever it was trained.
+    config = read_config(model_dir, [*here, f"data.path={data}"] if data else here)
+    log = open_log(config)
+    check_log(config, log)
+    return config, log
 
 
 def simulate_whole(path: Path, **arguments: Any):

@@ -4,7 +4,6 @@ import hashlib
 import json
 from datetime import UTC, date, datetime
 from importlib.metadata import version as installed
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -53,18 +52,21 @@ class Publisher:
         self._config, self._run, self._log, self._model, self._report = config, run, log, model, report
         self._statistics = statistics
 
-    def published(self, last: date) -> Path | None:
-        """Returns the newest version if there is nothing to publish: it was trained through `last`, or further."""
+    def published(self, last: date) -> str | None:
+        """Returns the path of the newest version if it was trained through `last` or further: nothing to publish."""
         if published := export.versions(self._run.exports):
             newest = self._run.exports / str(published[-1])
             card = export.metadata(newest)
             # A model that was rolled back does not come back by itself: `promote` brings it, or the next window.
             if str(last) <= card["window_end"] or str(last) in card["withdrawn"]:
-                return newest
+                return str(newest)
         return None
 
-    def publish(self, last: date, predictions: dict[str, np.ndarray]) -> Path | None:
-        """Publishes the model trained through day `last`; returns the version, or None if the gate refuses it.
+    def publish(self, last: date, predictions: dict[str, np.ndarray]) -> str | None:
+        """Publishes the model trained through day `last`.
+
+        Returns:
+            The version's path; None if the gate refuses the model.
 
         Args:
             last: Last day of the window.
@@ -75,7 +77,7 @@ class Publisher:
         finally:
             give_back_memory()
 
-    def _publish(self, last: date, predictions: dict[str, np.ndarray]) -> Path | None:
+    def _publish(self, last: date, predictions: dict[str, np.ndarray]) -> str | None:
         own = evaluate(self._config, self._log, last, predictions)
         odd, since = self._run.odd_days(), self._config.evaluation.compare_since
         if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own, odd, since):
@@ -103,7 +105,7 @@ class Publisher:
             export.give_up(partial)  # Unless it was published.
         export.prune(self._run.exports, self._config.export.keep_versions)
         self._report.exported(version, last, difference)
-        return version
+        return str(version)
 
     def _difference(self, serving: export.Serving, day: date, predictions: dict[str, np.ndarray]) -> float:
         """Returns the largest difference of the served predictions from the trainer's over a whole day.
@@ -151,10 +153,14 @@ class Publisher:
 
     def _card(self, last: date) -> dict[str, Any]:
         """Returns what the model card says, the signatures aside."""
-        config, metrics = self._config, self._run.window_metrics(last)
-        if metrics is None or metrics["tasks"] is None:  # No day after the window yet: what the model before it did.
-            metrics = self._run.newest_metrics()
-        evaluation = metrics and {"window": metrics["window"], "day": metrics["eval_day"], "tasks": metrics["tasks"]}
+        config, record = self._config, self._run.window(last)
+        if record is None or record.eval_day is None:  # No day after the window yet: what the model before it did.
+            record = self._run.newest()
+        evaluation = record and {
+            "window": [str(day) for day in record.window],
+            "day": str(record.eval_day),
+            "tasks": record.tasks,
+        }
         return {
             "window_end": str(last),
             "model": {

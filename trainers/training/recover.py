@@ -1,204 +1,94 @@
 """What a run does about its own divergence: back to a model known to be good, and on by another way."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
-from itertools import takewhile
-from typing import Any
 
-import numpy as np
-
-from tfstable.files import FORMAT, plain, read_json, write_json
-from trainers.config.divergence import RecoveryConfig
-from trainers.health.loss_watch import Batch
+from tfstable.data.window import windows
+from trainers.config import Config
+from trainers.health.recoveries import Diverged, DivergedError, Recoveries
+from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
-
-TO_THE_END = 2**62
-
-
-class DivergedError(Exception):
-    """A run diverged more often in a row than it may."""
-
-
-class Diverged(Exception):  # noqa: N818  (no error: it carries the news from where it is found to where it is mended)
-    """The model has diverged.
-
-    Attributes:
-        why: What was found, for people.
-        first: The batch at which it began; None if only the next day's metrics show it.
-        last: The newest batch that was trained on.
-        figures: What was found, for events.jsonl.
-    """
-
-    def __init__(self, why: str, first: Batch | None, last: Batch, figures: dict[str, Any]):
-        super().__init__(why)
-        self.why, self.first, self.last, self.figures = why, first, last, figures
-
-
-@dataclass
-class Rates:
-    """Where a run's recoveries have left it.
-
-    Attributes:
-        factor: By what the learning rates are multiplied.
-        proven: The highest factor with which a window was in line; what is above it may be too much for this model.
-        in_a_row: Recoveries since a window was whole and in line.
-        calm: Windows in line since the factor last changed.
-        patience: How many of them double the factor.
-        raised: Whether it has been doubled since the last recovery, and no window was in line at `proven` yet.
-    """
-
-    factor: float = 1.0
-    proven: float = 0.0
-    in_a_row: int = 0
-    calm: int = 0
-    patience: int = 1
-    raised: bool = False
-
-    def fall(self, factor: float, trained: bool):
-        """A recovery, which multiplies the rates by `factor`.
-
-        Args:
-            factor: The factor.
-            trained: Whether it goes back to a model that has been trained, and was in line.
-        """
-        if trained and not self.proven:
-            self.proven = self.factor
-        self.patience *= 2 if self.raised else 1  # The rise came too early.
-        self.factor, self.in_a_row, self.calm, self.raised = self.factor * factor, self.in_a_row + 1, 0, False
-
-    def rise(self):
-        """A window that was whole and in line."""
-        self.proven, self.in_a_row, self.calm = max(self.proven, self.factor), 0, self.calm + 1
-        if self.factor == self.proven:
-            self.patience, self.raised = 1, False
-        elif self.calm >= self.patience:
-            self.factor, self.calm, self.raised = min(self.proven, 2 * self.factor), 0, True
+from trainers.training.state import RunState
 
 
 class Recovery:
-    """The recoveries of a run, in MODEL_DIR/recovery.json: batches that are left out, and the rates' factor.
-
-    The batches that did it are those from one before the jump to the one where it was certain; where the same window
-    diverges again, the rest of the window. Where only the next day's metrics show it, they are the windows since the
-    restored checkpoint that ended on an odd day, or else the last one.
-
-    A window of which nothing is left out and whose next day is in line ends a row of recoveries, and doubles the rates'
-    factor until it is again what it was when the run was last in line before it diverged: 1, unless the config's rates
-    were too high from the start. If the run diverges after such a rise, it takes twice as many windows the next time.
-
-    The idea: Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, section 5.1, went back about 100
-    steps and left out 200 to 500 batches.
+    """Carries out the recoveries of a run.
 
     Args:
-        config: What to do.
+        config: The run's config.
+        days: The days of the log.
         run: The run's directory.
+        state: What is restored.
+        report: What the user sees.
     """
 
-    def __init__(self, config: RecoveryConfig, run: RunDirectory):
-        self._config, self._run, self._path = config, run, run.path / "recovery.json"
-        # In order: recoveries, and {"in_line": last day} of the windows in line that matter to the rates.
-        self._done: list[dict[str, Any]] = []
-        if self._path.exists():
-            remedy = "restore it from a backup, or start the run anew with --fresh"
-            self._done = read_json(self._path, remedy)["done"]
+    def __init__(self, config: Config, days: Sequence[date], run: RunDirectory, state: RunState, report: Report):
+        self._config, self._days, self._run, self._state, self._report = config, days, run, state, report
+        self._recoveries = Recoveries(config.recovery, state.agreement.decide(run.recoveries))
+        self.numbers = self._recoveries.numbers
 
-    @property
-    def rate_factor(self) -> float:
-        """By what the learning rates are multiplied."""
-        return self._rates.factor
+    def start(self):
+        """Restores the newest checkpoint that the last recovery did not give up."""
+        self._go_back(None)
 
-    @property
-    def discarded(self) -> tuple[int, int] | None:
-        """The checkpoints that the newest recovery gave up: those above the first number, up to the second."""
-        return (self._recoveries[-1]["restored"], self._recoveries[-1]["newest"]) if self._recoveries else None
-
-    def numbers(self, last: date, start: int, total: int) -> np.ndarray:
-        """Returns the batches to train of the window that ends at `last`: of start..total-1, those not left out."""
-        kept = np.ones(total, bool)
-        for recovery in self._recoveries:
-            for first, end in recovery["skipped"].get(str(last), ()):
-                kept[first:end] = False
-        return start + np.flatnonzero(kept[start:])
-
-    def add(
-        self, diverged: Diverged, restored: int, newest: int, since: date | None, odd: Sequence[date] = ()
-    ) -> Mapping[str, Any]:
-        """Notes a recovery, before it is carried out; returns it.
-
-        Args:
-            diverged: What was found.
-            restored: Number of the checkpoint to go back to.
-            newest: Number of the newest checkpoint, which is given up with all after `restored`.
-            since: Last day of the newest window that `restored` has finished; None: none.
-            odd: Last days, odd ones, of the windows after it.
+    def recover(self, diverged: Diverged):
+        """Goes back to the newest checkpoint known to be good, and leaves out what made the model diverge.
 
         Raises:
             DivergedError: If there have been as many recoveries in a row as the config allows.
         """
-        row = self._rates.in_a_row
-        again = self._recoveries[len(self._recoveries) - row :]
-        if row >= self._config.most:
-            here = all(recovery["restored"] == restored for recovery in again)
-            where = f"from checkpoint {restored}" if here else "in a row, with no whole window in line between them"
-            raise DivergedError(
-                f"{self._run.path}: diverged again ({diverged.why}) after {row} recoveries {where}; events.jsonl has "
-                f"each. Lower the learning rate, clip (optimizer.dense.clipping), look at the days after "
-                f"{since or 'the start'}, or raise recovery.most"
+        to = self._state.agreement.decide(lambda: self._way_back(diverged.last.last))
+        since = to["since"] and date.fromisoformat(to["since"])
+        event = {"why": diverged.why, **diverged.figures}
+        try:
+            done = self._recoveries.add(
+                diverged, to["restored"], to["newest"], since, [date.fromisoformat(day) for day in to["odd"]]
             )
-        skipped: dict[str, list[list[int]]] = {}
-        if self._config.skip_batches:
-            seen = {window for recovery in again for window in recovery["skipped"]}
-            skipped = _skipped(diverged, str(diverged.last.last) in seen, [day for day in odd if str(day) not in seen])
-        recovery = {
-            "restored": restored,
-            "newest": newest,
-            "skipped": skipped,
-            "rate_factor": self._config.rate_factor,
-            "trained": since is not None,
+        except DivergedError as error:
+            self._run.add_event("diverged_for_good", **event)
+            raise DivergedError(f"{self._run.path}: {error}") from None
+        self._run.write_recoveries(
+            self._recoveries.done
+        )  # First: a run that is killed now carries it out at its next start.
+        self._run.add_event("recovery", **event, **done, factor=self._recoveries.rate_factor)
+        left_out = f", leaving out {done['skipped']}" if done["skipped"] else ""
+        self._report.found(
+            f"{diverged.why}: back to checkpoint {to['restored']}, trained to {since or 'nothing yet'}{left_out}, "
+            f"learning rates times {self._recoveries.rate_factor:g}"
+        )
+        self._go_back(to["restored"])
+
+    def in_line(self, last: date):
+        """Marks the model of the window that ends at `last` as good: the next day's metrics are in line."""
+        state, before = self._state, self._recoveries.rate_factor
+        state.mark_good(last)
+        if self._recoveries.in_line(last):
+            self._run.write_recoveries(self._recoveries.done)
+        if (factor := self._recoveries.rate_factor) != before:
+            state.learner.set_rate_factor(factor)
+            self._run.add_event("rates_raised", window_end=last, factor=factor)
+            self._report.found(f"the window ending {last} is in line: learning rates times {factor:g} from here on")
+
+    def _way_back(self, last: date) -> dict:
+        """Returns the checkpoint to restore, the newest one, and the odd last days of the windows between them."""
+        checkpoints, trainer, odd = self._state.checkpoints, self._config.trainer, self._run.odd_days()
+        known = checkpoints.known_good()
+        after = windows(self._days, trainer.window_days, trainer.stride_days, known.last)
+        ends = [str(window.last) for window in after if window.last <= last]
+        return {
+            "restored": known.number,
+            "newest": checkpoints.all()[-1].number,
+            "since": known.last and str(known.last),
+            "odd": [day for day in ends if day in odd],
         }
-        self._note(recovery)
-        return recovery
 
-    def in_line(self, last: date) -> bool:
-        """Notes that the next day's metrics are in line for the window that ends at `last`.
+    def _go_back(self, number: int | None):
+        """Restores a checkpoint; None: the newest."""
 
-        Returns:
-            Whether the factor of the rates is another one now.
-        """
-        rates, entry = self._rates, {"in_line": str(last)}
-        noted = entry in takewhile(lambda done: "in_line" in done, reversed(self._done))  # Before the run was killed.
-        left_out = any(str(last) in recovery["skipped"] for recovery in self._recoveries)
-        if noted or left_out or not (rates.in_a_row or rates.factor < rates.proven or rates.raised):
-            return False
-        self._note(entry)
-        return self._rates.factor != rates.factor
+        def discard():
+            if self._run.writable and self._recoveries.discarded:
+                self._state.checkpoints.discard(*self._recoveries.discarded)
 
-    @property
-    def _rates(self) -> Rates:
-        rates = Rates()
-        for entry in self._done:
-            if "in_line" in entry:
-                rates.rise()
-            else:
-                rates.fall(entry["rate_factor"], entry.get("trained", False))
-        return rates
-
-    @property
-    def _recoveries(self) -> list[dict[str, Any]]:
-        return [entry for entry in self._done if "in_line" not in entry]
-
-    def _note(self, entry: dict[str, Any]):
-        self._done = [*self._done, entry]
-        if self._run.writable:
-            write_json(self._path, {"format": FORMAT, "done": plain(self._done)})
-
-
-def _skipped(diverged: Diverged, again: bool, odd: Sequence[date]) -> dict[str, list[list[int]]]:
-    first, last = diverged.first, diverged.last
-    if first is None:
-        return {str(day): [[0, TO_THE_END]] for day in odd or [last.last]}
-    begin = max(0, first.number - 1)
-    if first.last != last.last:
-        return {str(first.last): [[begin, TO_THE_END]], str(last.last): [[0, TO_THE_END if again else last.number + 1]]}
-    return {str(last.last): [[begin, TO_THE_END if again else last.number + 1]]}
+        self._state.agreement.decide(discard)  # Nobody looks for checkpoints before the chief has done so.
+        self._state.restore(number)
+        self._state.learner.set_rate_factor(self._recoveries.rate_factor)

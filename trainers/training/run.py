@@ -1,22 +1,22 @@
-"""What the commands do with a run, top to bottom."""
+"""A training run from Python: `Run`, which the commands of `tfstable` use too."""
 
 import os
-from contextlib import ExitStack
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from rich.console import Console
 
 from tfstable.data.log import DayLog
-from tfstable.data.values import ValueChecks
 from tfstable.errors import InputError
-from tfstable.files import to_json
-from tfstable.inputs.statistics import Statistics
 from trainers.build.model import model_class
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
-from trainers.devices.facts import devices_and_code, note_start, wait_for_start
+from trainers.devices.facts import devices_and_code
 from trainers.devices.failures import full_disk, lost_workers
 from trainers.devices.memory import share_heap
 from trainers.devices.termination import Termination
@@ -24,143 +24,221 @@ from trainers.devices.workers import Workers
 from trainers.report.console import Report
 from trainers.report.profiler import Profiler
 from trainers.store.run_directory import RunDirectory
-from trainers.training.check import check_run, start_together
-from trainers.training.evaluation import evaluate as evaluate_day
+from trainers.store.window_record import Metrics, WindowRecord
+from trainers.training.check import check_log, check_run, open_log, open_trained
+from trainers.training.evaluation import evaluate
 from trainers.training.first_window import fit_statistics, value_checks
 from trainers.training.loop import MovingWindow
+from trainers.training.start import begin, start_together
 
 
-def train(
-    config: Config,
-    log: DayLog,
-    model_dir: Path,
-    console: Console,
-    *,
-    fresh: bool = False,
-    profile: bool = False,
-    workers: Workers | None = None,
-):
-    """Trains a run to the end of its log, from where it stands.
+class SeenDayWarning(UserWarning):
+    """A model was evaluated on a day that it was trained on."""
+
+
+class Run:
+    """A training run in a directory.
+
+        run = Run.open(load_config("configs/quickstart.yaml"), "runs/quickstart")
+        run.train()
+        run.evaluate(date(2025, 1, 14))["click"]["auc"]
+        version = run.export()
+
+    Nothing is printed: what the commands show goes to the logger "tfstable" of `logging`. Training in a process of one
+    device only is as exact and crash-safe as `tfstable train`, which is made of this class.
 
     Args:
         config: The config.
-        log: The log.
         model_dir: The run's directory.
-        console: Where to print.
-        fresh: Delete what an earlier run left in `model_dir`.
-        profile: Write a TensorFlow profile of a call of the train step.
-        workers: The workers, which have started together; None: they do so here.
+        log: The log to train on, checked against the config.
+        fresh: Delete what an earlier run left in `model_dir` when training begins.
+        workers: The workers of TF_CONFIG, which have started together; None: they do so when training begins.
+        console: Where to print; None: nowhere.
 
-    Raises:
-        InputError: Before anything is written, if config and log do not fit together; later, if a file cannot be read
-            or written.
-        WorkerLostError: If another worker of the cluster is gone.
-        Terminated: If SIGTERM or SIGINT came, after the state was saved.
-    """
-    share_heap()
-    termination = Termination()
-    with termination.installed(), lost_workers(config), full_disk(model_dir), ExitStack() as held:
-        if workers is None:
-            workers = Workers(read_cluster(config.trainer.strategy), config.trainer.start_minutes)
-            start_together(workers, config, model_dir, fresh)
-        workers.together(lambda: model_class(config), devices_and_code)
-        pa.set_cpu_count(config.data.reader_threads or os.cpu_count() or 1)
-        checks = value_checks(config)
-        run, statistics = begin(workers, config, log, model_dir, fresh, checks, held)
-        workers.close()  # TensorFlow takes their addresses.
-        if not run.writable:
-            console = Console(quiet=True)
-        tensorboard = run.tensorboard if config.trainer.tensorboard and run.writable else None
-        report = Report(console, list(config.tasks), tensorboard)
-        profiler = Profiler(run.tensorboard if profile and run.writable else None)
-        for remark in statistics.remarks:
-            report.found(remark)
-        moving_window = MovingWindow(config, log, statistics, run, report, termination, profiler)
-        moving_window.infinite.tell(checks.infinite())
-        moving_window.train()
-        if (metrics := run.newest_metrics()) is not None:
-            report.summary(metrics)
-
-
-def begin(
-    workers: Workers,
-    config: Config,
-    log: DayLog,
-    model_dir: Path,
-    fresh: bool,
-    checks: ValueChecks,
-    held: ExitStack,
-) -> tuple[RunDirectory, Statistics]:
-    """Fits the statistics, unless an earlier start has, and begins the run: the chief does, for all workers.
-
-    Args:
-        workers: The workers, which have started together.
+    Attributes:
         config: The config.
-        log: The log.
-        model_dir: The run's directory.
-        fresh: Delete what an earlier run left there.
-        checks: What the fit notes of the values.
-        held: Keeps the directory's lock.
-
-    Raises:
-        InputError: On all workers: if the first window cannot be read, before anything is written; if the directory
-            cannot be written or is in use, or a worker has another one.
+        path: The run's directory.
     """
-    run, columns = check_run(config, log, model_dir, fresh)
 
-    def fitted() -> str:
-        return (run.statistics() or fit_statistics(config, log, columns, checks)).model_dump_json()
+    def __init__(
+        self,
+        config: Config,
+        model_dir: Path | str,
+        log: DayLog,
+        *,
+        fresh: bool = False,
+        workers: Workers | None = None,
+        console: Console | None = None,
+    ):
+        self.config, self.path = config, Path(model_dir)
+        self._log, self._fresh, self._workers, self._console = log, fresh, workers, console
+        self._parts: MovingWindow | None = None
 
-    def begun() -> list[str | None]:
-        held.enter_context(run.locked())  # Only now: bad input found so far leaves nothing behind.
-        return [run.begin(statistics).model_dump_json(), note_start(model_dir, workers.cluster)]
+    @classmethod
+    def open(cls, config: Config, model_dir: Path | str, *, fresh: bool = False) -> "Run":
+        """Opens a new run, or one to resume, and checks log and directory against the config.
 
-    statistics = Statistics.model_validate_json(workers.decide(fitted))
-    stored, start = workers.decide(begun)
-    workers.together(lambda: wait_for_start(model_dir, workers.cluster, start))
-    return run, Statistics.model_validate_json(stored)
+        It changes nothing on disk, but for a log that `data.simulate` asks for.
 
+        Args:
+            config: The config; `load_config` reads one.
+            model_dir: The run's directory.
+            fresh: Delete what an earlier run left there when training begins.
 
-def evaluate(config: Config, model_dir: Path, log: DayLog, day: date, console: Console, warnings: Console):
-    """Prints the metrics of a run's newest checkpoint on a day, as JSON; warns if the checkpoint was trained on it.
+        Raises:
+            InputError: If log, directory and config do not fit together.
+        """
+        log = open_log(config)
+        check_run(config, log, Path(model_dir), fresh)
+        return cls(config, model_dir, log, fresh=fresh)
 
-    It writes nothing, so the run may go on meanwhile.
-    """
-    model = _restored(config, RunDirectory(model_dir, config, writable=False), log, console)
-    trained_to = model.trained_to()
-    if model.run.first_day() <= day <= trained_to:
-        later = f"name a later day, up to {log.days[-1]}" if log.days[-1] > trained_to else "hold days out: data.until"
-        warnings.print(
-            f"warning: {model_dir} was trained on days to {trained_to}: {day} is not new to it, and metrics of "
-            f"a new day are worse; {later}",
-            soft_wrap=True,
-            highlight=False,
-        )
-    console.print_json(
-        to_json(
-            {
-                "trained_to": trained_to,
-                "day": day,
-                "tasks": evaluate_day(config, log, day, model.state.predict(day)),
-            }
-        )
-    )
+    @classmethod
+    def of(cls, model_dir: Path | str, data: Path | str | None = None, console: Console | None = None) -> "Run":
+        """Opens a run that has been trained, by its directory alone, on one device and with every day of its log.
 
+        Args:
+            model_dir: The run's directory.
+            data: Another log than the run's own.
+            console: Where to print; None: nowhere.
 
-def export(config: Config, model_dir: Path, console: Console):
-    """Publishes a run's newest checkpoint."""
-    log, run = DayLog(config.data.path, config.data.missing_day), RunDirectory(model_dir, config)
-    run.refuse_if_in_use()
-    with full_disk(model_dir), run.locked():
-        version = _restored(config, run, log, console).publish()
-    if version is None:
-        raise InputError(f"{model_dir}: the export gate refuses the newest checkpoint; events.jsonl says why")
-    console.print(f"{version}: the newest checkpoint", soft_wrap=True)
+        Raises:
+            InputError: If the directory is not a run, or the log does not fit it.
+        """
+        config, log = open_trained(Path(model_dir), data and Path(data))
+        return cls(config, model_dir, log, console=console)
 
+    def train(self, *, profile: bool = False) -> WindowRecord | None:
+        """Trains on the days of the log that the run has not trained on yet, from its newest checkpoint.
 
-def _restored(config: Config, run: RunDirectory, log: DayLog, console: Console) -> MovingWindow:
-    statistics = run.statistics()
-    model = None if statistics is None else MovingWindow(config, log, statistics, run, Report(console, [], None))
-    if model is None or model.state.position.last_day is None:
-        raise InputError(f"{run.path}: no finished window yet; train it first")
-    return model
+        SIGTERM and Ctrl-C save a checkpoint first.
+
+        Args:
+            profile: Write a TensorFlow profile of a call of the train step to MODEL_DIR/tensorboard.
+
+        Returns:
+            The record of the last evaluated window; None if no day has been evaluated.
+
+        Raises:
+            InputError: Before anything is written, if config and log do not fit together; later, if a file cannot be
+                read or written.
+            DivergedError: If the run diverges more often in a row than `recovery.most`.
+            WorkerLostError: If another worker of the cluster is gone.
+        """
+        with self._training(profile) as moving_window:
+            moving_window.train()
+        record = moving_window.run.newest()
+        if record is not None:
+            moving_window.report.summary(record)
+        return record
+
+    def windows(self) -> list[WindowRecord]:
+        """Returns the records of the windows that have been trained, the oldest first."""
+        return RunDirectory(self.path, self.config, writable=False).windows()
+
+    def evaluate(self, day: date) -> Metrics:
+        """Returns the metrics of the newest checkpoint on a day of the log, by task.
+
+        It writes nothing, so another process may go on training the run. Warns if the model was trained on the day.
+
+        Raises:
+            InputError: If no window has been trained yet, or the log does not have the day.
+        """
+        model = self._restored()
+        trained_to = model.trained_to()
+        if trained_to is not None and model.run.first_day() <= day <= trained_to:
+            newest = model.log.days[-1]
+            later = f"name a later day, up to {newest}" if newest > trained_to else "hold days out: data.until"
+            warnings.warn(
+                f"{self.path} was trained on days to {trained_to}: {day} is not new to it, and metrics of "
+                f"a new day are worse; {later}",
+                SeenDayWarning,
+                stacklevel=2,
+            )
+        return evaluate(self.config, model.log, day, model.state.predict(day))
+
+    def predict(self, day: date) -> dict[str, np.ndarray]:
+        """Returns the newest checkpoint's predictions for every row of a day of the log, in its order.
+
+        Returns:
+            By task, `(rows,)` float32: probabilities of a binary task, a regression's in the label's units.
+
+        Raises:
+            InputError: If no window has been trained yet, or the log does not have the day.
+        """
+        return self._restored().state.predict(day)
+
+    def trained_to(self) -> date | None:
+        """Returns the last day that the newest checkpoint has seen rows of; None if it has seen none."""
+        return self._restored().trained_to()
+
+    def export(self) -> Path:
+        """Publishes the newest checkpoint as a SavedModel, MODEL_DIR/export/N; returns the version's path.
+
+        Raises:
+            InputError: If no window has been trained yet, the export gate refuses the model, or another process is
+                training the run.
+        """
+        directory = RunDirectory(self.path, self.config)
+        directory.refuse_if_in_use()
+        with full_disk(self.path), directory.locked():
+            version = self._restored(writable=True).publish()
+        if version is None:
+            raise InputError(f"{self.path}: the export gate refuses the newest checkpoint; events.jsonl says why")
+        return version
+
+    @property
+    def log(self) -> DayLog:
+        """The log with every day that it has now, those that data.until holds out included."""
+        return DayLog(self.config.data.path, self.config.data.missing_day)
+
+    def parts(self, writable: bool = False) -> MovingWindow:
+        """Returns what the run is made of, on one device: model, optimizer, reader, steps.
+
+        At the newest checkpoint, or as `train` has just left it; untrained if there is no checkpoint.
+
+        Args:
+            writable: Whether it may write; only for the holder of the directory's lock.
+        """
+        parts, log = self._parts, self.log
+        if parts is None or parts.log.days != log.days or (writable and not parts.run.writable):
+            trainer = self.config.trainer.model_copy(update={"strategy": "one_device"})
+            config = self.config.model_copy(update={"trainer": trainer})
+            directory = RunDirectory(self.path, config, writable=writable)
+            statistics = directory.statistics() or fit_statistics(config, log, check_log(config, log))
+            self._parts = parts = MovingWindow(config, log, statistics, directory, Report(self._console))
+        return parts
+
+    def _restored(self, writable: bool = False) -> MovingWindow:
+        begun = RunDirectory(self.path, self.config, writable=False).statistics() is not None
+        parts = self.parts(writable) if begun else None
+        if parts is None or parts.state.position.last_day is None:
+            raise InputError(f"{self.path}: no finished window yet; train it first")
+        return parts
+
+    @contextmanager
+    def _training(self, profile: bool) -> Iterator[MovingWindow]:
+        """Begins the run and yields its parts; what ends it from outside becomes one error."""
+        share_heap()
+        termination, config = Termination(), self.config
+        with termination.installed(), lost_workers(config), full_disk(self.path), ExitStack() as held:
+            if (workers := self._workers) is None:
+                workers = Workers(read_cluster(config.trainer.strategy), config.trainer.start_minutes)
+                self._log = start_together(workers, config, self.path, self._fresh)
+            workers.together(lambda: model_class(config), devices_and_code)
+            pa.set_cpu_count(config.data.reader_threads or os.cpu_count() or 1)
+            checks = value_checks(config)
+            run, statistics = begin(workers, config, self._log, self.path, self._fresh, checks, held)
+            self._workers, self._fresh, self._parts = None, False, None  # The next `train` of this object resumes.
+            tensorboard = run.tensorboard if run.writable else None
+            report = Report(
+                self._console if run.writable else Console(quiet=True),
+                list(config.tasks),
+                tensorboard if config.trainer.tensorboard else None,
+            )
+            for remark in statistics.remarks:
+                report.found(remark)
+            profiler = Profiler(tensorboard if profile else None)
+            parts = MovingWindow(config, self._log, statistics, run, report, termination, profiler)
+            parts.infinite.tell(checks.infinite())
+            yield parts
+            self._parts = parts

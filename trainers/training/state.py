@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -14,10 +15,10 @@ from tfstable.errors import InputError
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader
 from tfstable.inputs.statistics import Statistics
+from tfstable.layers.sparsecore import SparseCoreEmbeddings
 from tfstable.models import RankingModel
-from tfstable.optimizers import Composite
+from trainers.build.learner import make_learner
 from trainers.build.model import make_model
-from trainers.build.optimizer import decays_in_windows, make_optimizer, window_rates
 from trainers.build.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
 from trainers.build.steps import Steps
 from trainers.config import Config
@@ -83,25 +84,35 @@ class RunState:
         is_tpu, sparse_cores = isinstance(self.strategy, tf.distribute.TPUStrategy), has_sparse_cores(self.strategy)
         if is_tpu:
             check_tables(config, tables(config), sparse_cores)
-        with self.strategy.scope():
-            self._placed = {}  # Layers on SparseCores.
-            self.model = make_model(
-                config,
-                statistics,
-                lambda model: self._placed.update(place_on_sparse_cores(model, config) if sparse_cores else {}),
-            )
-            self.optimizer = _optimizer(config, self.model)
-        self.steps = Steps(self.strategy, self.model, self.optimizer, config.trainer.xla, is_tpu and not sparse_cores)
+        self._placed: dict[str, SparseCoreEmbeddings] = {}
+        self.learner = make_learner(
+            config,
+            statistics,
+            self.strategy,
+            before_build=lambda model: self._placed.update(
+                place_on_sparse_cores(model, config) if sparse_cores else {}
+            ),
+            make_steps=partial(Steps, xla=config.trainer.xla, dense_tables=is_tpu and not sparse_cores),
+        )
         self.position = Position()
         self.checkpoints = Checkpoints(
             run.checkpoints,
-            tf.train.Checkpoint(model=self.model, optimizer=self.optimizer, position=self.position),
+            tf.train.Checkpoint(model=self.learner.model, optimizer=self.learner.optimizer, position=self.position),
             config.trainer.keep_checkpoints,
             config.trainer.keep_weekly,
         )
         self.saved: Saved | None = None
         self.watch = LossWatch(config.divergence, config.tasks)
-        self._rate_factor, self._decays = 1.0, decays_in_windows(config.optimizer)
+
+    @property
+    def iteration(self) -> int:
+        """Steps that the optimizer has taken."""
+        return int(self.learner.optimizer.iterations.numpy())
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that were left out because a gradient was not finite."""
+        return int(self.learner.optimizer.skipped_steps.numpy())
 
     def feed(self, batches: Iterator[Arrays], batch_size: int) -> tf.distribute.DistributedDataset | tf.data.Dataset:
         """Returns the batches as a dataset in which each replica finds its part."""
@@ -119,14 +130,17 @@ class RunState:
         """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
         size = self._config.evaluation.batch_size
         batches = self.reader.batches((day,), size, self._config.data.buffer_rows)
-        with self.reader.input_errors(), self.optimizer.averaged_weights():
-            return self.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
+        with self.reader.input_errors(), self.learner.optimizer.averaged_weights():
+            return self.learner.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
 
     def model_to_export(self) -> RankingModel:
         """Returns the model in the form that runs anywhere."""
         if not self._placed:
-            return self.model
-        return on_host(self._placed, self.model, make_model(self._config, self._statistics))
+            return self.learner.model
+        return on_host(self._placed, self.learner.model, make_model(self._config, self._statistics))
+
+    def _place(self, model: RankingModel):
+        self._placed = place_on_sparse_cores(model, self._config)
 
     def save(self, last: date | None, step: int, good: bool = False):
         """Saves the state, `step` batches into the window after the one that ends at `last`."""
@@ -134,6 +148,18 @@ class RunState:
         self.position.step.assign(step)
         if self._run.writable:
             self.saved = self.checkpoints.save(last, step, self.watch.state(), good)
+
+    def save_first(self):
+        """Saves the untrained model, so that there is something to go back to, if nothing has been saved yet."""
+        if self.agreement.decide(lambda: self.saved is None):
+            self.save(None, 0, good=True)
+
+    def mark_good(self, last: date):
+        """Marks the model of the window that ends at `last` as good, and its checkpoint, if that is the newest."""
+        self.watch.jumped = False
+        if self._run.writable and self.saved and (self.saved.last, self.saved.step) == (last, 0):
+            self.checkpoints.mark_good(self.saved)
+            self.saved = self.saved._replace(good=True)
 
     def restore(self, number: int | None = None):
         """Restores the newest checkpoint that can be read, or the one with a number. One that cannot is set aside."""
@@ -154,32 +180,3 @@ class RunState:
         self.watch = LossWatch(self._config.divergence, self._config.tasks, watch)
         if self.saved and self.saved.good:
             self.watch.jumped = False  # The metrics that showed it came after the checkpoint.
-
-    def set_rate_factor(self, factor: float):
-        """Multiplies the learning rates of the config by `factor`."""
-        self._rate_factor = factor
-        for optimizer in self.optimizer.optimizers:
-            optimizer.rate_factor.assign(factor)
-
-    def rate_factors(self, numbers: np.ndarray, total: int) -> tf.Tensor | None:
-        """Returns what the batches `numbers` of a window of `total` multiply each group's rate by, `(batches, groups)`.
-
-        None where it is the same in every step.
-        """
-        if not self._decays:
-            return None
-        return tf.constant(self._rate_factor * window_rates(self._config.optimizer, numbers, total), tf.float32)
-
-    def trace(self, iterator):
-        """Compiles the train step, which takes the time of many steps, without one."""
-        groups = len(self.optimizer.optimizers)
-        self.steps.trace(iterator, tf.TensorSpec([None, groups], tf.float32) if self._decays else None)
-
-
-def _optimizer(config: Config, model: RankingModel) -> Composite:
-    optimizer = make_optimizer(config.optimizer, config.trainer.track_every, config.trainer.batch_size)
-    try:
-        optimizer.build(model.trainable_variables)
-    except ValueError as error:  # A variable in no group, in several, or a group of none.
-        raise InputError(f"optimizer.groups: {error}") from None
-    return optimizer

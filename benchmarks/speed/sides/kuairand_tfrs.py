@@ -15,7 +15,7 @@ from benchmarks.speed.sides.tfrs_ranking import smelu
 from tfstable.specs import BinaryTask, HashFeature, NumericFeature, QuantileFeature
 from trainers.config import load
 from trainers.training.check import check_log, open_log
-from trainers.training.loop import fit_statistics
+from trainers.training.first_window import fit_statistics
 
 
 def make(log: str, way: str):

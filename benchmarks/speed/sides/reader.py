@@ -15,7 +15,7 @@ def make(log: str, config: str, batch: int, one_core: bool = False, overrides: l
     from tfstable.inputs.preprocessor import Preprocessor
     from tfstable.inputs.reader import ExampleReader
     from trainers.devices.memory import keep_freed_memory
-    from trainers.training.loop import fit_statistics
+    from trainers.training.first_window import fit_statistics
 
     found = load(Path(config), [f"data.path={log}", *overrides])
     days = open_log(found, lambda *_: None)

@@ -14,7 +14,7 @@ from tfstable.data.log import DayLog
 from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import check_log
-from trainers.training.loop import fit_statistics
+from trainers.training.first_window import fit_statistics
 from trainers.training.state import RunState
 
 # The dense weights stand still at each window's end; the tables keep a quarter of their rate.
@@ -33,9 +33,10 @@ def train_eight_steps(log: Path, directory: Path, *overrides: str):
     state = RunState(config, daylog, statistics, run, Report(Console(quiet=True), [], None))
     batches = state.reader.batches(tuple(DAYS[:2]), 256, 10_000)
     iterator = iter(state.feed(batches.forever((0,)), 256))
-    state.steps.train(iterator, tf.constant(8), state.rate_factors(np.arange(8), 8))
-    factor = state.optimizer.optimizers[0].rate_factor.value
+    learner = state.learner
+    learner.steps.train(iterator, tf.constant(8), learner.rate_factors(np.arange(8), 8))
+    factor = learner.optimizer.optimizers[0].rate_factor.value
     factors = [float(local) for local in state.strategy.experimental_local_results(factor)]
     directory.mkdir(exist_ok=True)
-    weights = {variable.path: variable.numpy() for variable in state.model.trainable_variables}
+    weights = {variable.path: variable.numpy() for variable in learner.model.trainable_variables}
     np.savez(directory / "state.npz", rate_factor=factors, **weights)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from tests.trainers.build.decay import DECAY, train_eight_steps
 from tests.trainers.runs import (
@@ -14,19 +13,16 @@ from tests.trainers.runs import (
     StoppedError,
     StoppingReport,
     assert_same_run,
+    begun,
     load,
     start,
     weights,
 )
-from tfstable.data.log import DayLog
 from tfstable.data.window import windows
 from tfstable.optimizers.schedule import window_decay
 from tfstable.sources.simulate import simulate
 from trainers.config.optimizer import OptimizerConfig
-from trainers.report.console import Report
-from trainers.store.run_directory import RunDirectory
-from trainers.training.check import check_log
-from trainers.training.loop import MovingWindow, fit_statistics
+from trainers.training.loop import train_window
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +30,6 @@ def log(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("simulated") / "log"
     simulate(path, days=5, rows_per_day=ROWS, users=200, videos=100)
     return path
-
-
-def made(log: Path, run: Path, *overrides: str, report: type[Report] = Report) -> MovingWindow:
-    config, daylog = load(log, *overrides), DayLog(log)
-    directory = RunDirectory(run, config)
-    statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    directory.begin(statistics)
-    return MovingWindow(config, daylog, statistics, directory, report(Console(quiet=True), list(config.tasks), None))
 
 
 def test_the_factor_is_half_a_cosine_from_1_to_the_end():
@@ -61,12 +49,12 @@ def test_each_step_moves_the_weights_by_its_share(log, tmp_path):
     moved = {}
     for name, decay in (("plain", ""), ("decayed", ", schedule: {window_end: 0.0}")):
         dense = f"optimizer.dense={{rule: sgd, clipping: null, learning_rate: 1.0e-7{decay}}}"
-        run = made(log, tmp_path / name, dense, *tiny)
+        run = begun(load(log, dense, *tiny), tmp_path / name)
         iterator = iter(run.state.feed(run.stream(windows(run.log.days, 2, 1)[:1]), 256))
-        kernel, moved[name] = run.state.model.bottom.layers[0].kernel, []
+        kernel, moved[name] = run.state.learner.model.bottom.layers[0].kernel, []
         for number in range(8):
             before = kernel.numpy()
-            run._call(iterator, np.array([number]), 8)
+            next(train_window(run.state.learner, iterator, np.array([number]), 8, lambda _: 1))
             moved[name].append(np.linalg.norm(kernel.numpy() - before))
     shares = np.divide(moved["decayed"], moved["plain"])
     np.testing.assert_allclose(shares, window_decay(np.arange(8) / 8, 0.0), rtol=1e-3)
@@ -76,7 +64,7 @@ def test_a_run_stopped_inside_a_window_goes_on_bitwise(log, tmp_path):
     start(log, tmp_path / "whole", *DECAY)
     options = (*DECAY, "trainer.checkpoint_minutes=1e-9")
     with pytest.raises(StoppedError):
-        made(log, tmp_path / "run", *options, report=StoppingReport).train()
+        begun(load(log, *options), tmp_path / "run", StoppingReport).train()
     assert weights(tmp_path / "run")["position/step/.ATTRIBUTES/VARIABLE_VALUE"] > 0
     # However few steps a call takes from there on.
     start(log, tmp_path / "run", *options, "trainer.steps_per_call=2")
@@ -84,10 +72,10 @@ def test_a_run_stopped_inside_a_window_goes_on_bitwise(log, tmp_path):
 
 
 def test_a_recovery_lowers_what_the_window_has(log, tmp_path):
-    state = made(log, tmp_path / "run", *DECAY).state
-    state.set_rate_factor(0.5)
+    learner = begun(load(log, *DECAY), tmp_path / "run").state.learner
+    learner.set_rate_factor(0.5)
     expected = 0.5 * np.stack([window_decay(np.arange(4) / 8, end) for end in (0.25, 0.0)], axis=1)
-    np.testing.assert_allclose(state.rate_factors(np.arange(4), 8), expected, rtol=1e-6)
+    np.testing.assert_allclose(learner.rate_factors(np.arange(4), 8), expected, rtol=1e-6)
 
 
 def test_replicas_agree(log, tmp_path):

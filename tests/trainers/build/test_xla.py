@@ -18,7 +18,7 @@ from trainers.build.steps import Steps
 from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import check_log
-from trainers.training.loop import fit_statistics
+from trainers.training.first_window import fit_statistics
 from trainers.training.state import RunState
 
 OPTIMIZERS = {
@@ -49,11 +49,11 @@ def trained(log: Path, run: Path, *overrides: str, xla: bool, dense_tables: bool
     daylog = DayLog(log)
     statistics = fit_statistics(config, daylog, check_log(config, daylog))
     state = RunState(config, daylog, statistics, RunDirectory(run, config), Report(Console(quiet=True), [], None))
-    steps = Steps(state.strategy, state.model, state.optimizer, xla, dense_tables)
+    steps = Steps(state.strategy, state.learner.model, state.learner.optimizer, xla, dense_tables)
     batches = state.reader.batches(tuple(daylog.days[:2]), 256, 10_000)
     iterator = iter(state.feed(batches.forever((0,)), 256))
     losses = steps.train(iterator, tf.constant(4)).numpy()
-    return losses, [variable.numpy() for variable in state.model.trainable_variables]
+    return losses, [variable.numpy() for variable in state.learner.model.trainable_variables]
 
 
 @pytest.mark.parametrize(

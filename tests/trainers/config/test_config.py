@@ -1,45 +1,16 @@
-"""Configs: what they mean, that they come back from their files, and one line for each way to get them wrong."""
+"""Configs: what they mean, and that they come back from their files."""
 
 import json
 import math
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tfstable.errors import InputError
-from trainers import config as configs
+from tests.trainers.config.conftest import GOOD, complaint
 from trainers.config import Config, dump, load, weight_keys
+from trainers.config.divergence import FORMER
 from trainers.studies.reproducibility.config import ReproducibilityConfig
 from trainers.studies.stability.config import StabilityConfig
-
-GOOD = """
-data: {path: logs/mine}
-features:
-  user_id: {kind: hash, buckets: 1000}
-  tag: {kind: vocabulary, delimiter: ",", max_values: 3}
-  age: {kind: numeric, log1p: true, clip: [0, 10]}
-  age_q: {kind: quantile, column: age}
-tasks:
-  click: {kind: binary}
-  time: {kind: regression, label: seconds, transform: log1p}
-"""
-
-
-@pytest.fixture
-def path(tmp_path) -> Path:
-    path = tmp_path / "config.yaml"
-    path.write_text(GOOD, encoding="utf-8")
-    return path
-
-
-def complaint(path: Path, *overrides: str) -> str:
-    with pytest.raises(InputError) as error:
-        load(path, overrides)
-    return str(error.value)
-
-
-# --- What a config means.
 
 
 def test_defaults_are_overridden_by_the_file_and_the_file_by_set(path):
@@ -155,190 +126,9 @@ def test_the_recipes_load(recipe, tmp_path):
     assert load(tmp_path / "again.yaml", kind=kind) == config
 
 
-# --- What is wrong with it.
-
-WRONG = {  # --set arguments, and what the line must say.
-    "unknown section": (["trainr.batch_size=3"], "trainr: unknown key; did you mean trainer?"),
-    "unknown key": (["trainer.batchsize=3"], "trainer.batchsize: unknown key; did you mean batch_size?"),
-    "unknown key of a feature": (["features.age.stddev=3"], "features.age.stddev: unknown key; see `tfstable schema`"),
-    "key of another kind": (["features.age.buckets=3"], "features.age.buckets: unknown key"),
-    "misspelt key of a task": (
-        ["tasks.time.transfrom=none"],
-        "tasks.time.transfrom: unknown key; did you mean transform?",
-    ),
-    "text for a number": (["trainer.batch_size=many"], "trainer.batch_size: Input should be a valid integer"),
-    "fraction for an integer": (["trainer.window_days=1.5"], "trainer.window_days: Input should be a valid integer"),
-    "number for text": (["data.weight=3"], "data.weight: Input should be a valid string, got 3"),
-    "zero": (["trainer.batch_size=0"], "trainer.batch_size: Input should be greater than or equal to 1, got 0"),
-    "negative": (["trainer.passes=-1"], "trainer.passes: Input should be greater than 0, got -1"),
-    "not finite": (["optimizer.dense.learning_rate=.nan"], "optimizer.dense.learning_rate: Input should be"),
-    "infinite": (["tasks.click.weight=.inf"], "tasks.click.weight: Input should be a finite number, got inf"),
-    "no choice": (["model.activation=rellu"], "model.activation: Input should be 'relu', 'smelu'"),
-    "no such strategy": (["trainer.strategy=tpus"], "trainer.strategy: Input should be"),
-    "dropout of everything": (["model.dropout=1"], "model.dropout: Input should be less than 1, got 1"),
-    "kind missing": (["features.x={buckets: 3}"], "features.x.kind: missing; `tfstable schema` has the kinds"),
-    "kind unknown": (
-        ["features.x={kind: embed}"],
-        "features.x.kind: one of 'hash', 'vocabulary', 'quantile', 'numeric', got 'embed'",
-    ),
-    "task kind unknown": (["tasks.x={kind: ctr}"], "tasks.x.kind: one of 'binary', 'regression', got 'ctr'"),
-    "clipping kind missing": (["optimizer.dense.clipping={relative: 1}"], "optimizer.dense.clipping.kind: missing"),
-    "inside a clipping": (
-        ["optimizer.dense.clipping={kind: clippy, relative: -1}"],
-        "optimizer.dense.clipping.relative: Input should be greater than or equal to 0, got -1",
-    ),
-    "key missing": (["features.x={kind: hash}"], "features.x.buckets: missing; it has no default"),
-    "feature that is no mapping": (["features.x=hash"], "features.x: a mapping of keys is wanted, got 'hash'"),
-    "section that is empty": (["trainer=null"], "trainer: a mapping of keys is wanted, got None"),
-    "no features": (["features={}"], "features: Dictionary should have at least 1 item"),
-    "no tasks": (["tasks={}"], "tasks: Dictionary should have at least 1 item"),
-    "clip upside down": (["features.age.clip=[3, 1]"], "features.age: clip must be [lowest, highest]"),
-    "moments of no width": (["features.age.moments=[1, 0]"], "features.age.moments.1: Input should be greater than 0"),
-    "moments that nothing uses": (
-        ["features.age.moments=[1, 2]", "features.age.standardise=false"],
-        "features.age: moments are what standardise uses",
-    ),
-    "missing that is missing": (["features.age.missing=.nan"], "features.age.missing: Input should be a finite number"),
-    "boundaries upside down": (
-        ["features.x={kind: quantile, column: age, boundaries: [2, 2]}"],
-        "features.x: boundaries must increase, got [2.0, 2.0]",
-    ),
-    "more boundaries than buckets": (
-        ["features.x={kind: quantile, column: age, buckets: 2, boundaries: [1, 2]}"],
-        "features.x: 2 boundaries make 3 buckets; set buckets: 3",
-    ),
-    "inside a list": (["model.units=[8, 0]"], "model.units.1: Input should be greater than or equal to 1, got 0"),
-    "inside a clip": (["features.age.clip=[0, high]"], "features.age.clip.1: Input should be a valid number"),
-    "key that is no text": (["features={1: {kind: numeric}}"], "features: the key 1 is not text to YAML; quote it"),
-    "key that YAML reads as no": (["features={no: {kind: numeric}}"], "features: the key False is not text to YAML"),
-    "label among the features": (
-        ["features.seconds={kind: numeric}"],
-        "features.seconds reads seconds, the outcome of tasks.time; drop the feature",
-    ),
-    "truth among the features": (
-        ["tasks.click.truth=p", "features.p={kind: numeric}"],
-        "features.p reads p, the outcome of tasks.click.truth",
-    ),
-    "shared table of two sizes": (
-        ["features.a={kind: hash, buckets: 2, table: t}", "features.b={kind: hash, buckets: 3, table: t}"],
-        "features.b shares table t with a feature of another kind, dim, buckets",
-    ),
-    "shared vocabulary of two sizes": (
-        ["features.a={kind: vocabulary, table: t}", "features.b={kind: vocabulary, table: t, max_size: 3}"],
-        "features.b shares table t",
-    ),
-    "table of a quantile": (
-        ["features.a={kind: hash, buckets: 2, table: age_q}"],
-        "features.a shares table age_q with a feature of another kind",
-    ),
-    "name that no signature takes": (
-        ["features.x={kind: numeric, column: User ID}"],
-        "features.x reads column 'User ID', which cannot name an input of an export",
-    ),
-    "name with an underscore first": (["features._id={kind: hash, buckets: 2}"], "features._id reads column '_id'"),
-    "name with a slash at the end": (["features.x={kind: numeric, column: a/}"], "features.x reads column 'a/'"),
-    "name that is a word of Python": (
-        ["features.class={kind: numeric}"],
-        "features.class reads column class, a word of Python, which cannot name an input of an export",
-    ),
-    "name of the first argument": (
-        ["features.x={kind: numeric, column: self}"],
-        "features.x reads column self, a word",
-    ),
-    "names that differ in signs": (
-        ["features.a-b={kind: numeric}", "features.a_b={kind: numeric}"],
-        "features: columns a-b and a_b are alike but for signs, and would be one input of an export; rename one",
-    ),
-    "names that differ in capitals": (
-        ["features.x={kind: hash, buckets: 2, column: Age}"],
-        "features: columns Age and age are alike but for capitals",
-    ),
-    "name that is made for another": (
-        ["features.1={kind: numeric, column: '1'}", "features.arg_1={kind: numeric}"],
-        "features: columns 1 and arg_1 are alike but for signs",
-    ),
-    "task with the name of predict's day": (["tasks.date={kind: binary, label: l}"], "tasks.date: `tfstable predict`"),
-    "ids as floats": (["features.user_id.type=float"], "features.user_id.type: Input should be 'string' or 'int', got"),
-    "numbers as text": (
-        ["features.age.type=string"],
-        "features.age.type: Input should be 'int' or 'float', got 'string'",
-    ),
-    "integers to split": (["features.tag.type=int"], "features.tag: type: int has nothing to split"),
-    "two types of a column": (
-        ["features.age.type=int", "features.age_q.type=float"],
-        "features.age_q.type is float, but features.age.type, of the same column age, is int",
-    ),
-    "task that no layer takes": (["tasks.a/b={kind: binary}"], "tasks.a/b: name it with letters"),
-    "user column of no feature": (
-        ["export.user_columns=[city]"],
-        "export.user_columns: city is the column of no feature",
-    ),
-    "no candidate's column": (
-        ["export.user_columns=[user_id, tag, age]"],
-        "export.user_columns: every column is the user",
-    ),
-    "weight of no task": (
-        ["export.score_weights={like: 1}"],
-        "export.score_weights: like is no task; the tasks are click",
-    ),
-    "task with the name of an output": (
-        ["export.user_columns=[user_id]", "tasks.score={kind: binary}"],
-        "tasks.score: `rank` puts out something of that name",
-    ),
-    "operand of nothing": (["data.path.x=1"], "--set data.path.x=1: path has no keys below it"),
-    "set without a value": (["trainer.seed"], "--set trainer.seed: write --set section.key=value"),
-    "set of no YAML": (["model.units=[1"], "--set model.units=[1: the value is not YAML; quote it"),
-    "set of a date that is none": (["data.weight=2025-02-30"], "--set data.weight=2025-02-30: the value is not YAML"),
-}
-
-
-@pytest.mark.parametrize(("overrides", "expected"), WRONG.values(), ids=WRONG)
-def test_a_wrong_key_is_named_in_one_line(overrides, expected, path):
-    message = complaint(path, *overrides)
-    assert "\n" not in message
-    assert expected in message
-    assert message.startswith(("--set", f"{path}: "))
-
-
-def test_several_wrong_keys_have_a_line_each(path):
-    lines = complaint(path, "trainer.batch_size=0", "trainr.x=1", "features.user_id.dim=none").splitlines()
-    assert len(lines) == 3
-    for key in ("trainer.batch_size", "trainr", "features.user_id.dim"):
-        assert len([line for line in lines if line.startswith(f"{path}: {key}: ")]) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", "a config is a mapping of keys"),
-        ("- a\n- b\n", "a config is a mapping of keys"),
-        ("data: {path: [", "not YAML: "),
-        ("data:\n\tpath: x\n", "not YAML: "),
-        ("data: {path: 2025-02-30}", "not YAML: day is out of range for month"),
-        (GOOD + "data: {path: other}\n", "key data is given twice"),
-        (GOOD + "trainer: {seed: 1, seed: 2}\n", "key seed is given twice"),
-        ("features: {x: {kind: numeric}}\ntasks: {y: {kind: binary}}\n", "data: missing; it has no default"),
-    ],
-)
-def test_files_that_are_no_config(text, expected, path):
-    path.write_text(text)
-    message = complaint(path)
-    assert "\n" not in message
-    assert message.startswith(f"{path}: ")
-    assert expected in message
-
-
-def test_files_that_cannot_be_read(path, tmp_path):
-    assert (
-        complaint(tmp_path / "nothing.yaml")
-        == f"{tmp_path / 'nothing.yaml'}: cannot be read (No such file or directory)"
-    )
-    assert complaint(tmp_path) == f"{tmp_path}: cannot be read (Is a directory)"
-    path.write_bytes(b"data: \xff\xfe")
-    assert complaint(path).startswith(f"{path}: cannot be read (")
-
-
-def test_a_repeated_key_in_the_loader_alone_is_an_error():
-    assert yaml.load("{a: 1, b: {a: 2}}", configs.run._Loader) == {"a": 1, "b": {"a": 2}}
-    with pytest.raises(yaml.YAMLError, match="key a is given twice"):
-        yaml.load("{b: {a: 1, a: 2}}", configs.run._Loader)
+def test_former_keys_of_the_detector_load_with_the_values_that_runs_of_before_have(path):
+    """Each params.yaml of before holds all of them."""
+    assert load(path, ["divergence={horizon: 50, reach: 4.0, settled: 10, error: 10.0}"]).divergence.horizon == 50
+    for key, value in FORMER.items():
+        line = f"{path}: divergence: {key} is a constant ({value:g}) since version 0.1.0; remove the key"
+        assert complaint(path, f"divergence={{horizon: 50, {key}: 0.3}}") == line

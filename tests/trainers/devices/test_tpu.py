@@ -16,7 +16,7 @@ from trainers import config as configs
 from trainers.build.model import make_model
 from trainers.build.sparsecore import check_tables, on_host, place_on_sparse_cores
 from trainers.training.check import check_log, tables
-from trainers.training.loop import fit_statistics
+from trainers.training.first_window import fit_statistics
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.config.divergence import DivergenceConfig
+from trainers.config import DivergenceConfig
 from trainers.health.detector import Detector
+from trainers.health.episode import SETTLED
 from trainers.health.verdict import evaluation_faults
 
 CURVES = Path(__file__).parent / "curves"
@@ -50,7 +51,7 @@ def test_micro_divergences(run):
 def test_full_divergences(run):
     (finding,) = of_the_loss(FULL[run])
     assert finding.kind == "full_divergence"
-    after = FULL[run][finding.first_step + RULES.settled : finding.last_step, 0]
+    after = FULL[run][finding.first_step + SETTLED : finding.last_step, 0]
     assert np.median(after) > finding.figures["q90"]
 
 
@@ -94,7 +95,7 @@ def test_metrics_of_the_next_day_tell_a_collapse_in_the_first_steps():
 
     healthy = METRICS["kuairand_ldcn_gc_0.1"]
     said = {
-        run: evaluation_faults({task: [healthy[task], known(own)] for task, own in tasks.items()}, RULES)
+        run: evaluation_faults({task: [healthy[task], known(own)] for task, own in tasks.items()})
         for run, tasks in METRICS.items()
     }
     assert {run for run, lines in said.items() if lines} == {

@@ -5,11 +5,9 @@ from datetime import date
 
 import pytest
 
-from trainers.config.divergence import DivergenceConfig
 from trainers.health.labels import chance_of_count, chance_of_split, label_fault
 from trainers.health.verdict import EARLIER_DAYS, evaluation_faults, healthy_days, judge
 
-RULES = DivergenceConfig()
 NAN = math.nan
 
 
@@ -29,7 +27,7 @@ def unlabelled(kind=binary, **changed) -> dict:
 
 
 def said(days: dict[str, list[dict]], jumped: bool = False) -> list[str]:
-    return [fault.line for fault in evaluation_faults(days, RULES, jumped)]
+    return [fault.line for fault in evaluation_faults(days, jumped)]
 
 
 # --- Predictions.
@@ -47,8 +45,8 @@ def test_predictions_that_are_not_finite_for_one_task_and_for_all():
 def test_no_label_is_no_verdict():
     assert said({"click": [binary(), unlabelled()], "watch": [regression()]}) == []
     assert said({"click": [binary(), unlabelled()], "watch": [unlabelled(regression)]}, jumped=True) == []
-    assert not judge(date(2025, 1, 2), {"click": unlabelled()}, [], {}, RULES).labelled
-    assert judge(date(2025, 1, 2), {"click": unlabelled(), "like": binary()}, [], {}, RULES).labelled
+    assert not judge(date(2025, 1, 2), {"click": unlabelled()}, [], {}).labelled
+    assert judge(date(2025, 1, 2), {"click": unlabelled(), "like": binary()}, [], {}).labelled
 
 
 def test_a_model_that_says_the_same_of_everything_is_dead():
@@ -160,7 +158,7 @@ def test_a_rate_that_falls_or_jumps_tenfold():
 
 def test_a_regression_whose_labels_are_all_zero():
     today, before = regression(positives=0), regression(positives=3000)
-    (line,) = judge(date(2025, 1, 9), {"watch": today}, [("2025-01-08", {"watch": before})], {}, RULES).labels.values()
+    (line,) = judge(date(2025, 1, 9), {"watch": today}, [("2025-01-08", {"watch": before})], {}).labels.values()
     assert line == "watch: no label other than 0 among 4,000 labels on 2025-01-09, about 3,000 expected"
     assert label_fault("watch", "", regression(positives=4000), [regression(positives=300)]) is None
 
@@ -168,7 +166,7 @@ def test_a_regression_whose_labels_are_all_zero():
 def test_nothing_is_said_of_a_model_by_labels_that_are_wrong():
     evaluations = [("2025-01-08", {"click": binary(), "like": binary()})]
     broken = binary(NAN, NAN, calibration=NAN, positives=0, predicted=420.0)
-    verdict = judge(date(2025, 1, 9), {"click": broken, "like": binary()}, evaluations, {}, RULES)
+    verdict = judge(date(2025, 1, 9), {"click": broken, "like": binary()}, evaluations, {})
     assert list(verdict.labels) == ["click"]
     assert verdict.faults == []
     assert not verdict.labelled
@@ -202,6 +200,6 @@ def test_labels_shuffled_for_good_stay_odd():
     days, odd = [(f"2025-01-{d:02}", {"click": binary()}) for d in range(1, 4)], {}
     for d in range(4, 31):
         day, today = date(2025, 1, d), {"click": binary(0.5)}
-        (line,) = judge(day, today, days, odd, RULES).faults
+        (line,) = judge(day, today, days, odd).faults
         odd[str(day)] = {"click": [line.line]}
         days.append((str(day), today))

@@ -7,9 +7,9 @@ import pytest
 
 from tests.trainers.commands import CONFIG, day, rows, tfstable, train
 from trainers.health.loss_watch import Batch
+from trainers.health.recoveries import Diverged, Recoveries
 from trainers.store.params import read_config
 from trainers.store.run_directory import RunDirectory
-from trainers.training.recover import Diverged, Recovery
 
 
 @pytest.fixture(scope="package")
@@ -23,7 +23,9 @@ def place(tmp_path_factory, write) -> Path:
         assert train(place, lambda *arguments: tfstable(monkeypatch, NoOutput(), *arguments))[0] == 0
     config = read_config(place / "run")
     last = Batch(date(2025, 1, 2), 3)
-    Recovery(config.recovery, RunDirectory(place / "run", config)).add(Diverged("", last, last, {}), 1, 2, None)
+    recoveries = Recoveries(config.recovery)
+    recoveries.add(Diverged("", last, last, {}), 1, 2, None)
+    RunDirectory(place / "run", config).write_recoveries(recoveries.done)
     return place
 
 

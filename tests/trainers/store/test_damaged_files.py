@@ -19,7 +19,6 @@ from trainers.cli.versions import table
 from trainers.store.checkpoints import Checkpoints
 from trainers.store.params import read_config
 from trainers.store.run_directory import RunDirectory
-from trainers.training.recover import Recovery
 
 
 def damages(path: Path) -> Iterator[str]:
@@ -51,9 +50,9 @@ def read(path: Path) -> str | dict:
             "config": config,
             "statistics": run.statistics(),
             "evaluations": run.evaluations(),
-            "newest": {key: value for key, value in (run.newest_metrics() or {}).items() if "second" not in key},
+            "newest": {key: value for key, value in vars(run.newest()).items() if "second" not in key},
             "first": run.first_day(),
-            "recoveries": Recovery(config.recovery, run).discarded,
+            "recoveries": run.recoveries(),
         }
     except InputError as error:
         return str(error)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from tests.trainers.runs import (
     DAYS,
@@ -13,6 +12,7 @@ from tests.trainers.runs import (
     StoppedError,
     StoppingReport,
     assert_same_run,
+    begun,
     copy_days,
     load,
     metrics,
@@ -22,10 +22,8 @@ from tests.trainers.runs import (
 from tfstable.data.log import DayLog
 from tfstable.serving.predict import predict
 from tfstable.sources.simulate import simulate
-from trainers.report.console import Report
-from trainers.store.run_directory import RunDirectory
-from trainers.training.check import check_log
-from trainers.training.loop import MovingWindow, fit_statistics
+from trainers import Run
+from trainers.training.loop import MovingWindow
 
 EMA = "optimizer.averaging={kind: ema, horizon_examples: 2048}"  # Eight of the eight steps of a window.
 
@@ -46,8 +44,7 @@ def run(log, tmp_path_factory) -> Path:
 
 
 def restored(log: Path, run: Path, *overrides: str) -> MovingWindow:
-    config, directory = load(log, *overrides), RunDirectory(run, load(log, *overrides))
-    return MovingWindow(config, DayLog(log), directory.statistics(), directory, Report(Console(quiet=True), [], None))
+    return Run.open(load(log, *overrides), run).parts()
 
 
 def test_weights_train_as_without_and_evaluation_and_export_use_the_average(run, log, tmp_path):
@@ -64,23 +61,18 @@ def test_weights_train_as_without_and_evaluation_and_export_use_the_average(run,
     exported = pq.read_table(tmp_path / "out.parquet")["click"].to_numpy()
     model = restored(log, run, EMA)
     np.testing.assert_allclose(model.state.predict(DAYS[4])["click"], exported, atol=1e-5)
-    averages = [value.numpy() for value in model.state.optimizer.averaging.averaged_values()]
+    averages = [value.numpy() for value in model.state.learner.optimizer.averaging.averaged_values()]
     plain = restored(log, tmp_path / "raw", "export.when=never")
     assert np.abs(plain.state.predict(DAYS[4])["click"] - exported).max() > 1e-3
-    for variable, average in zip(plain.state.model.trainable_variables, averages, strict=True):
+    for variable, average in zip(plain.state.learner.model.trainable_variables, averages, strict=True):
         variable.assign(average)
     np.testing.assert_allclose(plain.state.predict(DAYS[4])["click"], exported, atol=1e-5)
 
 
 def test_a_run_stopped_inside_a_window_goes_on_bitwise(run, log, tmp_path):
     options = (EMA, "trainer.checkpoint_minutes=1e-9")
-    config, daylog = load(log, *options), DayLog(log)
-    directory = RunDirectory(tmp_path / "run", config)
-    statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    directory.begin(statistics)
-    report = StoppingReport(Console(quiet=True), list(config.tasks), None)
     with pytest.raises(StoppedError):
-        MovingWindow(config, daylog, statistics, directory, report).train()
+        begun(load(log, *options), tmp_path / "run", StoppingReport).train()
     start(log, tmp_path / "run", *options)
     assert_same_run(run, tmp_path / "run")
 
@@ -98,10 +90,10 @@ def test_swa_over_windows_is_the_mean_of_their_weights(log, tmp_path):
     options = ("optimizer.averaging={kind: swa}", "export.when=never", "trainer.keep_checkpoints=9")
     start(copy_days(log, DAYS[:4], tmp_path / "log"), tmp_path / "run", *options)
     model, ends = restored(log, tmp_path / "run", *options), []
-    averages = [value.numpy() for value in model.state.optimizer.averaging.averaged_values()]
+    averages = [value.numpy() for value in model.state.learner.optimizer.averaging.averaged_values()]
     for saved in model.state.checkpoints.all()[1:]:  # One a window, after that of the untrained model.
         model.state.restore(saved.number)
-        ends.append([variable.numpy() for variable in model.state.model.trainable_variables])
+        ends.append([variable.numpy() for variable in model.state.learner.model.trainable_variables])
     assert len(ends) == 3
     for average, snapshots in zip(averages, zip(*ends, strict=True), strict=True):
         np.testing.assert_allclose(average, np.mean(snapshots, axis=0), atol=1e-6)

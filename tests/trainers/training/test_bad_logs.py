@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from tests.trainers.commands import CONFIG, complaint, day, rows
 from tfstable.data.log import DayLog
@@ -20,7 +19,7 @@ from trainers import config as configs
 from trainers.devices.cluster import read_cluster
 from trainers.devices.workers import Workers
 from trainers.training.check import check_log
-from trainers.training.run import train
+from trainers.training.run import Run
 
 ROWS = 40
 
@@ -95,7 +94,7 @@ def test_a_file_that_changes_during_a_run_is_named(number, damage, reason, tmp_p
     damage(path)
     checked = Workers(read_cluster("one_device"), 1.0)  # As the command line has checked the log by now.
     with pytest.raises(InputError) as error:
-        train(config, log, place / "run", Console(quiet=True), workers=checked)
+        Run(config, place / "run", log, workers=checked).train()
     assert str(error.value).startswith(f"{path}: {reason}"), error.value
     assert "\n" not in str(error.value)
 
@@ -118,7 +117,7 @@ def test_what_a_served_request_says_is_what_training_read(tmp_path):
         "trainer: {window_days: 2, batch_size: 32, passes: 5, tensorboard: false}\n"
     )
     config, log = opened(tmp_path)
-    train(config, log, tmp_path / "run", Console(quiet=True))
+    Run(config, tmp_path / "run", log).train()
     assert sorted(Serving(tmp_path / "run" / "export" / "1").columns) == ["word"]
     served = Serving(tmp_path / "run" / "export" / "1")({"word": words.astype(object)})["click"]
     assert len(set(np.round(served, 6))) == len(words)  # None is taken for missing, none for another.
@@ -128,7 +127,7 @@ def test_what_a_served_request_says_is_what_training_read(tmp_path):
 def test_predict_reads_what_training_reads(tmp_path, write, run):
     place = place_of(tmp_path, write, days=3)
     config, log = opened(place)
-    train(config, log, place / "run", Console(quiet=True))
+    Run(config, place / "run", log).train()
     table = pa.table(rows())
     ids, cities = table["user_id"].to_pylist(), table["city"].to_pylist()
     layouts = {

@@ -14,7 +14,6 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from rich.console import Console
 
 from tests.trainers.runs import (
     DAYS,
@@ -22,6 +21,7 @@ from tests.trainers.runs import (
     StoppedError,
     StoppingReport,
     assert_same_run,
+    begun,
     copy_days,
     is_model_weight,
     load,
@@ -34,13 +34,10 @@ from tfstable.errors import InputError
 from tfstable.metrics import auc
 from tfstable.serving import export
 from tfstable.sources.simulate import simulate
+from trainers import Run
 from trainers import config as configs
-from trainers.report.console import Report
-from trainers.store.run_directory import RunDirectory
-from trainers.training.check import check_log, open_log
+from trainers.training.check import open_log
 from trainers.training.evaluation import evaluate
-from trainers.training.loop import MovingWindow, fit_statistics
-from trainers.training.run import train
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +94,7 @@ def test_metrics_are_those_of_the_exported_model_over_the_whole_day(run, log, tm
     predictions = serving(raw)
     config = load(log)
     daylog = DayLog(log)
-    run_directory = RunDirectory(run, load(log, "trainer.tensorboard=true"))
-    model = MovingWindow(
-        config, daylog, run_directory.statistics(), run_directory, Report(Console(quiet=True), [], None)
-    )
+    model = Run.open(load(log, "trainer.tensorboard=true"), run).parts()
     for task, expected in model.state.predict(DAYS[4]).items():
         assert expected.shape == (ROWS,)
         np.testing.assert_allclose(predictions[task], expected, rtol=1e-5, atol=1e-5)
@@ -143,14 +137,8 @@ def test_a_finished_run_has_nothing_to_do(run, log):
 
 def test_a_run_stopped_inside_a_window_goes_on_as_if_it_had_not(run, log, tmp_path):
     config = load(log, "trainer.checkpoint_minutes=1e-9")
-    directory = RunDirectory(tmp_path / "run", config)
-    daylog = DayLog(log)
-    statistics = fit_statistics(config, daylog, check_log(config, daylog))
-    directory.begin(statistics)
     with pytest.raises(StoppedError):
-        MovingWindow(
-            config, daylog, statistics, directory, StoppingReport(Console(quiet=True), list(config.tasks), None)
-        ).train()
+        begun(config, tmp_path / "run", StoppingReport).train()
     assert 0 < weights(tmp_path / "run")["position/step/.ATTRIBUTES/VARIABLE_VALUE"] < 8
     start(log, tmp_path / "run", "trainer.checkpoint_minutes=1e-9")
     assert_same_run(run, tmp_path / "run")
@@ -267,7 +255,7 @@ def test_a_csv_log_trains_as_the_parquet_log_does(run, log, tmp_path):
     del no_tags["features"]["tags"]
     for name, path in {"parquet": log, "csv": tmp_path / "log"}.items():
         config = configs.Config.model_validate({**no_tags, "data": {**no_tags["data"], "path": str(path)}})
-        train(config, DayLog(path), tmp_path / name, Console(quiet=True))
+        Run.open(config, tmp_path / name).train()
     assert_same_run(tmp_path / "parquet", tmp_path / "csv")
 
 

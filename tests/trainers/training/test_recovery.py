@@ -4,7 +4,6 @@ import json
 import threading
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from tests.trainers.poisoned import CONFIG, DAYS, HUNDREDFOLD, ROWS, events, go,
 from tests.trainers.runs import assert_same_run, is_model_weight, metrics, weights
 from trainers.config.divergence import RecoveryConfig
 from trainers.health.loss_watch import Batch
-from trainers.training.loop import MovingWindow
-from trainers.training.recover import Diverged, DivergedError, Rates, Recovery
+from trainers.health.recoveries import Diverged, DivergedError, Rates, Recoveries
+from trainers.training.recover import Recovery
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +151,11 @@ def test_rates_come_back_and_a_rise_that_was_too_early_is_put_off():
     assert never.factor == 0.5
 
 
-def test_the_recoveries_of_a_run_are_counted_over_windows(tmp_path):
-    run = SimpleNamespace(path=tmp_path, writable=True)
-
-    def diverge(recovery: Recovery, checkpoint: int, day: date, odd: tuple[date, ...] = ()):
+def test_the_recoveries_of_a_run_are_counted_over_windows():
+    def diverge(recovery: Recoveries, checkpoint: int, day: date, odd: tuple[date, ...] = ()):
         return recovery.add(Diverged("why", None, Batch(day, 9), {}), checkpoint, checkpoint + 1, DAYS[0], odd)
 
-    recovery = Recovery(RecoveryConfig(most=2), run)
+    recovery = Recoveries(RecoveryConfig(most=2))
     diverge(recovery, 1, DAYS[0])
     assert not recovery.in_line(DAYS[0])  # It was left out: that says nothing of its training.
     diverge(recovery, 3, DAYS[1])
@@ -167,7 +164,7 @@ def test_the_recoveries_of_a_run_are_counted_over_windows(tmp_path):
     assert recovery.in_line(DAYS[3])
     assert recovery.rate_factor == 0.5
     # Killed at any moment, it goes on as it was; the same window in line counts once.
-    recovery = Recovery(RecoveryConfig(most=2), run)
+    recovery = Recoveries(RecoveryConfig(most=2), json.loads(json.dumps(recovery.done)))
     assert not recovery.in_line(DAYS[3])
     assert recovery.rate_factor == 0.5
     # Days that were told odd are left out together, in one recovery.
@@ -178,7 +175,7 @@ def test_the_recoveries_of_a_run_are_counted_over_windows(tmp_path):
     assert list(done["skipped"]) == [str(DAYS[6])]
 
 
-go_back = MovingWindow._go_back
+go_back = Recovery._go_back
 
 
 class CrashError(Exception):
@@ -192,7 +189,7 @@ def test_a_run_killed_while_it_recovers_goes_on_as_if_it_had_not(outliers, recov
         go_back(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MovingWindow, "_go_back", crash)
+        patch.setattr(Recovery, "_go_back", crash)
         with pytest.raises(CrashError):
             go(outliers, tmp_path / "run")
     go(outliers, tmp_path / "run")
@@ -203,7 +200,7 @@ def test_the_readers_of_a_diverged_run_end_before_its_recovery(outliers, tmp_pat
     def recover(self, diverged):
         raise CrashError([t.name for t in set(threading.enumerate()) - before if "PoolExecutor" in t.name])
 
-    monkeypatch.setattr(MovingWindow, "_recover", recover)
+    monkeypatch.setattr(Recovery, "recover", recover)
     before = set(threading.enumerate())
     with pytest.raises(CrashError) as crash:
         go(outliers, tmp_path / "run")

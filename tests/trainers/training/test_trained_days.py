@@ -17,9 +17,11 @@ from tests.trainers.runs import (
     StoppedError,
     StoppingReport,
     assert_same_run,
+    begun,
     copy_days,
     load,
     metrics,
+    train,
     weights,
 )
 from tfstable.data.digest import day_digest
@@ -27,10 +29,6 @@ from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.sources.simulate import simulate
 from trainers.store import run_directory
-from trainers.store.run_directory import RunDirectory
-from trainers.training.check import check_log
-from trainers.training.loop import MovingWindow, fit_statistics
-from trainers.training.run import train
 from trainers.training.trained_days import check_gap
 
 ROWS = 300
@@ -48,7 +46,7 @@ def go(log: Path, run: Path, *overrides: str) -> str:
     """Trains, and returns what the user sees."""
     config = load(log, *QUICK, *overrides)
     console = Console(record=True, quiet=False, width=200, file=(log.parent / "said.txt").open("w"))
-    train(config, DayLog(config.data.path, config.data.missing_day), run, console)
+    train(config, run, console=console)
     return console.export_text()
 
 
@@ -223,13 +221,8 @@ def test_the_next_day_must_follow_the_runs_last_one(log, tmp_path):
 def stopped(log: Path, run: Path, *overrides: str):
     """Leaves a run inside its second window, behind a checkpoint."""
     config = load(log, *QUICK, "trainer.checkpoint_minutes=1e-9", "trainer.batch_size=64", *overrides)
-    directory, days = RunDirectory(run, config), DayLog(log, config.data.missing_day)
-    statistics = fit_statistics(config, days, check_log(config, days))
-    directory.begin(statistics)
     with pytest.raises(StoppedError):
-        MovingWindow(
-            config, days, statistics, directory, StoppingReport(Console(quiet=True), list(config.tasks), None)
-        ).train()
+        begun(config, run, StoppingReport).train()
     assert weights(run)["position/step/.ATTRIBUTES/VARIABLE_VALUE"] > 0
 
 

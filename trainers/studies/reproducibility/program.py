@@ -28,7 +28,7 @@ def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, conso
     began = time.monotonic()
     check_out(out, "reproducibility", ("reproducibility.md", *PICTURES))
     bench = Bench(config, log)
-    for remark in bench.statistics.remarks:
+    for remark in bench.remarks:
         console.print(remark, soft_wrap=True, markup=False)
     grid = Grid(config, bench, out, lambda line: console.print(line, soft_wrap=True))
     with locked(out, BUSY):

@@ -7,21 +7,21 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfstable.analysis.sharpness import SharpnessProbe
 from tfstable.data.log import DayLog
 from tfstable.data.window import take
-from trainers.build.model import make_model
-from trainers.build.optimizer import make_optimizer
+from trainers.build.learner import Learner, make_learner
 from trainers.build.steps import Steps
 from trainers.health.detector import Detector
 from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.workbench import Workbench
 from trainers.training.evaluation import evaluate
+from trainers.training.loop import train_window
 
 FIGURES = ("hessian", "preconditioned", "two_over_rate", "residual")  # Of the SharpnessProbe.
 PROBED_ROWS = 512
+KEPT = 8  # Learners kept with their graphs.
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Bench(Workbench):
     """
 
     def __init__(self, config: StabilityConfig, log: DayLog):
-        super().__init__(config, log)
-        self._made = functools.lru_cache(maxsize=8)(self._make)
+        super().__init__(config, log, KEPT)
 
     def train(self, run: Run, evaluated: set[date], watch: bool = False, probed: range = range(0)) -> Trained:
         """Trains a run on every window before the last evaluation day, in time order.
@@ -86,40 +85,41 @@ class Bench(Workbench):
         began = time.monotonic()
         treatment = self.config.stability.treatments[run.treatment][run.threshold]
         config = self.config.run_config(run.model, treatment, run.rate, run.seed)
-        model, optimizer, steps, initial = self._made(run.model, run.treatment, run.threshold, watch)
-        self.begin(config, model, optimizer, initial)
-        for group in optimizer.optimizers:
+        shape = (run.model, run.treatment, run.threshold, watch)
+        learner = self.learner(config, shape, lambda: self._make(run, watch))
+        for group in learner.optimizer.optimizers:
             group.learning_rate = config.optimizer.dense.learning_rate
-
-        trainer = config.trainer
-        todo = self.windows(trainer, max(evaluated))
-        iterator = self.feed(todo, trainer, trainer.seed)
+        trainer, plans = config.trainer, self.plans(config.trainer, max(evaluated))
+        iterator = self.feed(plans, trainer, trainer.seed)
         detector = Detector(self.config.stability.detector, config.tasks)
-        probe = SharpnessProbe(model, optimizer, iterations=15, tolerance=0.05)
+        probe = SharpnessProbe(learner.model, learner.optimizer, iterations=15, tolerance=0.05)
         losses, findings, watched, days, done, diverged = [], [], [], {}, 0, False
-        for window, total in todo:
-            left = 0 if diverged else total
-            while left:
-                count = 1 if watch else min(trainer.steps_per_call, left)
-                rates = self.rate_factors(config.optimizer, np.arange(total - left, total - left + count), total)
-                sharpness = self._sharpness(probe, window.days) if done in probed else dict.fromkeys(FIGURES, np.nan)
-                losses.append(steps.train(iterator, tf.constant(count), rates).numpy())  # (count, 1 + tasks)
+        for plan in plans:
+            sharpness: list[dict[str, float]] = []  # Before each call.
+
+            def steps_of_a_call(of_window: int, plan=plan, sharpness=sharpness, before=done) -> int:
+                wanted = before + of_window in probed
+                sharpness.append(self._sharpness(probe, plan.window.days) if wanted else dict.fromkeys(FIGURES, np.nan))
+                return 1 if watch else trainer.steps_per_call
+
+            numbers = np.arange(0 if diverged else plan.total)
+            for call in train_window(learner, iterator, numbers, plan.total, steps_of_a_call):
+                losses.append(call.losses)  # (steps, 1 + tasks)
                 if watch:
-                    watched.append({**optimizer.diagnostics(), "sharpness": sharpness})
-                findings += detector.update(losses[-1], done)
-                done, left = done + count, left - count
+                    watched.append({**learner.optimizer.diagnostics(), "sharpness": sharpness[-1]})
+                findings += detector.update(call.losses, done)
+                done += len(call.losses)
                 if any(f.kind == "full_divergence" and f.column == "loss" for f in findings) and not watch:
-                    left, diverged = 0, True
-            if optimizer.averaging is not None and not diverged:
-                optimizer.averaging.snapshot()
-            with optimizer.averaged_weights():
-                for day in evaluated & set(window.next_days):
-                    days[str(day)] = self._evaluate(config, steps, day)
+                    diverged = True
+                    break
+            for day in evaluated & set(plan.window.next_days):
+                predictions = self.predict(learner, day, config.evaluation.batch_size)
+                days[str(day)] = evaluate(config, self.log, day, predictions)
         return Trained(
             np.concatenate(losses),
             days,
             [vars(finding) for finding in findings],
-            sum(total for _, total in todo),
+            sum(plan.total for plan in plans),
             time.monotonic() - began,
             _by_variable(watched),
         )
@@ -141,17 +141,11 @@ class Bench(Workbench):
         binary = [name for name, task in self.config.tasks.items() if task.kind == "binary"]
         return {name: float(min(np.sum(counts[name], axis=0))) for name in binary}
 
-    def _make(self, model: str, treatment: str, threshold: int, watch: bool) -> tuple:
+    def _make(self, run: Run, watch: bool) -> Learner:
         grid = self.config.stability
-        config = self.config.run_config(model, grid.treatments[treatment][threshold], grid.rates[0], 0)
-        made = make_model(config, self.statistics)
-        optimizer = make_optimizer(config.optimizer, 1 if watch else 0, config.trainer.batch_size)
-        optimizer.build(made.trainable_variables)
-        initial = [tf.identity(variable.value) for variable in optimizer.variables]
-        return made, optimizer, Steps(tf.distribute.get_strategy(), made, optimizer, config.trainer.xla), initial
-
-    def _evaluate(self, config: StabilityConfig, steps: Steps, day: date) -> dict[str, dict[str, float]]:
-        return evaluate(config, self.log, day, self.predict(steps, day, config.evaluation.batch_size))
+        config = self.config.run_config(run.model, grid.treatments[run.treatment][run.threshold], grid.rates[0], 0)
+        make_steps = functools.partial(Steps, xla=config.trainer.xla)
+        return make_learner(config, self.statistics, track_every=1 if watch else 0, make_steps=make_steps)
 
 
 def _by_variable(watched: list[dict[str, dict[str, float]]]) -> dict[str, np.ndarray]:

@@ -4,10 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from tfstable.specs import Spec
-from trainers.config import Config, ModelConfig
-from trainers.config.divergence import DivergenceConfig
-from trainers.config.optimizer import ClippingConfig, OptimizerConfig, Positive
+from tfstable.specs import Positive, Spec
+from trainers.config import ClippingConfig, Config, DivergenceConfig, ModelConfig, OptimizerConfig
 from trainers.studies.grid_keys import OF_ANY_GRID, refuse
 
 RATES, CLIPPINGS = "stability.rates has the rates", "stability.treatments has the clippings"

@@ -124,12 +124,12 @@ class Grid:
 
         def quality(run: Run) -> tuple[bool, float]:
             record = self.record(run)
-            healthy = not divergence(record, self.reference, self.choosing, self._positives, grid.detector)
+            healthy = not divergence(record, self.reference, self.choosing, self._positives)
             return healthy, score(record, self.choosing, self._positives)
 
         best = max(runs, key=quality) if len(runs) > 1 else runs[0]
         records = [self.record(Run(model, treatment, best.threshold, rate, seed)) for seed in range(seeds)]
-        settings = (self.reference, self.reporting, self._positives, grid.detector)
+        settings = (self.reference, self.reporting, self._positives)
         reasons = [divergence(record, *settings) for record in records]
         return {
             "model": model,

@@ -4,18 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainers.config.divergence import DivergenceConfig
+from trainers.health.verdict import COLLAPSE
 
 Record = Mapping[str, Any]
 
 
-def divergence(
-    record: Record, reference: Record, day: str, positives: Mapping[str, float], rules: DivergenceConfig
-) -> list[str]:
+def divergence(record: Record, reference: Record, day: str, positives: Mapping[str, float]) -> list[str]:
     """Returns why a run counts as diverged, a line a reason; empty if it does not.
 
     It does if its loss diverged fully, if its predictions are not finite, or if its mean AUC has lost more than
-    `rules.collapse` of the reference's excess over 0.5: a network that died in the first steps has a calm loss ever
+    `COLLAPSE` of the reference's excess over 0.5: a network that died in the first steps has a calm loss ever
     after, that of a constant.
 
     Args:
@@ -23,7 +21,6 @@ def divergence(
         reference: The record of a healthy run: the first model under the rate's treatment at 1x.
         day: An evaluation day.
         positives: Of each binary task, see `score`.
-        rules: The detector's rules.
     """
     reasons = [
         f"loss diverged at step {f['first_step']}"
@@ -33,7 +30,7 @@ def divergence(
     mean, usual = score(record, day, positives), score(reference, day, positives)
     if mean == -math.inf:
         reasons.append("predictions are not finite")
-    elif mean - 0.5 < (1 - rules.collapse) * (usual - 0.5):
+    elif mean - 0.5 < (1 - COLLAPSE) * (usual - 0.5):
         reasons.append(f"mean AUC {mean:.4f}, of the reference {usual:.4f}")
     return reasons
 

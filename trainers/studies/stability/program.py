@@ -29,7 +29,7 @@ def stability(config: StabilityConfig, log: DayLog, out: Path, console: Console)
     began = time.monotonic()
     check_out(out, "stability", ("stability.md", *PICTURES))
     bench = Bench(config, log)
-    for remark in bench.statistics.remarks:
+    for remark in bench.remarks:
         console.print(remark, soft_wrap=True, markup=False)
     grid = Grid(config, bench, Records(out, config, log), lambda line: console.print(line, soft_wrap=True))
     with locked(out, BUSY):

@@ -15,14 +15,12 @@ from tfstable.errors import InputError
 from tfstable.files import arrays_beside
 from tfstable.metrics import auc, prediction_difference, spearman
 from tfstable.sources.simulate import simulate
+from trainers import Run
 from trainers import config as configs
-from trainers.report.console import Report
-from trainers.store.run_directory import RunDirectory
 from trainers.studies.reproducibility.bench import Bench
 from trainers.studies.reproducibility.config import Cell, ReproducibilityConfig
 from trainers.studies.reproducibility.grid import Grid
 from trainers.studies.reproducibility.program import reproducibility
-from trainers.training.loop import MovingWindow
 
 CONFIG = """
 data: {path: unset}
@@ -188,15 +186,13 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
     bench = Bench(config, log)
     bench.train(config.plans(Cell("seed", "", "smelu", 0))[0])  # Its variables and graphs serve the next one.
     _, arrays = bench.train(plan)
-    run = RunDirectory(tmp_path / "run", plan.config)
-    quiet = Report(Console(quiet=True), ["click", "watch_time"], None)
-    trainer = MovingWindow(plan.config, log, bench.statistics, run, quiet)
+    trainer = Run.open(plan.config, tmp_path / "run").parts()
     todo = [w for w in windows(log.days, 1, 1) if w.last < log.days[-1]]
     iterator = iter(trainer.state.reader.dataset(trainer.stream(todo), 256))
     for window in todo:
-        _, total = trainer.plan(window)
-        rates = trainer.state.rate_factors(np.arange(total), total)
-        trainer.state.steps.train(iterator, tf.constant(total), rates)
+        total = trainer.plan(window).total
+        rates = trainer.state.learner.rate_factors(np.arange(total), total)
+        trainer.state.learner.steps.train(iterator, tf.constant(total), rates)
     np.testing.assert_array_equal(arrays[f"{DAY}|click"], trainer.state.predict(log.days[-1])["click"])
 
 

@@ -14,13 +14,10 @@ from tfstable.data.window import windows
 from tfstable.errors import InputError
 from tfstable.sources.simulate import simulate
 from trainers import config as configs
-from trainers.report.console import Report
-from trainers.store.run_directory import RunDirectory
 from trainers.studies.stability.bench import Bench, Run
 from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.stability.program import stability
 from trainers.training.evaluation import evaluate
-from trainers.training.loop import MovingWindow
 
 CONFIG = """
 data: {path: unset}
@@ -163,22 +160,16 @@ def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
     trained = bench.train(run, {last})
     trainer_config = config.run_config("deep", config.stability.treatments["gc"][1], 0.2, 1)
     assert trainer_config.trainer.seed == config.trainer.seed + 1
-    window = MovingWindow(
-        trainer_config,
-        log,
-        bench.statistics,
-        RunDirectory(tmp_path / "run", trainer_config),
-        Report(Console(quiet=True), ["click", "watch_time"], None),
-    )
+    window = Run.open(trainer_config, tmp_path / "run").parts()
     state, theirs = window.state, []
     todo = [w for w in windows(log.days, 1, 1) if w.last < last]
     iterator = iter(state.reader.dataset(window.stream(todo), 256))
     for each in todo:
-        _, total = window.plan(each)
-        rates = state.rate_factors(np.arange(total), total)
-        theirs.append(state.steps.train(iterator, tf.constant(total), rates).numpy())
-        if state.optimizer.averaging is not None:
-            state.optimizer.averaging.snapshot()
+        total = window.plan(each).total
+        rates = state.learner.rate_factors(np.arange(total), total)
+        theirs.append(state.learner.steps.train(iterator, tf.constant(total), rates).numpy())
+        if state.learner.optimizer.averaging is not None:
+            state.learner.optimizer.averaging.snapshot()
     np.testing.assert_array_equal(trained.losses, np.concatenate(theirs))
     assert trained.days[str(last)] == evaluate(trainer_config, log, last, state.predict(last))
 

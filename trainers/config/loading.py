@@ -1,0 +1,133 @@
+"""Reading and writing configs: YAML, `--set`, and one line per error. Precedence: defaults < file < --set."""
+
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from tfstable.errors import InputError
+from trainers.config.run import Config
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def load(
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), kind: type[AnyConfig] = Config
+) -> AnyConfig:
+    """Reads a config and applies overrides.
+
+    Args:
+        source: A YAML file, or its content as nested dicts.
+        overrides: `a.b=c` each, as `--set` takes them.
+        kind: The class of the config.
+
+    Raises:
+        InputError: With one line for each wrong key, naming it.
+    """
+    if isinstance(source, Mapping):
+        path, raw = "config", copy.deepcopy(dict(source))
+    else:
+        path, raw = str(source), _read(Path(source))
+    if raw.keys() >= {"format", "checksum"}:  # The params.yaml of a run is a config as well.
+        raw = {key: value for key, value in raw.items() if key not in ("format", "checksum")}
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(path, raw, detail, kind) for detail in error.errors())) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2025-02-30 looks like a date and is none.
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a config is a mapping of keys; see `tfstable schema`")
+    return raw
+
+
+def dump(config: Config) -> str:
+    """Returns the full config as YAML, defaults included; `load` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
+
+
+def set_key(raw: dict[str, Any], key: str, value: Any, what: str) -> None:
+    """Sets a dotted key of a config as read from a file; `what` begins the message of an error."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"{what}: {parent} has no keys below it")
+    raw[last] = value
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a repeated key is an error. Plain PyYAML keeps the last one."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        merge = "tag:yaml.org,2002:merge"  # `<<: *base`, whose keys may well be given anew.
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: write --set section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise InputError(f"--set {override}: the value is not YAML; quote it") from None
+    set_key(raw, key, value, f"--set {override}")
+
+
+def _explain(path: str, raw: dict[str, Any], detail: Any, spec: type[Config]) -> str:
+    """One line for one of pydantic's errors: where, what, and the remedy that it leaves out."""
+    location, kind, got = _location(raw, detail["loc"]), detail["type"], detail.get("input")
+    if location[-1:] == ["[key]"]:
+        return f"{path}: {'.'.join(location[:-2])}: the key {got!r} is not text to YAML; quote it"
+    key = ".".join(location)
+    if kind == "union_tag_not_found":
+        return f"{path}: {key}.kind: missing; `tfstable schema` has the kinds"
+    if kind == "union_tag_invalid":
+        return f"{path}: {key}.kind: one of {detail['ctx']['expected_tags']}, got {detail['ctx']['tag']!r}"
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _known_keys(spec), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; see `tfstable schema`"
+        return f"{path}: {key}: unknown key{hint}"
+    if kind == "missing":
+        return f"{path}: {key}: missing; it has no default"
+    if kind == "value_error":
+        return f"{path}: {key + ': ' if key else ''}{detail['msg'].removeprefix('Value error, ')}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{path}: {key}: a mapping of keys is wanted, got {got!r}; see `tfstable schema`"
+    shown = "" if isinstance(got, dict | list) else f", got {got!r}"
+    return f"{path}: {key}: {detail['msg']}{shown}"
+
+
+def _location(raw: Any, location: tuple[Any, ...]) -> list[str]:
+    """The keys of the file that lead to pydantic's `location`, which also names the kinds by which it chose a spec."""
+    keys = []
+    for part in location:
+        known = raw.keys() if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ()
+        if isinstance(raw, dict) and part not in known and part == raw.get("kind"):
+            continue
+        keys.append(str(part))
+        raw = raw[part] if part in known else None
+    return keys
+
+
+def _known_keys(spec: type[Config]) -> list[str]:
+    schema = spec.model_json_schema()
+    return sorted({key for part in (schema, *schema["$defs"].values()) for key in part["properties"]})

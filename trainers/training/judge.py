@@ -1,0 +1,149 @@
+"""The days after a window: evaluated by the model that has not seen them, which says whether it is good."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from tfstable.data.log import DayLog
+from trainers.config import Config
+from trainers.health.loss_watch import Batch
+from trainers.health.recoveries import Diverged
+from trainers.health.verdict import Fault, Verdict, judge
+from trainers.report.console import Report
+from trainers.store.run_directory import RunDirectory
+from trainers.store.window_record import Metrics
+from trainers.training.evaluation import evaluate
+from trainers.training.infinite_values import InfiniteValues
+from trainers.training.recover import Recovery
+from trainers.training.state import RunState
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A day as the chief judges it.
+
+    Attributes:
+        tasks: Its metrics by task.
+        verdict: What they say.
+    """
+
+    tasks: Metrics
+    verdict: Verdict
+
+
+class Judge:
+    """Evaluates each next day and judges the model by it.
+
+    Args:
+        config: The run's config.
+        log: The log.
+        run: The run's directory.
+        state: The model.
+        recovery: Notes which models are good.
+        infinite: Tells of infinite numbers in the rows.
+        report: What the user sees.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        log: DayLog,
+        run: RunDirectory,
+        state: RunState,
+        recovery: Recovery,
+        infinite: InfiniteValues,
+        report: Report,
+    ):
+        self._config, self._log, self._run, self._state = config, log, run, state
+        self._recovery, self._infinite, self._report = recovery, infinite, report
+
+    def look(self, last: date, next_days: tuple[date, ...]):
+        """Evaluates the next days that the record of the window ending at `last` does not have yet.
+
+        Raises:
+            Diverged: If the metrics are those of a diverged model; they are not kept.
+        """
+        began, agreement = time.monotonic(), self._state.agreement
+        pending = agreement.decide(lambda: self._pending(last, next_days))
+        found: dict[date, Metrics] = {}
+        odd: dict[date, dict[str, list[str]]] = {}
+        for day in map(date.fromisoformat, pending):
+            judged = self._evaluate(day, self._state.watch.jumped)
+            self._infinite.tell(self._state.reader.checks.infinite())
+            found[day] = judged.tasks
+            if faults := self._judge(last, day, judged):
+                odd[day] = faults
+        if found:
+            agreement.decide(lambda: self._note(last, found, odd, time.monotonic() - began))
+
+    def _pending(self, last: date, next_days: tuple[date, ...]) -> list[str]:
+        record = self._run.window(last)  # None: of a window trained before this version kept them.
+        return [str(day) for day in next_days if record is not None and day not in record.evaluations]
+
+    def _evaluate(self, day: date, jumped: bool = False) -> Judged:
+        """Evaluates a day by every worker's part; the chief judges it."""
+        predictions = self._state.predict(day)
+
+        def judged() -> list[Any]:
+            tasks = evaluate(self._config, self._log, day, predictions)
+            evaluations, since = self._run.evaluations(), self._config.evaluation.compare_since
+            verdict = judge(day, tasks, evaluations, self._run.odd_days(), since=since, jumped=jumped)
+            return [tasks, verdict.labels, verdict.faults, verdict.labelled]
+
+        tasks, labels, faults, labelled = self._state.agreement.decide(judged)
+        return Judged(tasks, Verdict(labels, [Fault(*fault) for fault in faults], labelled))
+
+    def _judge(self, last: date, day: date, judged: Judged) -> dict[str, list[str]]:
+        """Says by a next day whether the model is good: raises Diverged, or marks its checkpoint.
+
+        An odd day must not be taken for a bad model: labels that are odd by themselves say nothing of the model, and
+        where the metrics look bad, the newest model known to be good is evaluated on the day too. If that breaks the
+        same rules, the day is told of and training goes on.
+
+        Returns:
+            What is wrong with the day, by task.
+        """
+        verdict, state = judged.verdict, self._state
+        odd = {task: [fault] for task, fault in verdict.labels.items()}
+        if odd:
+            lines = list(verdict.labels.values())
+            self._run.add_event("odd_labels", window_end=last, day=day, reasons=lines)
+            self._report.found(f"{'; '.join(lines)}: look at the log. Training continues")
+        if not verdict.faults:
+            if verdict.labelled:
+                self._recovery.in_line(last)
+            return odd
+        this, good = state.agreement.decide(lambda: [state.saved.number, state.checkpoints.known_good().number])
+        lines = [fault.line for fault in verdict.faults]
+        figures = {"window_end": last, "day": day, "rules": lines}
+        if good != this:  # Else this very model was in line on a day before: it is the day.
+            state.restore(good)
+            shared = {fault[:2] for fault in self._evaluate(day).verdict.faults}
+            state.restore(this)
+            if any(fault[:2] not in shared for fault in verdict.faults):
+                rules = f"{'; '.join(lines)}; checkpoint {good} does better"
+                raise Diverged(
+                    f"the metrics of {day} are those of a diverged model ({rules})", None, Batch(last, 0), figures
+                )
+        self._run.add_event("odd_day", **figures)
+        self._report.found(
+            f"day {day} looks anomalous ({'; '.join(lines)}): an earlier healthy model fails on it too. "
+            "Training continues"
+        )
+        for fault in verdict.faults:
+            for task in judged.tasks if fault.task is None else [fault.task]:
+                odd.setdefault(task, []).append(fault.line)
+        return odd
+
+    def _note(self, last: date, found: Mapping[date, Metrics], odd: Mapping[date, dict], seconds: float):
+        """Adds evaluated days to the record of a window."""
+        record, later = self._run.window(last), dict(found)
+        if record.eval_day is None:
+            first = next(iter(found))
+            record = replace(record, eval_day=first, tasks=later.pop(first), evaluation_seconds=seconds)
+        # With a stride of several days each is evaluated before the next window trains on it.
+        record = replace(record, later_days={**record.later_days, **later}, odd={**record.odd, **odd})
+        self._run.write_window(record)
+        self._report.evaluated(record, self._state.iteration)

@@ -1,0 +1,81 @@
+"""What the losses and the optimizer of each call show, while a window is trained."""
+
+import numpy as np
+
+from tfstable.analysis.sharpness import SharpnessProbe
+from trainers.config import TrainerConfig
+from trainers.health.loss_watch import Batch
+from trainers.health.recoveries import Diverged
+from trainers.report.console import Report
+from trainers.store.run_directory import RunDirectory
+from trainers.training.plan import Plan
+from trainers.training.state import RunState
+
+
+class Losses:
+    """Follows losses, skipped steps, the optimizer's diagnostics and the sharpness of a run.
+
+    Args:
+        config: The config's trainer section.
+        state: The model, its optimizer and its loss watch.
+        run: The run's directory, for events.
+        report: What the user sees.
+    """
+
+    def __init__(self, config: TrainerConfig, state: RunState, run: RunDirectory, report: Report):
+        self._config, self._state, self._run, self._report = config, state, run, report
+        self._sharpness = SharpnessProbe(state.learner.model, state.learner.optimizer)
+
+    def begin(self, plan: Plan):
+        """Begins a window, or goes on with it."""
+        self._plan = plan
+        self._state.watch.begin(plan.window.last, plan.total)
+        self._skipped = self._state.skipped_steps  # Those already told of.
+
+    def look(self, numbers: np.ndarray, losses: np.ndarray):
+        """Looks at what the batches `numbers` of the window have left.
+
+        Args:
+            numbers: `(steps,)`, ascending.
+            losses: `(steps, 1 + tasks)`.
+
+        Raises:
+            Diverged: Once it is certain that the total loss has diverged.
+        """
+        self._look_at_losses(numbers, losses)
+        self._look_at_skipped(int(numbers[0]), int(numbers[-1]))
+        iteration, count = self._state.iteration, len(numbers)
+        if (every := self._config.track_every) and iteration // every > (iteration - count) // every:
+            self._report.diagnostics(self._state.learner.optimizer.diagnostics(), iteration // every * every)
+        if (every := self._config.sharpness_every) and iteration // every > (iteration - count) // every:
+            self._report.diagnostics({"sharpness": self._measure_sharpness()}, iteration)
+
+    def _look_at_losses(self, numbers: np.ndarray, losses: np.ndarray):
+        watch, last = self._state.watch, Batch(self._plan.window.last, int(numbers[-1]))
+        for finding in watch.update(numbers, losses):
+            first = watch.batch(finding.first_step)
+            what = f"{finding.kind.replace('_', ' ')} of {finding.column} from batch {first.number} of {first.last} on"
+            figures = {
+                "column": finding.column,
+                "window_end": first.last,
+                "batches": [first.number, watch.batch(finding.last_step).number],
+                **finding.figures,
+            }
+            if finding.kind == "full_divergence" and finding.column == "loss":
+                raise Diverged(what, first, last, figures)
+            self._run.add_event(finding.kind, **figures)
+            self._report.found(what)
+
+    def _look_at_skipped(self, first: int, last: int):
+        window, skipped = self._plan.window, self._state.skipped_steps
+        if (new := skipped - self._skipped) > 0:
+            self._run.add_event("skipped_steps", window_end=window.last, steps=[first, last], count=new)
+            self._report.skipped(window, first, last, new)
+            self._skipped = skipped
+
+    def _measure_sharpness(self) -> dict[str, float]:
+        """Returns the sharpness on one batch of the window, the same one however often it is asked for."""
+        reader, size = self._state.reader, self._config.batch_size
+        key = (self._config.seed, self._plan.window.last.toordinal())
+        batch = next(reader.batches(self._plan.window.days, size, size).one_pass(key))
+        return self._sharpness(*reader.layout.unpack(batch))

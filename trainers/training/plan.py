@@ -1,0 +1,46 @@
+"""What is trained of a window: its batches, and which of them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfstable.data.window import Arrays, Batches, Window
+from trainers.config import TrainerConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The training of a window.
+
+    Attributes:
+        window: The window.
+        batches: Its batches; one pass has `batches.steps`.
+        total: Batches to train on over all passes.
+    """
+
+    window: Window
+    batches: Batches
+    total: int
+
+
+def plan(window: Window, batches: Batches, trainer: TrainerConfig) -> Plan:
+    """Returns the plan of a window: `trainer.steps` batches, or `trainer.passes` passes."""
+    return Plan(window, batches, trainer.steps or max(1, round(trainer.passes * batches.steps)))
+
+
+def stream(plans: Iterable[Plan], seed: int, numbers: Callable[[Plan], np.ndarray]) -> Iterator[Arrays]:
+    """Yields the batches of several windows in training order.
+
+    Args:
+        plans: The windows' plans, taken one by one.
+        seed: Shuffles the rows, together with the window's last day.
+        numbers: Returns the numbers of the batches to train on of a plan, ascending.
+    """
+    for each in plans:
+        wanted = numbers(each)
+        if not len(wanted):
+            continue
+        first, chosen = int(wanted[0]), set(wanted.tolist())
+        every = each.batches.forever((seed, each.window.last.toordinal()), first)
+        yield from (b for n, b in zip(range(first, int(wanted[-1]) + 1), every, strict=False) if n in chosen)
