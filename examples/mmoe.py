@@ -1,4 +1,4 @@
-"""MMoE: experts shared by all tasks, and one gate per task that weighs them.
+"""MMoE: experts that all tasks share, and one gate per task that weighs them.
 
     y_k = tower_k( sum_i softmax(W_k x)_i * expert_i(x) )
 
@@ -23,7 +23,7 @@ class MMoE(RankingModel):
     Args:
         experts: Number of experts; each is a dense stack of `expert_units`.
         expert_units: Widths of an expert's layers.
-        **kwargs: See `RankingModel`.
+        **kwargs: The arguments of `RankingModel`.
     """
 
     def __init__(self, *args: Any, experts: int = 4, expert_units: Sequence[int] = (128,), **kwargs: Any) -> None:

@@ -14,12 +14,13 @@ class AdaptiveGradient(Clipping):
 
         sigma_j = min(1, threshold max(||w_j||_2, floor) / ||g_j||_2)
 
-    A unit j is an output column of a kernel, that is everything but the last axis; a tensor of one axis is one unit.
+    A unit j is one output column of a kernel: the norms run over all axes except the last. A tensor of one axis is one
+    unit.
 
     Args:
         threshold: lambda, above 0. The paper tries 1e-2, 1e-3 and 1e-4.
-        floor: The least norm a unit is taken to have, so that units of zeros can move. Above 0.
-        scope: "tensor": units as above; for a table, columns over the touched rows. "row": each row of a table is a
+        floor: Lower bound of a unit's weight norm in the formula, so that units of zeros can move. Above 0.
+        scope: "tensor": units as above; for a table, columns over the touched rows. "row": each row of a table is one
             unit.
 
     Raises:

@@ -1,12 +1,12 @@
-"""Averages of weights over training: the same model, less moved by the last batches. No dense work on tables.
+"""Averages of the weights over training. The last batches move them less, and tables need no dense work.
 
     optimizer = Composite([Group("embeddings", Adagrad(0.1)), Group("dense", ClippyAdagrad(0.3))], averaging=Ema(2000))
     ...
     with optimizer.averaged_weights():
         model.predict(...)  # or export it
 
-What is averaged are the variables that the optimizer was built for; other state of a model, such as the moments of a
-batch normalisation, stays what it is.
+An average covers the variables that the optimizer was built for. It leaves other state of a model, such as the moments
+of a batch normalisation, as it is.
 """
 
 import math
@@ -23,9 +23,9 @@ from tfstable.optimizers.tables import is_embedding_table
 
 
 class WeightAverage:
-    """What the averages share: state beside each variable of an optimizer, and the exchange of both.
+    """Base of the averages: it keeps state per variable of an optimizer, and swaps averages and weights.
 
-    The state is made of the optimizer's own variables, so it is in its checkpoints and mirrored as its slots are.
+    The state consists of variables of the optimizer, so checkpoints hold it, and replicas mirror it like slots.
     """
 
     def build(self, optimizer: Any, variables: Sequence[Any]) -> None:
@@ -45,7 +45,7 @@ class WeightAverage:
         """Called in each step that is applied, with its (gradient, variable) pairs, before the variables move."""
 
     def snapshot(self) -> None:
-        """Called where training pauses on good weights, as at the end of a window of days."""
+        """Called when training pauses on good weights, such as at the end of a window of days."""
 
     def averaged_values(self) -> list[tf.Tensor]:
         """Returns the average of each variable, in the order of `variables`: tensors. Nothing changes by being read."""
@@ -56,10 +56,11 @@ class WeightAverage:
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Around code that shall see the averages in the variables; the weights come back bit for bit, and no step may
-        be made in between. Inside itself it does nothing.
+        """Puts the averages into the variables for the code inside. The weights come back bit for bit.
 
-        Costs a copy of each variable for as long as it lasts, and a pass over all of them on either side.
+        Make no step inside. Nested uses do nothing.
+
+        It costs a copy of each variable while it lasts, and a pass over all variables on entry and on exit.
         """
         if self._is_swapped_in:
             yield
@@ -78,29 +79,29 @@ class WeightAverage:
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class Ema(WeightAverage):
-    """Exponential moving average over the steps, with a start that forgets the initial weights:
+    """Exponential moving average over the steps, without the initial weights:
 
         A_t = A_{t-1} + (w_t - A_{t-1}) / min(t, h)
 
-    the mean of w_1 to w_t up to step h, the horizon, and exponential from there. t counts applied steps: one that is
-    skipped for a gradient that is not finite does not exist.
+    Up to step h, the horizon, this is the mean of w_1 to w_t; from there it is exponential. t counts applied steps: a
+    step that was skipped because a gradient was not finite does not count.
 
-    **Tables.** A row that a step does not touch keeps its weight v, so over the steps s+1 to t its average only decays
+    **Tables.** A row that no step touches keeps its weight v. Over the steps s+1 to t its average then only decays
     towards v, and the product of the decays has a closed form:
 
         A_t = v + (A_s - v) D(s, t),   D(s, t) = prod_{u=s+1}^{t} (1 - 1/min(u, h))
                                                = min(s, h) / min(t, h) * (1 - 1/h)^(max(t, h) - max(s, h))
 
-    for the first factors, (u-1)/u, cancel each other. So a row needs no work until step t touches it. Just before its
-    weight moves, A_{t-1} is computed from the weight v that it had since the last touch, and kept with the number of
-    steps that it covers, t-1. The average covers a weight when that weight ends; `averaged_values` adds the last one.
-    The result is that of the dense average to rounding, and a step costs a gather and a scatter of the batch's rows.
+    because the first factors, (u-1)/u, cancel each other. So a row needs no work until step t touches it. Just before
+    its weight moves, A_{t-1} is computed from the weight v that it had since the last touch. It is kept with the number
+    of steps that it covers, t-1. The average includes a weight when that weight changes; `averaged_values` adds the
+    last one. The result equals the dense average to rounding. A step costs a gather and a scatter of the batch's rows.
 
     Args:
-        horizon: h, in steps, a whole number of at least 2: the average is about that of the last h steps.
+        horizon: h, in steps, a whole number of at least 2. The average covers about the last h steps.
 
     Raises:
-        ValueError: If `horizon` is not.
+        ValueError: If `horizon` is outside its domain.
 
     Reference:
         Polyak, Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992.
@@ -183,7 +184,7 @@ class Ema(WeightAverage):
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class Swa(WeightAverage):
-    """Mean of the weights at `snapshot`s, as at the ends of windows: of all of them, or exponential over the last h.
+    """Mean of the weights at `snapshot`s, such as the ends of windows: over all, or exponential over the last h.
 
         A_n = A_{n-1} + (w_n - A_{n-1}) / min(n, h),   w_n the weights at snapshot n
 
@@ -193,7 +194,7 @@ class Swa(WeightAverage):
         horizon: h, in snapshots, a whole number of at least 1; None for the mean of all.
 
     Raises:
-        ValueError: If `horizon` is neither.
+        ValueError: If `horizon` is outside its domain.
 
     Reference:
         Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, "Averaging Weights Leads to Wider Optima and Better

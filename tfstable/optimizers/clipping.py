@@ -1,4 +1,4 @@
-"""What the clippings of eq. (5) have in common."""
+"""The base of the clippings of eq. (5)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tfstable.optimizers.domains import check_choice
 class Clipping:
     """A factor mu*sigma of eq. (5) of Tang et al. 2023: w -= eta * (mu*sigma) * r.
 
-    Subclasses are frozen dataclasses; calling one gives the factor:
+    Subclasses are frozen dataclasses. A call returns the factor:
 
         factor = clipping(update, gradient, weight, rate, is_table)
 
@@ -22,7 +22,7 @@ class Clipping:
         gradient: g, same shape.
         weight: w before the step, same shape.
         rate: eta, a scalar.
-        is_table: True if the first axis counts rows of an embedding table; with `scope="row"` each then has its own
+        is_table: True if the first axis counts rows of an embedding table. With `scope="row"` each row then has its own
             factor.
 
     Returns of the call:

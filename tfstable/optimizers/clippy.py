@@ -16,13 +16,14 @@ class Clippy(Clipping):
         sigma = min(1, min_i (relative |w_i| + absolute) / (eta |r_i|))
 
     Args:
-        relative: lambda_rel, the greatest change of a weight relative to itself. At least 0.
-        absolute: lambda_abs, the change that is always allowed, in the units of the weights. Above 0: at 0, a weight of
-            zero could never move, nor could any other of its tensor.
-        scope: Over what the inner minimum runs. "tensor": the whole tensor, as in the paper; for a sparse gradient, the
-            touched rows of the table. "row": each row of a table by itself, so that one near-zero row does not throttle
-            the batch; dense tensors as under "tensor". "element": each coordinate by itself. That keeps the bound on
-            every coordinate and the signs of the step, so it stays a descent direction, but not its direction.
+        relative: lambda_rel, the largest change of a weight relative to itself. At least 0.
+        absolute: lambda_abs, the change that is always allowed, in the units of the weights. Above 0: at 0, a zero
+            weight could never move, and neither could any other weight of its tensor.
+        scope: The range of the inner minimum. "tensor": the whole tensor, as in the paper; for a sparse gradient, the
+            touched rows of the table. "row": one minimum per row of a table, so that one near-zero row does not
+            throttle the batch; dense tensors as under "tensor". "element": one factor per coordinate. This keeps the
+            bound per coordinate and the signs of the step, so the step still descends, but it changes the step's
+            direction.
 
     Raises:
         ValueError: If an argument is outside its domain.

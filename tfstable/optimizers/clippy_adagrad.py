@@ -39,8 +39,8 @@ class ClippyAdagrad(Adagrad):
         relative_threshold: lambda_rel, at least 0.
         absolute_threshold: lambda_abs, above 0. While the learning rate does not exceed it, nothing can be clipped
             (unless the accumulator is delayed, where |r| may exceed 1); a warning then says so.
-        accumulator_relative_threshold: Allows more while a weight's accumulator is small, as above. At least 0.
-        delayed_accumulator: Divide by G_{t-1}, which does not know g_t yet.
+        accumulator_relative_threshold: Loosens the bound while a weight's accumulator is small, as above. At least 0.
+        delayed_accumulator: Divide by G_{t-1}, which does not contain g_t yet.
         clip_accumulator_update: Add (sigma_t g_t)^2 to G instead of g_t^2. Needs `delayed_accumulator`: sigma_t depends
             on G.
         scope: See `Clippy`.

@@ -9,7 +9,7 @@ from tfstable.optimizers.guarded import LearningRate
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class ClippyAdam(Adam):
-    """Adam with Clippy: `Adam(clipping=Clippy(...))`. See those for the equations.
+    """Adam with Clippy: `Adam(clipping=Clippy(...))`. Their docstrings have the equations.
 
     Args:
         learning_rate, **adam: See `Adam`; there is no `clipping`, and the default rate is larger.

@@ -11,16 +11,16 @@ from tfstable.optimizers.domains import check_choice, check_number
 
 
 def window_decay(done: ArrayLike, end: float) -> np.ndarray:
-    """What a rate is multiplied by inside a window: half a cosine from 1 at its start to `end` where it is done.
+    """Factor of the rate inside a window: half a cosine, from 1 at the start of the window to `end` at its end.
 
         d(s) = end + (1 - end) (1 + cos(pi s)) / 2
 
-    The last batches of a window then move the weights little, and the next window starts at the whole rate again. It is
-    a function of the place alone, so a run that resumes goes on exactly, however long its windows are.
+    The last batches of a window then move the weights little, and the next window starts at the whole rate again. The
+    factor depends only on the position in the window, so a run resumes exactly, for windows of any length.
 
     Args:
-        done: s, the share of the window's steps that came before a step, in [0, 1]. Any shape.
-        end: What is left at the end, in [0, 1].
+        done: s, the share of the window's steps before this one, in [0, 1]. Any shape.
+        end: The factor at the end, in [0, 1].
 
     Returns:
         An array of the shape of `done`, float64.
@@ -49,7 +49,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         learning_rate: eta, at least 0.
         warmup_steps: Steps of the warm-up, at least 0. The first step already has eta / warmup_steps.
         decay: "none", "cosine" or "inverse_sqrt".
-        decay_steps: The decay's unit, in steps, at least 1. Unused with "none".
+        decay_steps: Time scale of the decay, in steps, at least 1. Unused with "none".
 
     Raises:
         ValueError: If an argument is outside its domain.

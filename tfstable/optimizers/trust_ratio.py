@@ -14,12 +14,11 @@ class TrustRatio(Clipping):
 
         mu * sigma,  sigma = ||w||_2 / ||r||_2, or 1 where either norm is 0
 
-    The exception lets weights that start at zero move. Unlike the other treatments this one also enlarges updates.
+    The exception lets weights that start at zero move. Unlike the other clippings, this one also enlarges updates.
 
     Args:
         mu: The fraction, above 0. The paper tries 1e-1, 1e-2 and 1e-3.
-        scope: "tensor": norms of the whole tensor, or of the touched rows of a table. "row": norms of each row of a
-            table.
+        scope: "tensor": norms of the whole tensor, or of the touched rows of a table. "row": norms per row of a table.
 
     Raises:
         ValueError: If an argument is outside its domain.
