@@ -50,10 +50,10 @@ class Committee(RankingModel):
         return tf.concat([bottom(x, training=training) for bottom in self.bottoms], axis=1)
 
     def heads(self, shared: tf.Tensor | Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
-        if not tf.is_tensor(shared) or shared.shape[-1] < self.members * self._width:
+        if isinstance(shared, Mapping) or shared.shape[-1] < self.members * self._width:
             raise ValueError(
                 f"shared_bottom must put out one tensor with {self.members} members of {self._width} side by side, got "
-                f"{shared.shape if tf.is_tensor(shared) else sorted(shared)}"
+                f"{sorted(shared) if isinstance(shared, Mapping) else shared.shape}"
             )
         own, common = shared[:, : self.members * self._width], shared[:, self.members * self._width :]
         # What parallel cross layers put out beside the bottoms goes to every member.

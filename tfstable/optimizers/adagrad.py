@@ -5,11 +5,11 @@ import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import LearningRate
-from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State
+from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State, UnclippedArguments
 
 
-class AdagradArguments(RuleArguments, total=False):
-    """The keyword arguments of `Adagrad`, for the signatures of its subclasses."""
+class AdagradArguments(UnclippedArguments, total=False):
+    """The keyword arguments of `Adagrad` except `clipping`, for `ClippyAdagrad`."""
 
     initial_accumulator: float
     epsilon: float

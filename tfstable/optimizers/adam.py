@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import LearningRate
-from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State
+from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State, UnclippedArguments
 
 
-class AdamArguments(RuleArguments, total=False):
-    """The keyword arguments of `Adam`, for the signatures of its subclasses."""
+class AdamArguments(UnclippedArguments, total=False):
+    """The keyword arguments of `Adam` except `clipping`, for `ClippyAdam`."""
 
     beta_1: float
     beta_2: float

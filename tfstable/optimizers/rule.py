@@ -17,12 +17,17 @@ DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
 State = tuple[tf.Tensor, ...]  # The slots of a weight, in the order of `slots`.
 
 
-class RuleArguments(GuardedArguments, total=False):
+class UnclippedArguments(GuardedArguments, total=False):
+    """The keyword arguments of `RuleOptimizer` except `clipping`, for subclasses that bring their own clipping."""
+
+    weight_decay: float | None
+    track_every: int
+
+
+class RuleArguments(UnclippedArguments, total=False):
     """The keyword arguments of `RuleOptimizer`, for the signatures of its subclasses."""
 
     clipping: Clipping | None
-    weight_decay: float | None
-    track_every: int
 
 
 class RuleOptimizer(GuardedOptimizer):
@@ -150,7 +155,7 @@ class RuleOptimizer(GuardedOptimizer):
     def update_variables(self, strategy: Any, pairs: Pairs) -> None:
         rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
 
-        def update_all(track: bool) -> None:
+        def update_all(track: bool) -> tf.Tensor:
             for gradient, variable in pairs:
                 slots = self._slots[self._get_variable_index(variable)]
                 update = functools.partial(
@@ -160,10 +165,11 @@ class RuleOptimizer(GuardedOptimizer):
                 # Passed as arguments, mirrored slots arrive as the copy on the device that is being updated.
                 arguments = (gradient, *(slot.value for slot in slots.values()))
                 strategy.extended.update(target, update, args=arguments, group=False)
+            return done()
 
         if self.track_every:
             due = step % self.track_every == 0
-            tf.cond(due, lambda: done(update_all(track=True)), lambda: done(update_all(track=False)))
+            tf.cond(due, lambda: update_all(track=True), lambda: update_all(track=False))
         else:
             update_all(track=False)
 
@@ -171,14 +177,14 @@ class RuleOptimizer(GuardedOptimizer):
         self,
         target: tf.Variable,
         gradient: Gradient,
-        *slots: tf.Variable,
+        *values: tf.Variable,
         of: Any,
         names: Sequence[str],
         rate: tf.Tensor,
         step: tf.Tensor,
         track: bool,
     ) -> None:
-        slots = dict(zip(names, slots, strict=True))
+        slots = dict(zip(names, values, strict=True))
         diagnostics = slots.pop("diagnostics", None)
         is_sparse = isinstance(gradient, tf.IndexedSlices)
         if is_sparse:

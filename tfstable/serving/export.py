@@ -44,10 +44,15 @@ def save(
         card: The model card. Columns and signatures are filled in.
         user_columns: Raw columns of the user and the context, of which `rank` takes one row.
         score_weights: Weights of the tasks in the score of `rank`.
+
+    Raises:
+        ValueError: If `user_columns` come without `score_weights`.
     """
+    if user_columns and not score_weights:
+        raise ValueError("score_weights must name a task with user_columns: `rank` orders by the weighted sum.")
     partial = begin(directory)
     try:
-        _write(partial, model, card, user_columns, score_weights)
+        _write(partial, model, card, user_columns, score_weights or {})
     except BaseException:  # A full disk must not stay full of what is no use.
         give_up(partial)
         raise
@@ -134,7 +139,7 @@ def _write(
     model: RankingModel,
     card: ModelCard,
     user_columns: Collection[str],
-    score_weights: Mapping[str, float] | None,
+    score_weights: Mapping[str, float],
 ) -> None:
     """Writes SavedModel and card into a folder."""
     module = tf.Module()

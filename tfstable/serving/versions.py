@@ -113,10 +113,10 @@ def promote(directory: Path, number: int, check: Callable[[Path], None] = lambda
             raise InputError(str(error).replace(str(partial), str(source))) from None
         with _lock(directory):
             _promotable(directory, number)
-            withdrawn = set()
+            days: set[str] = set()
             for newer in (_readable_card(directory / str(n)) for n in versions(directory) if n > number):
-                withdrawn |= {newer.window_end, *newer.withdrawn} if newer else set()
-            withdrawn = tuple(sorted(withdrawn - {card.window_end}))
+                days |= {newer.window_end, *newer.withdrawn} if newer else set()
+            withdrawn = tuple(sorted(days - {card.window_end}))
             _seal(partial, replace(card, promoted_from=number, withdrawn=withdrawn))
             return _appear(partial)
     finally:
