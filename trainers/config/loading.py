@@ -4,7 +4,7 @@ import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import ValidationError
@@ -15,9 +15,13 @@ from trainers.config.run import Config
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
+@overload
+def load(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config: ...
+@overload
 def load(
-    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), kind: type[AnyConfig] = Config
-) -> AnyConfig:
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), *, kind: type[AnyConfig]
+) -> AnyConfig: ...
+def load(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), kind: type[Config] = Config) -> Config:
     """Reads a config and applies overrides.
 
     Args:

@@ -13,8 +13,11 @@ class Terminated(SystemExit):
     """Ends the process with the status of one that a signal ended, 128 + its number.
 
     Attributes:
-        signal: Its name. Where a worker leaves with another one that had the signal, SIGTERM.
+        code: The exit status.
+        signal: The signal's name; SIGTERM where a worker leaves because another one had a signal.
     """
+
+    code: int
 
     def __init__(self, number: int | None = None):
         number = signal.Signals(number or signal.SIGTERM)

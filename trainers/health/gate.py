@@ -1,14 +1,14 @@
 """The export gate: is the model that was just trained through a day fit to serve?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
 
 from trainers.config import GateConfig
-from trainers.health.labels import CHANCE, chance_of_count, label_fault
-from trainers.health.verdict import EARLIER_DAYS, Evaluations, Metrics, Odd, TaskMetrics, has_labels, healthy_days
+from trainers.health.labels import CHANCE, chance_of_count, label_fault, numbers
+from trainers.health.verdict import EARLIER_DAYS, Evaluations, Odd, TaskMetrics, has_labels, healthy_days
 
 # Two models on the same rows err alike. Their difference is about as noisy as this share of what two days' would be:
 # sqrt(1 - r), with r about 0.9 the correlation of their errors.
@@ -19,7 +19,7 @@ def refusals(
     config: GateConfig | None,
     last: date,
     evaluations: Evaluations,
-    own: Metrics,
+    own: Mapping[str, Mapping[str, float]],
     odd: Odd | None = None,
     since: date | None = None,
 ) -> list[str]:
@@ -66,7 +66,7 @@ def refusals(
     return reasons
 
 
-def _predictions(task: str, last: date, own: TaskMetrics, has_positives: bool) -> str | None:
+def _predictions(task: str, last: date, own: Mapping[str, float], has_positives: bool) -> str | None:
     """What the predictions alone say against a model."""
     spread = own.get("spread", 1.0)  # A day of one row has none.
     if not math.isfinite(spread):
@@ -90,10 +90,12 @@ def _progress(config: GateConfig, task: str, evaluations: Evaluations, odd: Odd,
     when = (
         f"on {healthy[0][0]}, before" if len(healthy) == 1 else f"on the median of {len(healthy)} healthy days before"
     )
-    return _worse(config, task, progressive, [metrics for _, metrics in healthy], when, config.noise)
+    return _worse(config, task, numbers(progressive), [metrics for _, metrics in healthy], when, config.noise)
 
 
-def _own(config: GateConfig, task: str, last: date, own: TaskMetrics, progressive: TaskMetrics | None) -> list[str]:
+def _own(
+    config: GateConfig, task: str, last: date, own: Mapping[str, float], progressive: TaskMetrics | None
+) -> list[str]:
     """What the labels of the day say against the model that was trained on it."""
     reasons = []
     if "auc" in own and not own["positives"]:
@@ -107,16 +109,16 @@ def _own(config: GateConfig, task: str, last: date, own: TaskMetrics, progressiv
 
 
 def _worse(
-    config: GateConfig, task: str, now: TaskMetrics, before: Sequence[TaskMetrics], when: str, noise: float
+    config: GateConfig, task: str, now: Mapping[str, float], before: Sequence[TaskMetrics], when: str, noise: float
 ) -> list[str]:
     """Compares a day with the median of days before; the median of n days is as noisy as one of n times the rows."""
-
+    days = [numbers(metrics) for metrics in before]
     for metric, sign, margin in (("auc", -1, config.auc_margin), ("rmse", 1, config.error_margin)):
         error = f"{metric}_se"  # Unknown where a class has a single row, which says nothing of a model.
-        known = [metrics for metrics in before if _finite(metrics.get(metric)) and _finite(metrics[error])]
+        known = [day for day in days if _finite(day.get(metric)) and _finite(day[error])]
         if not known or not _finite(now.get(metric)) or not _finite(now[error]):
             continue
-        usual, usual_error = (float(np.median([metrics[name] for metrics in known])) for name in (metric, error))
+        usual, usual_error = (float(np.median([day[name] for day in known])) for name in (metric, error))
         allowed = noise * math.hypot(now[error], usual_error / math.sqrt(len(known)))
         allowed += margin if metric == "auc" else margin * usual
         if sign * (now[metric] - usual) > allowed:
@@ -125,7 +127,7 @@ def _worse(
     return []
 
 
-def _calibrated(config: GateConfig, calibration: float, positives: int) -> bool:
+def _calibrated(config: GateConfig, calibration: float, positives: float) -> bool:
     bound = math.log(config.calibration) + config.noise / math.sqrt(positives)
     return calibration > 0 and abs(math.log(calibration)) <= bound
 

@@ -9,6 +9,11 @@ FACTOR = 10.0  # By how much larger or smaller a rate must be to be none of a da
 Metrics = Mapping[str, float | None]  # Of a task on a day, as `trainers.training.evaluation.evaluate` returns them.
 
 
+def numbers(metrics: Metrics) -> dict[str, float]:
+    """Returns the metrics with NaN for each that could not be computed."""
+    return {name: math.nan if value is None else value for name, value in metrics.items()}
+
+
 def label_fault(task: str, day: object, today: Metrics, earlier: Sequence[Metrics]) -> str | None:
     """Returns what is wrong with the labels of a task on a day, in one line; None if nothing is.
 
@@ -27,24 +32,24 @@ def label_fault(task: str, day: object, today: Metrics, earlier: Sequence[Metric
         today: The day's metrics: `labels`, `positives`, `predicted`.
         earlier: Those of healthy days before it.
     """
-    n, k = today["labels"], today["positives"]
+    now = numbers(today)
+    n, k = now["labels"], now["positives"]
     if not n:
         return None
-    known = [metrics for metrics in earlier if metrics.get("labels")]
+    known = [numbers(metrics) for metrics in earlier if metrics.get("labels")]
     N, K = (sum(metrics[name] for metrics in known) for name in ("labels", "positives"))
-    if (
-        "auc" not in today
-    ):  # Of a regression's labels one thing alone is wrong for sure: that all of a sudden they are 0.
-        return _fault(task, day, "label other than 0", (k, n, K, N), None)
-    predicted = today["predicted"]
+    if "auc" not in now:  # A regression may have any labels, but they do not all become 0 from one day to the next.
+        return _fault(task, day, "label other than 0", (k, n, K, N), math.nan)
+    predicted = now["predicted"]
     return _fault(task, day, "positive", (k, n, K, N), predicted) or _fault(
         task, day, "negative", (n - k, n, N - K, N), n - predicted
     )
 
 
-def _fault(task: str, day: object, name: str, counts: tuple[int, int, int, int], modelled: float | None) -> str | None:
+def _fault(task: str, day: object, name: str, counts: tuple[float, float, float, float], modelled: float) -> str | None:
+    """Applies the rules to one class; `modelled` is the count that the model expects, not finite if unknown."""
     k, n, K, N = counts
-    certain = modelled is not None and math.isfinite(modelled)
+    certain = math.isfinite(modelled)
     if N:
         M, chance = n * K / N, chance_of_split(*counts)
         odd = k * FACTOR <= M or (k >= FACTOR * M > 0 and certain and k >= FACTOR * modelled)

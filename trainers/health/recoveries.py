@@ -1,6 +1,6 @@
 """What a run's recoveries leave out of the log, and by what they lower the learning rates. NumPy only, no files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import takewhile
@@ -53,7 +53,7 @@ class Rates:
     patience: int = 1
     raised: bool = False
 
-    def fall(self, factor: float, trained: bool):
+    def fall(self, factor: float, trained: bool) -> None:
         """A recovery, which multiplies the rates by `factor`.
 
         Args:
@@ -65,7 +65,7 @@ class Rates:
         self.patience *= 2 if self.raised else 1  # The rise came too early.
         self.factor, self.in_a_row, self.calm, self.raised = self.factor * factor, self.in_a_row + 1, 0, False
 
-    def rise(self):
+    def rise(self) -> None:
         """A window that was whole and in line."""
         self.proven, self.in_a_row, self.calm = max(self.proven, self.factor), 0, self.calm + 1
         if self.factor == self.proven:
@@ -97,7 +97,7 @@ class Recoveries:
             the rates.
     """
 
-    def __init__(self, config: RecoveryConfig, done: Sequence[Mapping[str, Any]] = ()):
+    def __init__(self, config: RecoveryConfig, done: Sequence[dict[str, Any]] = ()):
         self._config, self.done = config, list(done)
 
     @property
@@ -120,7 +120,7 @@ class Recoveries:
 
     def add(
         self, diverged: Diverged, restored: int, newest: int, since: date | None, odd: Sequence[date] = ()
-    ) -> Mapping[str, Any]:
+    ) -> dict[str, Any]:
         """Adds a recovery and returns it.
 
         Args:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainers.health.labels import CHANCE, chance_of_count, label_fault
+from trainers.health.labels import CHANCE, chance_of_count, label_fault, numbers
 
 EARLIER_DAYS = 10  # Healthy evaluations that a day is compared with.
 TOLD_APART = 0.1  # A task has enough positives if an AUC of 0.6 is above chance by more than the noise.
@@ -78,8 +78,11 @@ def judge(
         jumped: Whether the losses jumped, as `evaluation_faults` takes it.
     """
     earlier = {task: [m for _, m in healthy_days(task, evaluations, odd, day, since)] for task in tasks}
-    labels = {task: label_fault(task, day, today, earlier[task]) for task, today in tasks.items()}
-    labels = {task: fault for task, fault in labels.items() if fault is not None}
+    labels = {
+        task: fault
+        for task, today in tasks.items()
+        if (fault := label_fault(task, day, today, earlier[task])) is not None
+    }
     judged = {task: {**today, "labels": 0} if task in labels else today for task, today in tasks.items()}
     faults = evaluation_faults({task: [*earlier[task], today] for task, today in judged.items()}, jumped)
     return Verdict(labels, faults, not labels and any(today["labels"] for today in tasks.values()))
@@ -126,7 +129,7 @@ def evaluation_faults(
         jumped: Whether the losses jumped since the run began, or since an evaluation that was good. Where a network
             dies in a run's first steps no earlier day can tell.
     """
-    days_of = {task: [_plain(day) for day in days] for task, days in metrics_by_task.items()}
+    days_of = {task: [numbers(day) for day in days] for task, days in metrics_by_task.items()}
     today = {task: days[-1] for task, days in days_of.items()}
     not_finite = [task for task, day in today.items() if math.isnan(day.get("spread", 0.0))]
     if len(not_finite) == len(today):
@@ -150,7 +153,7 @@ def evaluation_faults(
     return faults
 
 
-def _chance(earlier: list, today: Mapping[str, float]) -> str | None:
+def _chance(earlier: Sequence[Mapping[str, float]], today: Mapping[str, float]) -> str | None:
     before = _median([(day["auc"] - 0.5) / day["auc_se"] for day in earlier if day["auc_se"] > 0])
     if not before > MEASURABLE:
         return None
@@ -163,7 +166,7 @@ def _chance(earlier: list, today: Mapping[str, float]) -> str | None:
     return None
 
 
-def _calibration(earlier: list, today: Mapping[str, float]) -> str | None:
+def _calibration(earlier: Sequence[Mapping[str, float]], today: Mapping[str, float]) -> str | None:
     usual, ratio = _median([day["calibration"] for day in earlier]), today["calibration"]
     if today["positives"] == 0 and today["predicted"] > 0:
         ratio = math.inf
@@ -178,10 +181,6 @@ def _calibration(earlier: list, today: Mapping[str, float]) -> str | None:
 
 def _is_absurd(calibration: float) -> bool:
     return calibration < 1 / CALIBRATION or calibration > CALIBRATION  # False for NaN: nothing is known.
-
-
-def _plain(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else float(value) for name, value in metrics.items()}
 
 
 def _median(values: list[float]) -> float:

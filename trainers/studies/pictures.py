@@ -1,9 +1,17 @@
 """How pictures are begun and ended."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Share = Literal["none", "row", "col"]  # Which axes have a scale in common.
 
 
-def figure_of(rows: int, columns: int, **share: str):
+def figure_of(rows: int, columns: int, sharex: Share = "none", sharey: Share = "none") -> tuple["Figure", np.ndarray]:
     """Returns a figure and its axes, `(rows, columns)`."""
     import matplotlib  # Only who draws pays for it.
 
@@ -11,10 +19,12 @@ def figure_of(rows: int, columns: int, **share: str):
     from matplotlib import pyplot
 
     size = (3.6 * columns + 1.5, 2.4 * rows + 0.8)
-    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **share)
+    return pyplot.subplots(
+        rows, columns, sharex=sharex, sharey=sharey, squeeze=False, figsize=size, layout="constrained"
+    )
 
 
-def save(figure, path: Path, dpi: int = 110):
+def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     """Writes a figure whole, and forgets it."""
     from matplotlib import pyplot
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Hashable, Iterator
 from datetime import date
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,7 @@ class Workbench:
         preprocessor = Preprocessor(config.features, self.statistics)
         self.reader = ExampleReader(log, preprocessor, self.statistics, config.tasks, config.data.weight)
         # Each keeps its preprocessed rows, where they fit data.buffer_rows: later trainings read nothing.
-        self._batches: dict[tuple, Batches] = {}
+        self._batches: dict[tuple[tuple[date, ...], int, ShuffleConfig], Batches] = {}
         self._learners: dict[Hashable, tuple[Learner, list[tf.Tensor]]] = {}
 
     def batches(self, days: tuple[date, ...], size: int, shuffle: ShuffleConfig | None = None) -> Batches:
@@ -64,7 +65,7 @@ class Workbench:
         size, shuffle = trainer.batch_size, trainer.shuffle
         return [plan(w, self.batches(w.days, size, shuffle), trainer) for w in todo if w.last < last]
 
-    def feed(self, plans: list[Plan], trainer: TrainerConfig, seed: int) -> Iterator:
+    def feed(self, plans: list[Plan], trainer: TrainerConfig, seed: int) -> Iterator[Any]:
         """Returns an iterator over the batches of `plans`, as `train_window` takes it, shuffled by `seed`."""
         batches = stream(plans, seed, lambda each: np.arange(each.total))
         return iter(self.reader.dataset(batches, trainer.batch_size, prefetch=self.config.data.prefetch))

@@ -53,7 +53,7 @@ def open_trained(model_dir: Path, data: Path | None = None) -> tuple[Config, Day
     return config, log
 
 
-def simulate_whole(path: Path, **arguments: Any):
+def simulate_whole(path: Path, **arguments: Any) -> None:
     """Simulates a log that appears when it is whole: one cut short would pass for the log.
 
     Args:
@@ -70,7 +70,9 @@ def simulate_whole(path: Path, **arguments: Any):
         settle(partial)
 
 
-def check_run(config: Config, log: DayLog, model_dir: Path, fresh: bool = False) -> tuple[RunDirectory, dict]:
+def check_run(
+    config: Config, log: DayLog, model_dir: Path, fresh: bool = False
+) -> tuple[RunDirectory, dict[str, RawColumn]]:
     """Checks a run's directory and log against its config, and touches neither.
 
     Returns:
@@ -79,7 +81,7 @@ def check_run(config: Config, log: DayLog, model_dir: Path, fresh: bool = False)
     run = RunDirectory(model_dir, config, fresh, writable=read_cluster(config.trainer.strategy).is_chief)
     run.refuse_if_in_use()
     statistics = run.statistics()
-    return run, check_log(config, log, statistics and statistics.columns)
+    return run, check_log(config, log, None if statistics is None else statistics.columns)
 
 
 def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None = None) -> dict[str, RawColumn]:

@@ -68,7 +68,9 @@ def group_ids(column: pa.ChunkedArray) -> np.ndarray:
     return np.where(ids < 0, np.nan, ids)
 
 
-def _binary(labels, predictions, weights, groups) -> dict[str, float]:
+def _binary(
+    labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, groups: np.ndarray | None
+) -> dict[str, float]:
     metrics = {
         "auc": auc(labels, predictions, weights),
         "auc_se": auc_standard_error(labels, predictions, weights),
@@ -78,7 +80,7 @@ def _binary(labels, predictions, weights, groups) -> dict[str, float]:
     return metrics if groups is None else metrics | {"gauc": gauc(labels, predictions, groups, weights)}
 
 
-def _regression(labels, predictions, weights) -> dict[str, float]:
+def _regression(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     negative = (labels[weights > 0] < 0).any()
     return {
         "rmse": rmse(labels, predictions, weights),
@@ -88,7 +90,7 @@ def _regression(labels, predictions, weights) -> dict[str, float]:
     }
 
 
-def _counts(labels, predictions, weights) -> dict[str, float]:
+def _counts(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     counted = ~np.isnan(labels) & (weights > 0)
     counts = {
         "labels": int(counted.sum()),

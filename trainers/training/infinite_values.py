@@ -19,7 +19,7 @@ class InfiniteValues:
         self._run, self._report = run, report
         self._told = {(e.get("file"), e.get("column"), e.get("count")) for e in run.events("infinite_values")}
 
-    def tell(self, found: Iterable[Infinite]):
+    def tell(self, found: Iterable[Infinite]) -> None:
         """Tells of what was found, unless that was done before."""
         for infinite in found:
             key = (str(infinite.path), infinite.column, infinite.rows)

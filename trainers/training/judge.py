@@ -59,7 +59,7 @@ class Judge:
         self._config, self._log, self._run, self._state = config, log, run, state
         self._recovery, self._infinite, self._report = recovery, infinite, report
 
-    def look(self, last: date, next_days: tuple[date, ...]):
+    def look(self, last: date, next_days: tuple[date, ...]) -> None:
         """Evaluates the next days that the record of the window ending at `last` does not have yet.
 
         Raises:
@@ -115,7 +115,12 @@ class Judge:
             if verdict.labelled:
                 self._recovery.in_line(last)
             return odd
-        this, good = state.agreement.decide(lambda: [state.saved.number, state.checkpoints.known_good().number])
+
+        def checkpoints() -> list[int]:
+            assert state.saved is not None  # The window is trained, so the chief has saved its model.
+            return [state.saved.number, state.checkpoints.known_good().number]
+
+        this, good = state.agreement.decide(checkpoints)
         lines = [fault.line for fault in verdict.faults]
         figures = {"window_end": last, "day": day, "rules": lines}
         if good != this:  # Else this very model was in line on a day before: it is the day.
@@ -137,9 +142,12 @@ class Judge:
                 odd.setdefault(task, []).append(fault.line)
         return odd
 
-    def _note(self, last: date, found: Mapping[date, Metrics], odd: Mapping[date, dict], seconds: float):
+    def _note(
+        self, last: date, found: Mapping[date, Metrics], odd: Mapping[date, dict[str, list[str]]], seconds: float
+    ) -> None:
         """Adds evaluated days to the record of a window."""
         record, later = self._run.window(last), dict(found)
+        assert record is not None  # Else `_pending` had returned no day.
         if record.eval_day is None:
             first = next(iter(found))
             record = replace(record, eval_day=first, tasks=later.pop(first), evaluation_seconds=seconds)

@@ -1,11 +1,11 @@
 """The training loop: `train_window` of every program, and the windows of `train` in time order."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -53,7 +53,7 @@ class Call(NamedTuple):
 
 def train_window(
     learner: Learner,
-    batches: Iterator,
+    batches: Iterator[Any],
     numbers: np.ndarray,
     total: int,
     steps_of_a_call: Callable[[int], int],
@@ -137,7 +137,7 @@ class MovingWindow:
         self.losses = Losses(config.trainer, self.state, run, report)
         self.seconds_per_step: float | None = None  # As the last call had it.
 
-    def train(self):
+    def train(self) -> None:
         """Trains every window that the log has and the run has not, and leaves all its files behind.
 
         Raises:
@@ -152,7 +152,7 @@ class MovingWindow:
         state.save_first()
         finished = False
         while not finished:
-            batches = None
+            batches: Stream[Arrays] | None = None
             try:
                 self._catch_up()
                 todo = self._windows()
@@ -172,12 +172,12 @@ class MovingWindow:
                             self._after_call(now, call, show)
                         self._end(now)
                     self._look_at_next_days(window.last, window.next_days)
+                batches.close()  # Not where SIGTERM came: it must not wait for a buffer that is being read.
                 finished = True
             except Diverged as diverged:
                 if batches is not None:
                     batches.close()
                 self.recovery.recover(diverged)
-        batches.close()  # Not where SIGTERM came: it must not wait for a buffer that is being read.
         if self.config.export.when == "last" and state.position.last_day is not None:
             self.publish()
 
@@ -196,14 +196,15 @@ class MovingWindow:
             The version; None if the gate refuses it.
         """
         state, last = self.state, self.state.position.last_day
+        assert last is not None  # Who calls this has checked that a window is trained.
         publisher = Publisher(self.config, self.run, self.log, state.model_to_export(), self.statistics, self.report)
         version = state.agreement.decide(lambda: publisher.published(last))
         if version is None:
             predictions = state.predict(last)  # By every worker's part.
             version = state.agreement.decide(lambda: self._publish(publisher, last, predictions))
-        return version and Path(version)
+        return None if version is None else Path(version)
 
-    def stream(self, todo: list[Window]) -> Iterator[Arrays]:
+    def stream(self, todo: list[Window]) -> Generator[Arrays, None, None]:
         """Returns the batches of all windows to train, from the position on."""
         begun = {window.last: self.state.position.batch for window in todo[:1]}  # Now: they are read ahead of training.
         plans = (self.plan(window) for window in todo)
@@ -224,19 +225,19 @@ class MovingWindow:
         """The batches to train of a window from `start` on: those that no recovery left out."""
         return self.recovery.numbers(plan.window.last, start, plan.total)
 
-    def _catch_up(self):
+    def _catch_up(self) -> None:
         """What an earlier start of the run has left to do, or what has come into the log since."""
         self.days.look(self.state, self.report)
         if (last := self.state.position.last_day) is not None:
             new = tuple(day for day in self.log.days if day > last)[: self.config.trainer.stride_days]
             self._look_at_next_days(last, new, publish=not self.state.position.batch)
 
-    def _look_at_next_days(self, last: date, next_days: tuple[date, ...], publish: bool = True):
+    def _look_at_next_days(self, last: date, next_days: tuple[date, ...], publish: bool = True) -> None:
         self.judge.look(last, next_days)
         if publish and self.config.export.when == "every_window":
             self.publish()
 
-    def _begin(self, window: Window, iterator: Iterator) -> _Training:
+    def _begin(self, window: Window, iterator: Iterator[Any]) -> _Training:
         state = self.state
         self.days.begin(window, state.position.last_day)
         plan = self.plan(window)
@@ -247,7 +248,7 @@ class MovingWindow:
         now = time.monotonic()
         return _Training(plan, numbers, began=now, checkpointed=now)
 
-    def _after_call(self, now: _Training, call: Call, show: Callable[..., None]):
+    def _after_call(self, now: _Training, call: Call, show: Callable[..., None]) -> None:
         """Looks at what a call has trained, and saves a checkpoint if one is due or a worker was asked to stop."""
         state, count = self.state, len(call.numbers)
         stop, seconds = state.agreement.total(self.termination.requested, call.seconds)
@@ -263,7 +264,7 @@ class MovingWindow:
             if stop:
                 raise Terminated(self.termination.number)
 
-    def _end(self, now: _Training):
+    def _end(self, now: _Training) -> None:
         """Notes a window that is trained to its end, and saves the model."""
         size, window, batches = self.config.trainer.batch_size, now.plan.window, now.plan.batches
         seconds = time.monotonic() - now.began

@@ -26,13 +26,13 @@ class Losses:
         self._config, self._state, self._run, self._report = config, state, run, report
         self._sharpness = SharpnessProbe(state.learner.model, state.learner.optimizer)
 
-    def begin(self, plan: Plan):
+    def begin(self, plan: Plan) -> None:
         """Begins a window, or goes on with it."""
         self._plan = plan
         self._state.watch.begin(plan.window.last, plan.total)
         self._skipped = self._state.skipped_steps  # Those already told of.
 
-    def look(self, numbers: np.ndarray, losses: np.ndarray):
+    def look(self, numbers: np.ndarray, losses: np.ndarray) -> None:
         """Looks at what the batches `numbers` of the window have left.
 
         Args:
@@ -50,7 +50,7 @@ class Losses:
         if (every := self._config.sharpness_every) and iteration // every > (iteration - count) // every:
             self._report.diagnostics({"sharpness": self._measure_sharpness()}, iteration)
 
-    def _look_at_losses(self, numbers: np.ndarray, losses: np.ndarray):
+    def _look_at_losses(self, numbers: np.ndarray, losses: np.ndarray) -> None:
         watch, last = self._state.watch, Batch(self._plan.window.last, int(numbers[-1]))
         for finding in watch.update(numbers, losses):
             first = watch.batch(finding.first_step)
@@ -66,7 +66,7 @@ class Losses:
             self._run.add_event(finding.kind, **figures)
             self._report.found(what)
 
-    def _look_at_skipped(self, first: int, last: int):
+    def _look_at_skipped(self, first: int, last: int) -> None:
         window, skipped = self._plan.window, self._state.skipped_steps
         if (new := skipped - self._skipped) > 0:
             self._run.add_event("skipped_steps", window_end=window.last, steps=[first, last], count=new)

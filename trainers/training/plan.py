@@ -1,6 +1,6 @@
 """What is trained of a window: its batches, and which of them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ def plan(window: Window, batches: Batches, trainer: TrainerConfig) -> Plan:
     return Plan(window, batches, trainer.steps or max(1, round(trainer.passes * batches.steps)))
 
 
-def stream(plans: Iterable[Plan], seed: int, numbers: Callable[[Plan], np.ndarray]) -> Iterator[Arrays]:
+def stream(plans: Iterable[Plan], seed: int, numbers: Callable[[Plan], np.ndarray]) -> Generator[Arrays, None, None]:
     """Yields the batches of several windows in training order.
 
     Args:

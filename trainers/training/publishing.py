@@ -4,7 +4,6 @@ import hashlib
 import json
 from datetime import UTC, date, datetime
 from importlib.metadata import version as installed
-from typing import Any
 
 import keras
 import numpy as np
@@ -120,8 +119,8 @@ class Publisher:
                 pairs.append((np.concatenate([part[name] for part in served]), expected))
             if "rank" in serving.signatures:
                 rows = self._rows(day, max(WARMUP_ROWS))
-                ranked, expected = serving(self._of_one_user(rows), "rank"), serving(self._repeated(rows))
-                pairs += [(ranked[name], expected[name][ranked["order"]]) for name in expected]
+                ranked, single = serving(self._of_one_user(rows), "rank"), serving(self._repeated(rows))
+                pairs += [(ranked[name], single[name][ranked["order"]]) for name in single]
         except InputError:  # A prediction that is not finite.
             return float("nan")
         worst = 0.0
@@ -129,7 +128,7 @@ class Publisher:
             worst = np.maximum(worst, np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
         return float(worst)
 
-    def _requests(self, day: date) -> list[tuple[str, dict[str, Any]]]:
+    def _requests(self, day: date) -> list[tuple[str, dict[str, np.ndarray]]]:
         """Returns warm-up requests for every signature, of the day's first rows."""
         requests = []
         for count in WARMUP_ROWS:

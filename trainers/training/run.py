@@ -104,7 +104,7 @@ class Run:
         Raises:
             InputError: If the directory is not a run, or the log does not fit it.
         """
-        config, log = open_trained(Path(model_dir), data and Path(data))
+        config, log = open_trained(Path(model_dir), None if data is None else Path(data))
         return cls(config, model_dir, log, console=console)
 
     def train(self, *, profile: bool = False) -> WindowRecord | None:

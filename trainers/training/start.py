@@ -29,7 +29,7 @@ def start_together(
         check_run(config, log, model_dir, fresh)
         return log
 
-    def own_address():
+    def own_address() -> None:
         with listening(workers.cluster):
             pass
 
@@ -67,9 +67,9 @@ def begin(
     def fitted() -> str:
         return (run.statistics() or fit_statistics(config, log, columns, checks)).model_dump_json()
 
-    def begun() -> list[str | None]:
+    def begun() -> tuple[str, str | None]:
         held.enter_context(run.locked())  # Only now: bad input found so far leaves nothing behind.
-        return [run.begin(statistics).model_dump_json(), note_start(model_dir, workers.cluster)]
+        return run.begin(statistics).model_dump_json(), note_start(model_dir, workers.cluster)
 
     statistics = Statistics.model_validate_json(workers.decide(fitted))
     stored, start = workers.decide(begun)

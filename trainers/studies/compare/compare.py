@@ -15,6 +15,8 @@ from tfstable.data.log import DayLog, read
 from tfstable.data.types import field_type
 from tfstable.errors import InputError
 from tfstable.metrics import (
+    AucDifference,
+    RmseDifference,
     auc_bootstrap,
     auc_difference,
     kendall,
@@ -126,11 +128,12 @@ def compare(
     labels = [label for _, label in tasks.values()]
     for side in sides:
         check_schemas(log, day, side.columns, [*labels, *([weight] if weight else [])], [group] if group else [])
-    for path, schema in log.schemas(day).items() if slice_by else ():
-        if pa.types.is_nested(field_type(schema, slice_by, path)):
-            raise InputError(f"--slice {slice_by}: holds lists in {path}; name a column of single values")
+    if slice_by:
+        for path, schema in log.schemas(day).items():
+            if pa.types.is_nested(field_type(schema, slice_by, path)):
+                raise InputError(f"--slice {slice_by}: holds lists in {path}; name a column of single values")
 
-    predictions = [_predict(side.version, log, day, progress, f"predicting with {side.version}") for side in sides]
+    one, other = (_predict(side.version, log, day, progress, f"predicting with {side.version}") for side in sides)
     wanted = {slice_by: None} | ({group: group_type(log.schemas(day), group)} if group else {})
     wanted |= dict.fromkeys([*labels, weight], pa.float32())
     wanted.pop(None, None)
@@ -138,24 +141,27 @@ def compare(
     weights = np.nan_to_num(numbers(table[weight])) if weight else None
     groups = group_ids(table[group]) if group else None
     sliced = slices(table[slice_by]) if slice_by else None
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for number, (name, (kind, label)) in enumerate(tasks.items()):
         progress(number, len(tasks), f"comparing {name}")
-        y, p = numbers(table[label]), [side[name] for side in predictions]
-        mean, quantiles = prediction_difference(*p, weights), prediction_difference_quantiles(*p, QUANTILES, weights)
+        y, p, q = numbers(table[label]), one[name], other[name]
+        mean, quantiles = (
+            prediction_difference(p, q, weights),
+            prediction_difference_quantiles(p, q, QUANTILES, weights),
+        )
         result[name] = {
             "kind": kind,
             "difference": {"mean": mean, "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True))},
-            "spearman": spearman(*p),
-            "kendall": kendall(*p),
-            "churn": None if groups is None else top_k_churn(*p, groups, k)._asdict(),
-            "slices": None if sliced is None else _by_slice(*p, sliced, weights),
+            "spearman": spearman(p, q),
+            "kendall": kendall(p, q),
+            "churn": None if groups is None else top_k_churn(p, q, groups, k)._asdict(),
+            "slices": None if sliced is None else _by_slice(p, q, sliced, weights),
         }
         if kind == "binary":
-            draws = None if groups is None else auc_bootstrap(y, *p, groups, weights, samples=samples)
-            result[name]["auc"] = _auc(auc_difference(y, *p, weights), draws)
+            draws = None if groups is None else auc_bootstrap(y, p, q, groups, weights, samples=samples)
+            result[name]["auc"] = _auc(auc_difference(y, p, q, weights), draws)
         else:
-            result[name]["rmse"] = _rmse(rmse_difference(y, *p, weights))
+            result[name]["rmse"] = _rmse(rmse_difference(y, p, q, weights))
         progress(number + 1, len(tasks), f"comparing {name}")
     return {
         "first": str(sides[0].version),
@@ -202,31 +208,33 @@ def _predict(version: Path, log: DayLog, day: date, progress: Progress, what: st
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _by_slice(first, second, sliced: pd.Categorical, weights) -> dict[str, dict[str, float]]:
+def _by_slice(
+    first: np.ndarray, second: np.ndarray, sliced: pd.Categorical, weights: np.ndarray | None
+) -> dict[str, dict[str, float]]:
     rows, differences = sliced.value_counts(), prediction_difference_by(first, second, sliced, weights)
     values = [value for value in sliced.categories if value in differences]
     return {value: {"rows": int(rows[value]), "difference": differences[value]} for value in values}
 
 
-def _auc(delong, draws: np.ndarray | None) -> dict[str, Any]:
-    def figures(value, se, drawn):
+def _auc(delong: AucDifference, draws: np.ndarray | None) -> dict[str, Any]:
+    def figures(value: float, se: float, drawn: np.ndarray | None) -> dict[str, Any]:
         return {
             "value": value,
             "se": se,
             "interval": [value - Z * se, value + Z * se],
-            "bootstrap_interval": None if draws is None else _quantiles(drawn),
+            "bootstrap_interval": None if drawn is None else _quantiles(drawn),
         }
 
-    one, other = (None, None) if draws is None else draws.T
+    one, other, apart = (None, None, None) if draws is None else (*draws.T, draws[:, 1] - draws[:, 0])
     return {
         "first": figures(delong.first, delong.first_se, one),
         "second": figures(delong.second, delong.second_se, other),
         "covariance": delong.covariance,
-        "difference": figures(delong.difference, delong.difference_se, None if draws is None else other - one),
+        "difference": figures(delong.difference, delong.difference_se, apart),
     }
 
 
-def _rmse(paired) -> dict[str, Any]:
+def _rmse(paired: RmseDifference) -> dict[str, Any]:
     value, se = paired.difference, paired.difference_se
     return {
         "first": {"value": paired.first},

@@ -55,10 +55,13 @@ class Bench(Workbench):
         todo = self.plans(trainer, compared[-1])
         iterator = self.feed(todo, trainer, plan.order_seed)
         learner.trace(iterator)
-        days, arrays, looks, seconds, done = {}, {}, [], 0.0, 0
+        days: dict[str, Any] = {}
+        arrays: dict[str, np.ndarray] = {}
+        looks: list[dict[str, np.ndarray]] = []
+        seconds, done = 0.0, 0
         for each in todo:
 
-            def steps_of_a_call(of_window: int, before=done) -> int:
+            def steps_of_a_call(of_window: int, before: int = done) -> int:
                 until_look = plan.trace_every - (before + of_window) % plan.trace_every if plan.trace_every else TO_END
                 return min(trainer.steps_per_call, until_look)
 

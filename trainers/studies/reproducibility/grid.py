@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ class Grid:
         self.days = log.days[-self._grid.days :]
         self.tasks = self._grid.tasks or tuple(config.tasks)
         weight, group = config.data.weight, config.evaluation.gauc_column
-        tables = []
+        tables: list[Any] = []  # None where no column is wanted.
         for day in self.days:
             columns = {group: group_type(log.schemas(day), group)} if group else {}
             columns |= {weight: pa.float32()} if weight else {}
@@ -82,7 +81,7 @@ class Grid:
 
     def path_of(self, plan: Plan) -> Path:
         """Returns where a training's record is, or will be."""
-        known = [weight_keys(plan.config), *vars(replace(plan, config=None)).values(), self._log]
+        known = [weight_keys(plan.config), *{**vars(plan), "config": None}.values(), self._log]
         return self._path / f"{hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()[:16]}.json"
 
     def _trained(self, cell: Cell, plan: Plan) -> Path:
@@ -106,10 +105,10 @@ class Grid:
 
     def _figures(self, records: Sequence[dict], arrays: Sequence[dict]) -> dict[str, Any]:
         days = list(map(str, self.days))
-        tasks = {}
+        tasks: dict[str, dict[str, Any]] = {}
         for task in self.tasks:
             of_days = [[run[f"{day}|{task}"] for day in days] for run in arrays]
-            tasks[task] = pair_figures(of_days, self._weights, self._groups, self._grid.k)
+            tasks[task] = {**pair_figures(of_days, self._weights, self._groups, self._grid.k)}
             for metric in records[0]["days"][days[0]][task]:
                 values = np.array([[record["days"][day][task][metric] for day in days] for record in records], float)
                 tasks[task][metric] = float(values.mean())

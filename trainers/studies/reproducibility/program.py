@@ -16,7 +16,7 @@ from trainers.studies.reproducibility.pictures import PICTURES, draw
 from trainers.studies.reproducibility.report import markdown
 
 
-def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, console: Console):
+def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, console: Console) -> None:
     """Trains what is not in `out` yet, and writes table and pictures from all of it.
 
     Args:

@@ -1,5 +1,8 @@
 """Train steps that sum a batch's gradients from equal parts, as replicas do."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from trainers.build.steps import Steps
@@ -12,11 +15,11 @@ class SummedSteps(Steps):
         parts: Parts of a batch, in order, each of which a replica would take; must divide the batch.
     """
 
-    def __init__(self, *args, parts: int):
+    def __init__(self, *args: Any, parts: int):
         super().__init__(*args)
         self._parts = parts
 
-    def _gradients(self, features, labels, weight):
+    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor]:
         if self._parts == 1:
             return super()._gradients(features, labels, weight)
         batch = (features, labels, weight)
@@ -26,7 +29,7 @@ class SummedSteps(Steps):
         return [_mean(parts) for parts in zip(*gradients, strict=True)], tf.add_n(losses) / self._parts
 
 
-def _mean(gradients):
+def _mean(gradients: Sequence[Any]) -> Any:
     """The mean of gradients, dense or sparse; the optimizer sums the duplicate rows of sparse ones."""
     n = len(gradients)
     if isinstance(gradients[0], tf.IndexedSlices):

@@ -18,6 +18,7 @@ from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.workbench import Workbench
 from trainers.training.evaluation import evaluate
 from trainers.training.loop import train_window
+from trainers.training.plan import Plan
 
 FIGURES = ("hessian", "preconditioned", "two_over_rate", "residual")  # Of the SharpnessProbe.
 PROBED_ROWS = 512
@@ -68,6 +69,8 @@ class Bench(Workbench):
         log: The log.
     """
 
+    config: StabilityConfig
+
     def __init__(self, config: StabilityConfig, log: DayLog):
         super().__init__(config, log, KEPT)
 
@@ -97,7 +100,12 @@ class Bench(Workbench):
         for plan in plans:
             sharpness: list[dict[str, float]] = []  # Before each call.
 
-            def steps_of_a_call(of_window: int, plan=plan, sharpness=sharpness, before=done) -> int:
+            def steps_of_a_call(
+                of_window: int,
+                plan: Plan = plan,
+                sharpness: list[dict[str, float]] = sharpness,
+                before: int = done,
+            ) -> int:
                 wanted = before + of_window in probed
                 sharpness.append(self._sharpness(probe, plan.window.days) if wanted else dict.fromkeys(FIGURES, np.nan))
                 return 1 if watch else trainer.steps_per_call
@@ -132,7 +140,7 @@ class Bench(Workbench):
     def positives(self, day: date) -> dict[str, float]:
         """Returns how many labels of `day` are positive, or negative if those are fewer, for each binary task."""
         batches = self.batches((day,), self.config.evaluation.batch_size)
-        counts: dict[str, list] = {}
+        counts: dict[str, list[Any]] = {}
         for batch in batches.one_pass(None):
             _, labels_of, weight = self.reader.layout.unpack(batch)
             for task, labels in labels_of.items():

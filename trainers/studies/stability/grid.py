@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfstable.errors import InputError
-from trainers.studies.stability.bench import Bench, Run
+from trainers.studies.stability.bench import Bench, Run, Trained
 from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.stability.judge import Record, divergence, mean_and_std, micro_divergences, score
 from trainers.studies.stability.records import Records
@@ -99,7 +99,7 @@ class Grid:
         record = self._records.get(run, lambda: self._trained(run, days, watch=True, probed=probed), watched=True)
         return record, self._records.arrays(run, watched=True)
 
-    def _trained(self, run: Run, evaluated: set[date], **watch: Any):
+    def _trained(self, run: Run, evaluated: set[date], **watch: Any) -> Trained:
         trained = self._bench.train(run, evaluated, **watch)
         kinds = sorted({f["kind"] for f in trained.findings if f["column"] == "loss"})
         metrics = trained.days[self.reporting]

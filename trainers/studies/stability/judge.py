@@ -56,8 +56,9 @@ def score(record: Record, day: str, positives: Mapping[str, float]) -> float:
 
 def mean_and_std(values: Sequence[float | None]) -> dict[str, float | None]:
     """Returns mean and sample standard deviation; None where a value is missing, no std of a single one."""
-    if any(value is None or not math.isfinite(value) for value in values):
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if len(known) < len(values):
         return {"mean": None, "std": None}
-    mean = sum(values) / len(values)
-    std = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else None
+    mean = sum(known) / len(known)
+    std = math.sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1)) if len(known) > 1 else None
     return {"mean": mean, "std": std}

@@ -14,7 +14,7 @@ PICTURES = ("figure_1.png", "figure_4.png", "figure_5.png", "figure_6.png", "sha
 SHOWN = 40  # Steps around the onset.
 
 
-def draw(grid: Grid, table: dict[str, Any], out: Path):
+def draw(grid: Grid, table: dict[str, Any], out: Path) -> None:
     """Trains the runs to show once more, watched in every step, and writes figure_1.png, figure_4.png ... to `out`."""
     cell = _onset_cell(table["rows"])
     jumps = [f["first_step"] for row in cell for f in grid.record(_run(row))["findings"]]
@@ -63,7 +63,7 @@ def _onset_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in own if row["multiple"] == multiple]
 
 
-def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path):
+def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path) -> None:
     figure, axes = figure_of(2, len(examples), sharex="col")
     for (kind, row), (loss, auc) in zip(examples.items(), axes.T, strict=True):
         loss.set_title(f"{kind}\n{_title(row)}" if row else f"{kind}\nnone in this grid")
@@ -88,7 +88,7 @@ def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path):
     save(figure, out / "figure_1.png")
 
 
-def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path):
+def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
     figures = {"gradient_norm": "||g||", "weight_norm": "||w||", "update_norm": "||step||"}
     figure, axes = figure_of(len(figures), len(arrays), sharey="row")
     for column, (treatment, own) in enumerate(arrays.items()):
@@ -103,7 +103,7 @@ def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path):
     save(figure, out / "figure_4.png")
 
 
-def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path):
+def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
     figure, axes = figure_of(2, 1, sharex="col")
     for treatment, own in arrays.items():
         factors = list(_by_layer(own, "clipping_factor").values())
@@ -119,7 +119,7 @@ def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path):
     save(figure, out / "figure_5.png")
 
 
-def _figure_6(arrays: dict, row: dict[str, Any], out: Path):
+def _figure_6(arrays: dict, row: dict[str, Any], out: Path) -> None:
     clipped = {treatment: own for treatment, own in arrays.items() if treatment != "none"} or arrays
     figure, axes = figure_of(1, len(clipped), sharey="row")
     for (treatment, own), axis in zip(clipped.items(), axes[0], strict=True):
@@ -133,7 +133,7 @@ def _figure_6(arrays: dict, row: dict[str, Any], out: Path):
     save(figure, out / "figure_6.png")
 
 
-def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path):
+def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
     measured = {t: own for t, own in arrays.items() if np.isfinite(own["sharpness|hessian"][around]).any()}
     if not measured:
         return
