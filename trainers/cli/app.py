@@ -38,7 +38,7 @@ for command in (recipe, check, train, evaluate, export, predict, compare, stabil
     app.command()(command)
 app.add_typer(prepare, name="prepare")
 
-# What a signal leaves, per command; the other commands leave nothing.
+# What each command keeps when a signal ends it; the other commands write nothing.
 KEPT = {
     "train": "the same command goes on from the newest checkpoint",
     **dict.fromkeys(("stability", "reproducibility"), "the same command goes on: what was trained is kept"),

@@ -1,4 +1,4 @@
-"""What all commands do with the screen: one console, one progress bar, no start-up notes of TensorFlow."""
+"""The screen of all commands: one console, one progress bar, no start-up messages of TensorFlow."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow without its start-up notes, which it writes to the screen before any log level is set."""
+    """Imports TensorFlow without its start-up messages, which it writes to the screen before any log level is set."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""What `tfstable export --list` and `--promote` do; no TensorFlow."""
+"""`tfstable export --list`, without TensorFlow, and `--promote`."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def table(model_dir: Path) -> Table:
 
 
 def promote(model_dir: Path, number: int, keep: int) -> str:
-    """Publishes a copy of a version as the newest, prunes, and returns what to tell the user.
+    """Publishes a copy of a version as the newest, prunes, and returns a line for the user.
 
     A training of the run may go on meanwhile. Imports TensorFlow, which loads the copy first.
     """

@@ -97,7 +97,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 
 def _explain(path: str, raw: dict[str, Any], detail: Any, spec: type[Config]) -> str:
-    """One line for one of pydantic's errors: where, what, and the remedy that it leaves out."""
+    """Returns one line for a pydantic error: the key, the fault and a remedy."""
     location, kind, got = _location(raw, detail["loc"]), detail["type"], detail.get("input")
     if location[-1:] == ["[key]"]:
         return f"{path}: {'.'.join(location[:-2])}: the key {got!r} is not text to YAML; quote it"
@@ -121,7 +121,7 @@ def _explain(path: str, raw: dict[str, Any], detail: Any, spec: type[Config]) ->
 
 
 def _location(raw: Any, location: tuple[Any, ...]) -> list[str]:
-    """The keys of the file that lead to pydantic's `location`, which also names the kinds by which it chose a spec."""
+    """Returns the file's keys for pydantic's `location`, which also names the kinds by which it chose a spec."""
     keys = []
     for part in location:
         known = raw.keys() if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ()

@@ -15,7 +15,7 @@ EXAMPLES = Path(str(files("trainers") / "examples"))
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the heading of a recipe says.
+    """The heading of a recipe.
 
     Attributes:
         name: Its name, `quickstart` for configs/quickstart.yaml.

@@ -28,9 +28,9 @@ class Terminated(SystemExit):
 class Termination:
     """Turns a signal into an exception at once, or, inside `held`, into the flag `requested`.
 
-    What is on disk is whole at any moment, so most work can simply be dropped. Inside `held` there are steps that no
-    checkpoint has yet: that code asks `requested` and checkpoints before it leaves. A second SIGINT ends the process
-    as it is.
+    Files on disk are whole at any moment, so most work can be dropped. Code inside `held` has trained steps that no
+    checkpoint holds: it asks `requested` and saves a checkpoint before it leaves. A second SIGINT ends the process at
+    once.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
-"""Are a day's labels what labels of this task have been? A broken join shows here before it shows in a model."""
+"""Compares a day's labels with those of earlier days: a broken join shows here before it shows in a model."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 CHANCE = 1e-4  # A count whose probability is below this is no accident.
-FACTOR = 10.0  # By how much larger or smaller a rate must be to be none of a day's moods.
+FACTOR = 10.0  # A rate that changes by this factor is more than variation between days.
 
 Metrics = Mapping[str, float | None]  # Of a task on a day, as `trainers.training.evaluation.evaluate` returns them.
 
@@ -15,22 +15,22 @@ def numbers(metrics: Metrics) -> dict[str, float]:
 
 
 def label_fault(task: str, day: object, today: Metrics, earlier: Sequence[Metrics]) -> str | None:
-    """Returns what is wrong with the labels of a task on a day, in one line; None if nothing is.
+    """Returns one line on the fault of a task's labels on a day; None without a fault.
 
-    Of a class, the positives or the rest, a day has k among its n labels. Earlier days had K among N, so that
+    A class, the positives or the rest, has k of the day's n labels and K of the N labels of earlier days, so
     M = n K / N were expected. Counts are noisy, so each rule asks for a `FACTOR` and for a chance below `CHANCE`:
 
         missing   k <= M / 10;  on a run's first day, where M is what the model expects, k = 0
         too many  k >= 10 M,  and 10 times what the model expected
 
     A rare task is thus free to have no positive on a day on which fewer than about ten are expected. A rate that rises
-    for good is odd once: the model has learned it then. One that falls for good stays odd, for so does a broken join.
+    for good is odd until the model has learned it. A rate that falls for good stays odd, as after a broken join.
 
     Args:
         task: The task's name, for the message.
         day: The day, for the message.
         today: The day's metrics: `labels`, `positives`, `predicted`.
-        earlier: Those of healthy days before it.
+        earlier: The metrics of healthy days before it.
     """
     now = numbers(today)
     n, k = now["labels"], now["positives"]
@@ -74,9 +74,9 @@ def chance_of_count(k: float, mean: float) -> float:
 
 
 def chance_of_split(k: float, n: float, K: float, N: float) -> float:
-    """The same of k among n rows where another N rows, of the same rate, have K: few earlier ones say little of a rate.
+    """Bound on the probability of k among n rows where another N rows of the same rate have K.
 
-    Given k + K in all, k is binomial with the share s = n / (n + N):
+    Few earlier rows say little about a rate. Given k + K in all, k is binomial with the share s = n / (n + N):
 
         P <= exp(-(k log(k / (s (k + K))) + K log(K / ((1 - s) (k + K)))))
     """

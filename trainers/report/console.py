@@ -72,7 +72,7 @@ class Report:
         )
 
     def found(self, line: str) -> None:
-        """Shows what was found in the losses or metrics, or what is done about it."""
+        """Shows a finding in the losses or metrics, or the run's reaction."""
         if self._console is None:
             LOG.warning(line)
         else:

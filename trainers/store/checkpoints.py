@@ -43,8 +43,8 @@ class Checkpoints:
     good, and, for each of the last `keep_weekly` ISO weeks of data, the newest that ends a window in it.
 
     Args:
-        directory: Where they are.
-        checkpoint: What they hold.
+        directory: Their directory.
+        checkpoint: The objects to save.
         keep: Number of newest checkpoints kept, at least 1.
         keep_weekly: Number of weeks.
     """
@@ -71,7 +71,7 @@ class Checkpoints:
             self._write_about(partial, saved)
             partial.rename(self._path(saved.number))
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)  # A full disk must not stay full of what is no use.
+            shutil.rmtree(partial, ignore_errors=True)  # Leave no useless files on a full disk.
             raise
         self._prune()
         return saved
@@ -118,7 +118,7 @@ class Checkpoints:
         path.rename(aside)
 
     def discard(self, above: int, up_to: int) -> None:
-        """Gives up the checkpoints of a model that diverged. The newest stays beside the others, for who wants to look.
+        """Gives up the checkpoints of a model that diverged; keeps the newest as N.diverged for inspection.
 
         Args:
             above, up_to: Their numbers: above < number <= up_to.
@@ -158,19 +158,19 @@ class Checkpoints:
         return sorted(int(path.name) for path in self._directory.glob("[0-9]*") if re.fullmatch("[0-9]+", path.name))
 
     def _delete(self, path: Path) -> None:
-        """Deletes a checkpoint, unless someone keeps something else in its directory."""
+        """Deletes a checkpoint, unless its directory holds a foreign file."""
         if not path.is_symlink() and stranger(path, _OWN) is None:
             shutil.rmtree(path.rename(self._directory / f".{path.name.split('.')[0]}.pruned"))
 
     def _known(self, number: int) -> Saved:
-        """What is known of a checkpoint; of a damaged one its number."""
+        """Reads about.json; returns only the number of a damaged checkpoint."""
         try:
             return self._about(number)
         except InputError:
             return Saved(number, None, 0, good=False)
 
     def _about(self, number: int) -> Saved:
-        """Reads about.json, which speaks for the index of TensorFlow's files; that speaks for the others.
+        """Reads about.json, which holds the digest of TensorFlow's index; the index checks the other files.
 
         Raises:
             InputError: If either is damaged.

@@ -1,4 +1,4 @@
-"""How pictures are begun and ended."""
+"""Begins and saves pictures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,7 @@ Share = Literal["none", "row", "col"]  # Which axes have a scale in common.
 
 def figure_of(rows: int, columns: int, sharex: Share = "none", sharey: Share = "none") -> tuple["Figure", np.ndarray]:
     """Returns a figure and its axes, `(rows, columns)`."""
-    import matplotlib  # Only who draws pays for it.
+    import matplotlib  # Here, so that only drawing pays for it.
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -25,7 +25,7 @@ def figure_of(rows: int, columns: int, sharex: Share = "none", sharey: Share = "
 
 
 def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
-    """Writes a figure whole, and forgets it."""
+    """Writes a figure, whole or not at all, and closes it."""
     from matplotlib import pyplot
 
     partial = path.with_name(f".{path.name}.partial")

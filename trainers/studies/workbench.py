@@ -25,7 +25,7 @@ from trainers.training.plan import Plan, plan, stream
 
 
 class Workbench:
-    """What the trainings on a log share: reader, statistics, and the learners of earlier trainings.
+    """Shared by all trainings on a log: reader, statistics, and the learners of earlier trainings.
 
     Args:
         config: The config of all trainings, but for what each changes in model, optimizer and trainer.
@@ -33,7 +33,7 @@ class Workbench:
         kept: Learners kept with their graphs; the oldest go first.
 
     Attributes:
-        remarks: What the user should know of the first window, a line each.
+        remarks: Remarks on the first window for the user, one line each.
     """
 
     def __init__(self, config: Config, log: DayLog, kept: int):
@@ -60,7 +60,7 @@ class Workbench:
         return self._batches[days, size, shuffle]
 
     def plans(self, trainer: TrainerConfig, last: date) -> list[Plan]:
-        """Returns what to train of each window that ends before `last`."""
+        """Returns the plan of each window that ends before `last`."""
         todo = windows(self.log.days, trainer.window_days, trainer.stride_days)
         size, shuffle = trainer.batch_size, trainer.shuffle
         return [plan(w, self.batches(w.days, size, shuffle), trainer) for w in todo if w.last < last]
@@ -77,7 +77,7 @@ class Workbench:
             return learner.steps.predict(self.reader.dataset(batches.one_pass(None), size), batches.rows)
 
     def learner(self, config: Config, shape: Hashable, make: Callable[[], Learner]) -> Learner:
-        """Returns a learner with every variable as a training of `config` starts from.
+        """Returns a learner whose variables are as at the start of a training of `config`.
 
         Args:
             config: The config; its seed draws the weights, in its precision.

@@ -26,9 +26,9 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
         For a binary task `auc`, its standard error `auc_se`, `logloss`, `calibration` (predicted over observed), `gauc`
         if a column for it is configured, `best_auc` if the true probability is known; for a regression `rmse`, its
         standard error `rmse_se`, and `mae`, in the label's units, and `calibration` (sum of the predictions over sum of
-        the labels; NaN if a label is negative). NaN where no row counts, a row with a label and of positive weight.
+        the labels; NaN if a label is negative). NaN where no row counts; rows with a label and a positive weight do.
 
-        For every task also what these metrics rest on: `labels`, the rows that count; `positives` of them (of a
+        For every task also the counts behind these metrics: `labels`, the rows that count; `positives` of them (of a
         regression: labels other than 0); `predicted`, the sum of their predictions; `spread`, the largest prediction of
         any row of the day less the smallest: 0 if all are the same, NaN if one is not finite. A day of one row has
         no spread.

@@ -34,11 +34,11 @@ from trainers.training.recover import Recovery
 from trainers.training.state import RunState
 from trainers.training.trained_days import TrainedDays
 
-CALL_SECONDS = 5.0  # What a call of the graph should take at most: until it returns, nothing else can happen.
+CALL_SECONDS = 5.0  # Longest call of the graph: nothing else can happen until it returns.
 
 
 class Call(NamedTuple):
-    """What a call of the graph has trained.
+    """The steps of one call of the graph.
 
     Attributes:
         numbers: `(steps,)` numbers of its batches in their window.
@@ -64,11 +64,11 @@ def train_window(
     Whoever stops iterating stops the training. At the window's end the average of the weights takes its snapshot.
 
     Args:
-        learner: What is trained.
+        learner: The learner to train.
         batches: The dataset's iterator, whose next batches are those of `numbers`.
         numbers: The batches to train on, ascending, counted over all passes.
         total: The window's batches over all passes, those left out included.
-        steps_of_a_call: Returns the most steps of the next call; takes the batches done.
+        steps_of_a_call: Takes the number of batches done and returns the most steps of the next call.
         profiler: Profiles a call.
     """
     keep_freed_memory()  # In each window: the first generator of tf.data undoes it.
@@ -111,8 +111,8 @@ class MovingWindow:
         statistics: What was fitted on the first window.
         run: The run's directory; its newest checkpoint that can be read is restored.
         report: What the user sees.
-        termination: What SIGTERM does.
-        profiler: What profiles a call.
+        termination: Handles SIGTERM and Ctrl-C.
+        profiler: Profiles a call.
     """
 
     def __init__(
@@ -138,10 +138,10 @@ class MovingWindow:
         self.seconds_per_step: float | None = None  # As the last call had it.
 
     def train(self) -> None:
-        """Trains every window that the log has and the run has not, and leaves all its files behind.
+        """Trains every window of the log that the run has not trained yet, and writes all its files.
 
         Raises:
-            InputError: If days that shall be held out have been trained on.
+            InputError: If the run has trained on days that data.until holds out.
         """
         until, trained_to, state = self.config.data.until, self.trained_to(), self.state
         if until is not None and trained_to is not None and trained_to > until:
@@ -196,7 +196,7 @@ class MovingWindow:
             The version; None if the gate refuses it.
         """
         state, last = self.state, self.state.position.last_day
-        assert last is not None  # Who calls this has checked that a window is trained.
+        assert last is not None  # Callers publish only after a finished window.
         publisher = Publisher(self.config, self.run, self.log, state.model_to_export(), self.statistics, self.report)
         version = state.agreement.decide(lambda: publisher.published(last))
         if version is None:
@@ -206,12 +206,13 @@ class MovingWindow:
 
     def stream(self, todo: list[Window]) -> Generator[Arrays, None, None]:
         """Returns the batches of all windows to train, from the position on."""
-        begun = {window.last: self.state.position.batch for window in todo[:1]}  # Now: they are read ahead of training.
+        # Read now: the stream runs ahead of training.
+        begun = {window.last: self.state.position.batch for window in todo[:1]}
         plans = (self.plan(window) for window in todo)
         return stream(plans, self.config.trainer.seed, lambda plan: self._numbers(plan, begun.get(plan.window.last, 0)))
 
     def plan(self, window: Window) -> Plan:
-        """Returns what to train of a window."""
+        """Returns the plan of a window."""
         trainer, rows = self.config.trainer, self.config.data.buffer_rows
         shuffle = make_shuffle(trainer.shuffle)
         return plan(window, self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle), trainer)
@@ -222,11 +223,11 @@ class MovingWindow:
         return windows(days, trainer.window_days, trainer.stride_days, after=self.state.position.last_day)
 
     def _numbers(self, plan: Plan, start: int) -> np.ndarray:
-        """The batches to train of a window from `start` on: those that no recovery left out."""
+        """Returns the batches of a window to train from `start` on: those that no recovery left out."""
         return self.recovery.numbers(plan.window.last, start, plan.total)
 
     def _catch_up(self) -> None:
-        """What an earlier start of the run has left to do, or what has come into the log since."""
+        """Does what an earlier start left undone, and evaluates days that the log has gained."""
         self.days.look(self.state, self.report)
         if (last := self.state.position.last_day) is not None:
             new = tuple(day for day in self.log.days if day > last)[: self.config.trainer.stride_days]
@@ -249,7 +250,7 @@ class MovingWindow:
         return _Training(plan, numbers, began=now, checkpointed=now)
 
     def _after_call(self, now: _Training, call: Call, show: Callable[..., None]) -> None:
-        """Looks at what a call has trained, and saves a checkpoint if one is due or a worker was asked to stop."""
+        """Reports a call, and saves a checkpoint if one is due or a worker was asked to stop."""
         state, count = self.state, len(call.numbers)
         stop, seconds = state.agreement.total(self.termination.requested, call.seconds)
         self.seconds_per_step = seconds / state.agreement.workers / count
@@ -265,7 +266,7 @@ class MovingWindow:
                 raise Terminated(self.termination.number)
 
     def _end(self, now: _Training) -> None:
-        """Notes a window that is trained to its end, and saves the model."""
+        """Records a window whose training is complete, and saves the model."""
         size, window, batches = self.config.trainer.batch_size, now.plan.window, now.plan.batches
         seconds = time.monotonic() - now.began
         whole = self._numbers(now.plan, 0)  # Also what an earlier start of the run has trained.

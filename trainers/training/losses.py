@@ -1,4 +1,4 @@
-"""What the losses and the optimizer of each call show, while a window is trained."""
+"""Follows the losses and the optimizer while a window is trained."""
 
 import numpy as np
 
@@ -30,10 +30,10 @@ class Losses:
         """Begins a window, or goes on with it."""
         self._plan = plan
         self._state.watch.begin(plan.window.last, plan.total)
-        self._skipped = self._state.skipped_steps  # Those already told of.
+        self._skipped = self._state.skipped_steps  # Already reported.
 
     def look(self, numbers: np.ndarray, losses: np.ndarray) -> None:
-        """Looks at what the batches `numbers` of the window have left.
+        """Checks losses and optimizer after the batches `numbers` of the window.
 
         Args:
             numbers: `(steps,)`, ascending.
@@ -74,7 +74,7 @@ class Losses:
             self._skipped = skipped
 
     def _measure_sharpness(self) -> dict[str, float]:
-        """Returns the sharpness on one batch of the window, the same one however often it is asked for."""
+        """Returns the sharpness on one fixed batch of the window."""
         reader, size = self._state.reader, self._config.batch_size
         key = (self._config.seed, self._plan.window.last.toordinal())
         batch = next(reader.batches(self._plan.window.days, size, size).one_pass(key))

@@ -1,4 +1,4 @@
-"""What is trained of a window: its batches, and which of them."""
+"""The training of a window: its batches, and which of them to train."""
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def stream(plans: Iterable[Plan], seed: int, numbers: Callable[[Plan], np.ndarra
     Args:
         plans: The windows' plans, taken one by one.
         seed: Shuffles the rows, together with the window's last day.
-        numbers: Returns the numbers of the batches to train on of a plan, ascending.
+        numbers: Returns the numbers of a plan's batches to train on, ascending.
     """
     for each in plans:
         wanted = numbers(each)

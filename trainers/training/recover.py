@@ -1,4 +1,4 @@
-"""What a run does about its own divergence: back to a model known to be good, and on by another way."""
+"""Recovers a diverged run: goes back to a model known to be good, and continues differently."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -19,7 +19,7 @@ class Recovery:
         config: The run's config.
         days: The days of the log.
         run: The run's directory.
-        state: What is restored.
+        state: The state to restore.
         report: What the user sees.
     """
 
@@ -48,9 +48,8 @@ class Recovery:
         except DivergedError as error:
             self._run.add_event("diverged_for_good", **event)
             raise DivergedError(f"{self._run.path}: {error}") from None
-        self._run.write_recoveries(
-            self._recoveries.done
-        )  # First: a run that is killed now carries it out at its next start.
+        # Written first: a run that is killed now carries the recovery out at its next start.
+        self._run.write_recoveries(self._recoveries.done)
         self._run.add_event("recovery", **event, **done, factor=self._recoveries.rate_factor)
         left_out = f", leaving out {done['skipped']}" if done["skipped"] else ""
         self._report.found(
@@ -90,6 +89,6 @@ class Recovery:
             if self._run.writable and self._recoveries.discarded:
                 self._state.checkpoints.discard(*self._recoveries.discarded)
 
-        self._state.agreement.decide(discard)  # Nobody looks for checkpoints before the chief has done so.
+        self._state.agreement.decide(discard)  # No worker looks for checkpoints before the chief has discarded some.
         self._state.restore(number)
         self._state.learner.set_rate_factor(self._recoveries.rate_factor)

@@ -1,4 +1,4 @@
-"""How a run begins: all workers together, before TensorFlow is there."""
+"""Begins a run on all workers together, before TensorFlow is imported."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +17,7 @@ from trainers.training.first_window import fit_statistics
 def start_together(
     workers: Workers, config: Config, model_dir: Path, fresh: bool, progress: Progress = lambda *_: None
 ) -> DayLog:
-    """Opens and checks the log and the run's directory on every worker, and compares what all must have in common.
+    """Opens and checks the log and the run's directory on every worker, and compares the facts that all must share.
 
     Raises:
         InputError: On all workers, if one of them finds bad input, or has another config, log or version.
@@ -47,7 +47,7 @@ def begin(
     checks: ValueChecks,
     held: ExitStack,
 ) -> tuple[RunDirectory, Statistics]:
-    """Fits the statistics, unless an earlier start has, and begins the run: the chief does, for all workers.
+    """Begins the run: the chief, for all workers, fits the statistics unless an earlier start has.
 
     Args:
         workers: The workers, which have started together; they leave each other here, for TensorFlow.
@@ -55,7 +55,7 @@ def begin(
         log: The log.
         model_dir: The run's directory.
         fresh: Delete what an earlier run left there.
-        checks: What the fit notes of the values.
+        checks: Checks the values that the fit reads.
         held: Keeps the directory's lock.
 
     Raises:

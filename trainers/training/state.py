@@ -1,4 +1,4 @@
-"""What a run has learned and where it stands: model, optimizer, position in the data; saved and restored as one."""
+"""The state of a run: model, optimizer, position in the data; saved and restored as one."""
 
 from collections.abc import Generator
 from datetime import date
@@ -51,10 +51,10 @@ class Position(tf.Module):
 
 
 class RunState:
-    """Everything that a checkpoint holds, made from a config under its strategy, and what it can do.
+    """Everything that a checkpoint holds, made from a config under its strategy.
 
-    Under a strategy of several workers each of them makes one, with a run directory of which the chief's alone is
-    writable; all take the same turns, since their collective operations must meet.
+    With several workers each makes one; only the chief's run directory is writable. All call the same methods in the
+    same order, since their collective operations must meet.
 
     Args:
         config: The config.
@@ -161,7 +161,7 @@ class RunState:
             self.saved = self.saved._replace(good=True)
 
     def restore(self, number: int | None = None) -> None:
-        """Restores the newest checkpoint that can be read, or the one with a number. One that cannot is set aside."""
+        """Restores the newest checkpoint that can be read, or the one with a number; sets damaged ones aside."""
         damaged: list[tuple[Path, str]] = []
         self.saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)), number)
         found = self.saved.number if self.saved else 0

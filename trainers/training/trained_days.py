@@ -1,4 +1,4 @@
-"""The days that a run has trained on, MODEL_DIR/days.json, and what is done when the log has them otherwise since."""
+"""The days that a run has trained on, MODEL_DIR/days.json, and the reaction if the log has changed since."""
 
 from datetime import date, timedelta
 from typing import Any, TypedDict
@@ -27,7 +27,7 @@ class Changes(TypedDict):
 
 
 class TrainedDays:
-    """Rows and digest of each day that a run has trained on, as they were then, and the days of the window at hand.
+    """Rows and digest of each day that a run has trained on, as of then, and the days of the current window.
 
     The record of a window's days is on disk before its first checkpoint. See `day_digest` for what a digest misses.
 
@@ -51,10 +51,10 @@ class TrainedDays:
         self._write(self._days | new, {"after": after and str(after), "days": list(map(str, window.days))})
 
     def look(self, state: RunState, report: Report) -> None:
-        """Compares the log with the record, says what has changed, and goes on with the days as they are now.
+        """Compares the log with the record, reports changes, and continues with the days as they are now.
 
-        A window of which a part is trained already begins anew, from a checkpoint between windows: in other days the
-        batches come in another order.
+        If days of a half-trained window have changed, it begins anew from a checkpoint between windows, since its
+        batches now come in another order.
 
         Raises:
             InputError: If days are missing that the next window needs, and `data.missing_day` is "error".
@@ -129,7 +129,7 @@ class TrainedDays:
 
 
 def check_gap(config: Config, log: DayLog, last: date | None) -> None:
-    """Checks that the days after `last`, the newest that the run has trained, go on where it stopped.
+    """Checks that the log continues after `last`, the newest day that the run has trained.
 
     Raises:
         InputError: If the next day is missing, or days of the next window are, and `data.missing_day` is "error".

@@ -33,7 +33,7 @@ from trainers.training.evaluation import group_ids
 
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # Of the prediction difference.
 LEVEL, Z = 0.95, 1.959964  # Of the intervals, and the normal quantile behind it.
-SLICES = 10  # Values of a sliced column that are told apart; a number with more is cut into as many quantiles.
+SLICES = 10  # Slices of a column: its most frequent values; numbers with more values are cut into quantiles.
 
 Progress = Callable[[int, int, str], None]
 
@@ -63,7 +63,7 @@ def open_side(path: Path) -> Side:
     """Returns the model at `path`: a version, MODEL_DIR/export/N, or a MODEL_DIR, which stands for its newest version.
 
     Raises:
-        InputError: If it is neither, has no version yet, or is a version that does not say what it is judged by.
+        InputError: If it is neither, has no version yet, or is an older version that does not name its label columns.
     """
     is_run = (path / NAME).exists()
     published = versions(path / "export")
@@ -98,20 +98,20 @@ def compare(
     """Compares two models on a day of a log, which both can read.
 
     Args:
-        first, second: The models, as of `open_side`.
+        first, second: The models; see `open_side`.
         log: The log.
         day: A day of it. Memory holds its predictions, labels and the columns named here, and one model at a time.
         progress: Called with rows done, rows in all and what is being done.
         group: Column of users or requests, for churn and for intervals that know of them. Default: that of a run.
         slice_by: Column by whose values to break the prediction difference down.
-        k: Length of the list of which churn is measured.
+        k: Length of the top list for churn.
         samples: Draws of the groups behind the intervals.
 
     Returns:
-        Plain values: of the day, and under `tasks` of each task `difference` (of predictions: mean and quantiles),
+        Plain values of the day, and per task, under `tasks`, `difference` (of predictions: mean and quantiles),
         `spearman`, `kendall`, `churn`, `slices`; for a binary task `auc` of both and of their difference, with standard
-        errors and intervals after DeLong and, given groups, from a bootstrap; for a regression `rmse` of both. The
-        examples weigh what they did in training, if both models were trained with the same weights.
+        errors and intervals after DeLong and, given groups, from a bootstrap; for a regression `rmse` of both. Example
+        weights count if both models were trained with the same weight column.
 
     Raises:
         InputError: If a model or column is missing or of the wrong type, or the models have different tasks.
@@ -199,7 +199,7 @@ def slices(column: pa.ChunkedArray) -> pd.Categorical:
 
 
 def _predict(version: Path, log: DayLog, day: date, progress: Progress, what: str) -> dict[str, np.ndarray]:
-    """Each task's predictions for every row of the day, `(rows,)`, in the log's order."""
+    """Returns each task's predictions for every row of the day, `(rows,)`, in the log's order."""
     serving, parts, done = Serving(version), [], 0
     for raw in raw_batches(log.units(day), serving.columns):
         parts.append(serving(raw))

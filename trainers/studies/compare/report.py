@@ -1,4 +1,4 @@
-"""How a comparison of two models is shown: tables on the console, compare.json and compare.png."""
+"""Shows a comparison of two models: tables on the console, compare.json and compare.png."""
 
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _interval(interval: list[float] | None, digits: int) -> str:
 
 
 def _draw(report: dict[str, Any], path: Path) -> None:
-    """One panel for how far apart, one for which is better, one for the slices if there are any."""
+    """Draws a panel for the difference, one for the better model, and one for the slices if there are any."""
     from matplotlib.figure import Figure  # Here, since a second of import is too much for `tfstable --help`.
 
     panels = 3 if report["slice"] else 2

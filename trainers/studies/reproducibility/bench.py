@@ -49,7 +49,7 @@ class Bench(Workbench):
                 "to compare on are wanted; lower trainer.window_days or reproducibility.days, or give a longer log"
             )
         compared = self.log.days[-plan.days :]
-        # In float64 and float32 alike, so that what they differ in is the arithmetic.
+        # Drawn in float32 for every precision, so that only the arithmetic differs.
         drawn = config.model_copy(update={"trainer": trainer.model_copy(update={"precision": "float32"})})
         learner = self.learner(drawn, _shape(plan), lambda: self._make(plan))
         todo = self.plans(trainer, compared[-1])
@@ -81,7 +81,7 @@ class Bench(Workbench):
         return make_learner(plan.config, self.statistics, track_every=0, make_steps=make_steps)
 
     def _look(self, plan: Plan, learner: Learner) -> dict[str, np.ndarray]:
-        """The dense weights, and the predictions for the first rows of the last day."""
+        """Returns the dense weights, and the predictions for the first rows of the last day."""
         size = plan.config.evaluation.batch_size
         batches = self.batches((self.log.days[-1],), size)
         one = (batch for batch in [next(batches.one_pass(None))])
@@ -91,7 +91,7 @@ class Bench(Workbench):
 
 
 def _shape(plan: Plan) -> str:
-    """Equal for trainings whose graphs are equal."""
+    """Returns a key that is equal for trainings with equal graphs."""
     keys = weight_keys(plan.config).items()
     own = {k: v for k, v in keys if not k.startswith("trainer.") or k in ("trainer.batch_size", "trainer.precision")}
     return json.dumps([own, plan.replicas], default=str)

@@ -1,4 +1,4 @@
-"""The cells one after the other, and what their trainings make of a table."""
+"""Trains the cells one after the other, and makes the table of their figures."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ class Grid:
         ]
 
     def run(self) -> dict[str, Any]:
-        """Returns the table: a row a cell, and one for each size of ensemble."""
+        """Returns the table: one row per cell, and one per size of ensemble."""
         rows, used = [], set()
         for cell in self._config.cells():
             paths = [self._trained(cell, plan) for plan in self._config.plans(cell)]
@@ -98,7 +98,7 @@ class Grid:
         return path
 
     def _label(self, cell: Cell) -> str:
-        """The curve's name, and what its points differ in."""
+        """Returns the curve's name and the keys in which its points differ."""
         points = self._grid.curves[cell.curve]
         own = [f"{key.split('.')[-1]} {value}" for key, value in points[cell.point].items() if _varies(key, points)]
         return " ".join([cell.curve, *own])
@@ -112,7 +112,7 @@ class Grid:
             for metric in records[0]["days"][days[0]][task]:
                 values = np.array([[record["days"][day][task][metric] for day in days] for record in records], float)
                 tasks[task][metric] = float(values.mean())
-                if metric == "auc_se":  # Of the mean over days, whose rows are others.
+                if metric == "auc_se":  # Of the mean over days, which share no rows.
                     tasks[task][metric] = float(np.sqrt(np.mean(np.sum(values**2, axis=1)))) / len(days)
                 if metric in ("auc", "rmse"):
                     tasks[task]["std"] = float(values.mean(axis=1).std(ddof=1)) if len(records) > 1 else None
@@ -123,7 +123,7 @@ class Grid:
         }
 
     def _ensemble(self, group: Sequence[tuple[dict, dict]]) -> tuple[dict, dict]:
-        """Record and arrays of the mean of several runs' predictions."""
+        """Returns record and arrays of the mean of several runs' predictions."""
         arrays = {
             f"{day}|{task}": np.mean([arrays[f"{day}|{task}"] for _, arrays in group], axis=0)
             for day in self.days
@@ -136,7 +136,7 @@ class Grid:
         return {"days": days, "seconds": sum(record["seconds"] for record, _ in group)}, arrays
 
     def _drift(self, arrays: Sequence[dict]) -> dict[str, list[float]]:
-        """Means over the pairs with the first run."""
+        """Returns means over the pairs with the first run."""
         apart = [drift(arrays[0], other, list(self._config.tasks)) for other in arrays[1:]]
         return {name: np.mean([one[name] for one in apart], axis=0).tolist() for name in apart[0]}
 

@@ -26,17 +26,17 @@ def pair_figures(
     groups: Sequence[np.ndarray | None],
     k: int,
 ) -> dict[str, OverPairs]:
-    """Returns what all pairs of runs say of one task, each figure as of `over_pairs`.
+    """Returns the figures of one task over all pairs of runs; see `over_pairs`.
 
     Args:
-        runs: Of each run, its predictions of each day, `(rows,)`. Figures are means over the days.
-        weights: Of each day, the examples' weights, or None.
-        groups: Of each day, numbers of the users of its rows, or None.
-        k: Length of the list of which churn is measured.
+        runs: Predictions per run and day, `(rows,)`. Figures are means over the days.
+        weights: Example weights per day, or None.
+        groups: Numbers of the rows' users per day, or None.
+        k: Length of the top list for churn.
 
     Returns:
         `difference`: the relative prediction difference. `levelled`: the same after each run's predictions of a day
-        were divided by their mean, which takes out what a run has too high or too low everywhere. `spearman`. `churn`
+        were divided by their mean, which removes the run's overall level. `spearman`. `churn`
         of the top k, given groups.
     """
 
@@ -71,7 +71,7 @@ def over_pairs(runs: int, figure: Callable[[int, int], float]) -> OverPairs:
 
 
 def ensembles(runs: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """Returns the runs in disjoint groups of `size`; what is left over is left out."""
+    """Returns the runs in disjoint groups of `size`; drops the rest."""
     return [runs[i : i + size] for i in range(0, len(runs) - size + 1, size)]
 
 

@@ -1,4 +1,4 @@
-"""The picture of Shamir, Lin, Coviello, 2020: prediction difference against loss, a curve an activation; and drift."""
+"""Draws prediction difference against loss, a curve per activation (Shamir, Lin, Coviello, 2020), and drift."""
 
 from pathlib import Path
 from typing import Any

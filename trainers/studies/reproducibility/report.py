@@ -6,7 +6,7 @@ from trainers.studies.reproducibility.measure import OverPairs
 
 
 def markdown(table: dict[str, Any]) -> str:
-    """Returns what `Grid.run` returned as a page: a section a difference and task."""
+    """Returns what `Grid.run` returned as a page: one section per difference and task."""
     days = table["days"]
     lines = [
         f"# Reproducibility on {table['log']}",

@@ -9,7 +9,7 @@ from trainers.build.steps import Steps
 
 
 class SummedSteps(Steps):
-    """`Steps` on one device whose sums are rounded as those over replicas are.
+    """`Steps` on one device whose sums round like sums over replicas.
 
     Args:
         parts: Parts of a batch, in order, each of which a replica would take; must divide the batch.
@@ -30,7 +30,7 @@ class SummedSteps(Steps):
 
 
 def _mean(gradients: Sequence[Any]) -> Any:
-    """The mean of gradients, dense or sparse; the optimizer sums the duplicate rows of sparse ones."""
+    """Returns the mean of gradients, dense or sparse; the optimizer sums the duplicate rows of sparse ones."""
     n = len(gradients)
     if isinstance(gradients[0], tf.IndexedSlices):
         values = tf.concat([g.values for g in gradients], axis=0) / n

@@ -31,14 +31,14 @@ class Run:
 
     model: str
     treatment: str
-    threshold: int  # Which of the treatment's own grid.
+    threshold: int  # Index into the treatment's own grid.
     rate: float
     seed: int
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left.
+    """The result of a run.
 
     Attributes:
         losses: `(steps, 1 + tasks)` float32, as `Steps.train` returns them.
@@ -133,7 +133,7 @@ class Bench(Workbench):
         )
 
     def _sharpness(self, probe: SharpnessProbe, days: tuple[date, ...]) -> dict[str, float]:
-        """The sharpness on the first rows of a window: enough of them to tell its order of magnitude."""
+        """Returns the sharpness on the first rows of a window: enough for its order of magnitude."""
         batch = take(next(self.batches(days, self.config.trainer.batch_size).one_pass(None)), slice(PROBED_ROWS))
         return probe(*self.reader.layout.unpack(batch))
 
@@ -157,7 +157,7 @@ class Bench(Workbench):
 
 
 def _by_variable(watched: list[dict[str, dict[str, float]]]) -> dict[str, np.ndarray]:
-    """From a dict a step to an array a variable and figure, named `variable|figure`."""
+    """Turns one dict per step into one array per variable and figure, named `variable|figure`."""
     if not watched:
         return {}
     names = [(path, figure) for path, figures in watched[0].items() for figure in figures]

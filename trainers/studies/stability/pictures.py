@@ -1,5 +1,5 @@
 """The pictures of Tang et al., 2023: figure 1 (loss and AUC of a healthy, a micro- and a fully diverged run), figures 4
-and 5 (norms and clipping factors around the onset), figure 6 (clipping factor by layer); and sharpness beside 2/eta."""
+and 5 (norms and clipping factors around the onset), figure 6 (clipping factor by layer); sharpness against 2/eta."""
 
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def _run(row: dict[str, Any]) -> Run:
 
 
 def _example(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
-    """A row all of whose seeds are of a kind: the best one; of those that diverged the largest model's lowest rate."""
+    """Returns a row whose seeds are all of a kind: the best one; if diverged, the largest model's lowest rate."""
     if kind == "full divergence":
         found = [row for row in rows if row["diverged"] == row["seeds"]]
         return min(reversed(found), key=lambda row: row["multiple"], default=None)
@@ -55,7 +55,7 @@ def _example(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
 
 
 def _onset_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All treatments of the largest model at its lowest multiple at which one of them diverged, else at the lowest."""
+    """Returns the largest model's treatments at the lowest multiple at which one diverged, else at the lowest."""
     model = rows[-1]["model"]
     own = [row for row in rows if row["model"] == model]
     bad = [row["multiple"] for row in own if row["diverged"]]
@@ -155,7 +155,7 @@ def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> N
 
 
 def _by_layer(arrays: dict[str, np.ndarray], figure: str) -> dict[str, np.ndarray]:
-    """A figure of the kernels, `(steps,)` each, from the input to the heads; tables are no layer."""
+    """Returns a figure of the kernels, `(steps,)` each, from the input to the heads; tables are no layer."""
     names = [name for name in arrays if name.endswith(f"|{figure}") and "kernel" in name]
     order = ("cross", "bottom", "tower", "output")
     ranked = sorted(names, key=lambda n: next((i for i, part in enumerate(order) if part in n), len(order)))
@@ -163,7 +163,7 @@ def _by_layer(arrays: dict[str, np.ndarray], figure: str) -> dict[str, np.ndarra
 
 
 def _steps(values: np.ndarray, around: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and values of the steps to show."""
+    """Returns numbers and values of the steps to show."""
     return np.arange(len(values))[around], values[around]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def markdown(table: dict[str, Any]) -> str:
-    """Returns what `Grid.run` returned as a page: what survived, then a table a model."""
+    """Returns what `Grid.run` returned as a page: the rates that survived, then one table per model."""
     models = list(table["survived"])
     treatments = list(table["survived"][models[0]])
     lines = [
