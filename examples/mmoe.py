@@ -7,6 +7,9 @@ Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate M
     tfstable train --config examples/mmoe.yaml --model-dir runs/mmoe
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -23,7 +26,7 @@ class MMoE(RankingModel):
         **kwargs: The arguments of `RankingModel`.
     """
 
-    def __init__(self, *args, experts: int = 4, expert_units=(128,), **kwargs):
+    def __init__(self, *args: Any, experts: int = 4, expert_units: Sequence[int] = (128,), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.expert_options = {"experts": experts, "expert_units": list(expert_units)}
         self.experts = [self.dense_stack(expert_units, f"expert_{i}") for i in range(experts)]
@@ -32,10 +35,10 @@ class MMoE(RankingModel):
             for task in self.task_specs
         }
 
-    def shared_bottom(self, x, training=None):
+    def shared_bottom(self, x: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
         x = self.bottom(x, training=training)
         experts = tf.stack([expert(x, training=training) for expert in self.experts], axis=1)  # (batch, experts, units)
         return {task: tf.einsum("be,beu->bu", gate(x), experts) for task, gate in self.gates.items()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.expert_options}

@@ -19,7 +19,7 @@ from tfstable.errors import InputError
 FORMAT = 2
 
 
-def write(path: Path, text: str):
+def write(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -53,7 +53,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def write_json(path: Path, value: Mapping[str, Any]):
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes an object of JSON values and dates with its checksum, which `read_json` checks."""
     write(path, json.dumps({**value, "checksum": checksum(value)}, indent=1, default=str) + "\n")
 
@@ -83,7 +83,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return value
 
 
-def check_format(path: Path, value: Mapping[str, Any]):
+def check_format(path: Path, value: Mapping[str, Any]) -> None:
     """Raises an InputError if what a file holds says that a newer version wrote it."""
     known = value.get("format")
     if isinstance(known, int) and known > FORMAT:
@@ -110,13 +110,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray]):
+def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Writes a record as JSON at `path`, and its arrays beside it as .npz; `recall` reads both."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.npz")
     partial.unlink(missing_ok=True)
     try:
-        np.savez_compressed(partial, **arrays)
+        np.savez_compressed(partial, **dict[str, Any](arrays))
         made = digest(partial)
         partial.replace(path.with_suffix(".npz"))
     except BaseException:

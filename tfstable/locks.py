@@ -52,7 +52,7 @@ def locked(directory: Path, remedy: str, seconds: float = 0.5) -> Iterator[None]
                 directory.rmdir()
 
 
-def refuse_if_locked(directory: Path, remedy: str):
+def refuse_if_locked(directory: Path, remedy: str) -> None:
     """Raises an InputError if a process holds the lock of a directory; changes nothing."""
     try:
         descriptor = os.open(directory / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
@@ -80,14 +80,14 @@ def grow(parent: Path) -> Path:
     return partial
 
 
-def settle(partial: Path):
+def settle(partial: Path) -> None:
     """Ends what `grow` began: the directory was renamed, or is given up and deleted."""
     shutil.rmtree(partial, ignore_errors=True)
     if (descriptor := _growing.pop(partial, None)) is not None:
         os.close(descriptor)
 
 
-def clear_abandoned(parent: Path):
+def clear_abandoned(parent: Path) -> None:
     """Deletes what processes that are gone have left of `grow` in `parent`."""
     for partial in parent.glob(".tfstable-*.partial"):
         if not re.fullmatch(r"\.tfstable-[0-9a-f]{12}\.partial", partial.name) or partial.is_symlink():

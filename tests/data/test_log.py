@@ -178,7 +178,7 @@ def test_no_log(tmp_path, write):
     assert "no such log directory" in error(lambda: DayLog(write(tmp_path / "a.csv", "x\n1\n")))
 
 
-@pytest.mark.parametrize("name", ["date=yesterday", "date=20250101", "date=2025-02-30", "date=2025-1-1"])
+@pytest.mark.parametrize("name", ["date=yesterday", "date=20250101", "date=2025-02-30", "date=2025-1-1", "date=None"])
 def test_a_directory_that_is_no_day(name, tmp_path):
     (tmp_path / name).mkdir()
     assert error(lambda: DayLog(tmp_path)).startswith(f"{tmp_path / name}: not a day")

@@ -19,7 +19,7 @@ KEY = (0, DAYS[0].toordinal())
 
 
 def convert(table: pa.Table) -> dict:
-    return {"features": {"x": table["x"].to_numpy()}, "weight": np.ones(table.num_rows, np.float32)}
+    return {"x": table["x"].to_numpy(), "weight": np.ones(table.num_rows, np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,11 @@ def make(log: DayLog, buffer_rows: int = 1000, batch_size: int = BATCH) -> Batch
 
 def order(batches) -> list[int]:
     """The rows of `batches` in order, padding left out."""
-    return [int(x) for b in batches for x, w in zip(b["features"]["x"], b["weight"], strict=True) if w]
+    return [int(x) for b in batches for x, w in zip(b["x"], b["weight"], strict=True) if w]
 
 
 def rows(batches) -> list[list[int]]:
-    return [batch["features"]["x"].tolist() for batch in batches]
+    return [batch["x"].tolist() for batch in batches]
 
 
 # --- Windows.
@@ -125,7 +125,7 @@ def test_every_row_is_there_once_a_pass(log, buffer_rows, key):
 
 def test_padding_repeats_a_row_of_its_batch(log):
     last = list(make(log).one_pass(None))[-1]
-    assert last["features"]["x"].tolist() == [96, 97, 98, 99, 96, 96, 96, 96]
+    assert last["x"].tolist() == [96, 97, 98, 99, 96, 96, 96, 96]
 
 
 def test_a_batch_larger_than_the_log(log):
@@ -192,7 +192,7 @@ def test_the_same_rows_from_parquet_csv_and_feather(tmp_path, write):
 def test_a_batch_may_be_written_to(log):
     batches = make(log)
     for batch in batches.one_pass(None):
-        batch["features"]["x"][:] = -1
+        batch["x"][:] = -1
         batch["weight"][:] = 0
     assert order(batches.one_pass(None)) == list(range(ROWS))  # The buffer, kept between passes, is as it was.
 

@@ -1,6 +1,8 @@
 """Sharpness: the largest eigenvalue of the loss's Hessian, the curvature that a learning rate must not outrun."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -57,17 +59,19 @@ def largest_eigenvalue(
         return result if scales is None else [h * s for h, s in zip(result, scales, strict=True)]
 
     @tf.function(autograph=False)  # Traced once for both phases.
-    def power(vector, shift):
+    def power(vector: list[tf.Tensor], shift: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Iterates H + shift I; returns the eigenvalue of H, ||H v|| and the relative residual."""
 
-        def step(number, vector, *_):
+        def step(number: tf.Tensor, vector: list[tf.Tensor], *_: tf.Tensor) -> tuple[Any, ...]:
             image = product(vector)
             eigenvalue, size = _dot(vector, image), tf.sqrt(_dot(image, image))
             residual = tf.sqrt(tf.maximum(size**2 - eigenvalue**2, 0))  # ||H v - lambda v||, for ||v|| = 1
             moved = [h + shift * v for h, v in zip(image, vector, strict=True)]
             return number + 1, _normalised(moved), eigenvalue, size, tf.math.divide_no_nan(residual, size)
 
-        def unsettled(number, vector, eigenvalue, size, residual):
+        def unsettled(
+            number: tf.Tensor, vector: list[tf.Tensor], eigenvalue: tf.Tensor, size: tf.Tensor, residual: tf.Tensor
+        ) -> tf.Tensor:
             return (number < iterations) & ((number == 0) | (residual > tolerance))
 
         zero = tf.zeros([], dtype)
@@ -78,7 +82,7 @@ def largest_eigenvalue(
     start = _normalised([tf.random.stateless_normal(shapes[i], seeds[i], dtype=dtype) for i in range(len(values))])
     eigenvalue, size, residual = power(start, tf.zeros([], dtype))
 
-    def shifted():
+    def shifted() -> tuple[tf.Tensor, tf.Tensor]:
         # From the start again: by now the vector may be an eigenvector, of the eigenvalue that is not wanted.
         moved, _, its_residual = power(start, size)
         return moved, its_residual
@@ -105,14 +109,18 @@ class SharpnessProbe:
         iterations, tolerance: See `largest_eigenvalue`.
     """
 
-    def __init__(self, model: RankingModel, optimizer: keras.optimizers.Optimizer, iterations=50, tolerance=1e-2):
+    def __init__(
+        self, model: RankingModel, optimizer: keras.optimizers.Optimizer, iterations: int = 50, tolerance: float = 1e-2
+    ):
         self._model, self._iterations, self._tolerance = model, iterations, tolerance
         self._variables = [v for v in model.trainable_variables if not is_embedding_table(v)]
         self._optimizers = optimizer.optimizers if isinstance(optimizer, Composite) else [optimizer]
         # Replicated variables can be read on a replica alone; each then measures the same.
         self._strategy = getattr(self._variables[0].value, "distribute_strategy", tf.distribute.get_strategy())
 
-    def __call__(self, features, labels, weight) -> dict[str, float]:
+    def __call__(
+        self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
+    ) -> dict[str, float]:
         """Returns the figures for one batch, as a dataset of the trainer yields it.
 
         Returns:
@@ -135,11 +143,15 @@ class SharpnessProbe:
         }
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _measure(self, features, labels, weight):
+    def _measure(
+        self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return self._strategy.run(self._measure_on_replica, args=(features, labels, weight))
 
-    def _measure_on_replica(self, features, labels, weight):
-        def loss():
+    def _measure_on_replica(
+        self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def loss() -> tf.Tensor:
             logits = self._model.logits(features, training=False)  # Dropout would make each product another's.
             return self._model.compute_loss(features, labels, logits, weight)
 
@@ -147,12 +159,12 @@ class SharpnessProbe:
             value = loss()
         gradients = tape.gradient(value, [v.value for v in self._variables], unconnected_gradients="zero")
         scales = [self._scale(v, g) for v, g in zip(self._variables, gradients, strict=True)]
-        settings = {"iterations": self._iterations, "tolerance": self._tolerance}
-        hessian, residual = largest_eigenvalue(loss, self._variables, **settings)
-        preconditioned, other = largest_eigenvalue(loss, self._variables, scales, **settings)
+        largest = functools.partial(largest_eigenvalue, iterations=self._iterations, tolerance=self._tolerance)
+        hessian, residual = largest(loss, self._variables)
+        preconditioned, other = largest(loss, self._variables, scales)
         return hessian, preconditioned, tf.maximum(residual, other)
 
-    def _scale(self, variable, gradient):
+    def _scale(self, variable: keras.Variable, gradient: tf.Tensor) -> tf.Tensor:
         """D^(-1/2) of a variable."""
         for optimizer in self._optimizers:
             if isinstance(optimizer, Adagrad) and _knows(optimizer, variable):
@@ -161,7 +173,7 @@ class SharpnessProbe:
         return tf.ones_like(gradient)
 
 
-def _knows(optimizer, variable) -> bool:
+def _knows(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
     return any(variable is own for own in optimizer._trainable_variables)
 
 

@@ -249,14 +249,14 @@ def _raw_column(
         )
     if categorical and kind == "float32":
         kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
-    width = feature.max_values if several else None
+    width = feature.max_values if isinstance(feature, Categorical) and several else None
     if known is not None:
-        width = max(width, known.width) if several else None
+        width = max(width, known.width or 0) if width is not None else None
         kind = known.dtype if known.dtype == "int64" else kind
     return RawColumn(dtype=kind, width=width)
 
 
-def _check_stated(name: str, column: str, stated: str, ids: bool, types: dict[Path, pa.DataType]):
+def _check_stated(name: str, column: str, stated: str, ids: bool, types: dict[Path, pa.DataType]) -> None:
     """Raises if a file that knows its types, no CSV, has another one for a column than a feature's `type` says."""
     taken = {"string": ("string",), "int": ("int64", "float32") if ids else ("int64",), "float": ("int64", "float32")}
     for path, dtype in types.items():

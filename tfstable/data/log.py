@@ -319,6 +319,8 @@ def _day(directory: Path) -> date:
         day = date.fromisoformat(directory.name.removeprefix("date="))
     except ValueError:
         day = None
-    if directory.name != f"date={day}":  # Python also takes 20220425 for a day, which no path would lead back to.
+    if (
+        day is None or directory.name != f"date={day}"
+    ):  # Python also takes 20220425 for a day, which no path would lead back to.
         raise InputError(f"{directory}: not a day; name day directories date=YYYY-MM-DD")
     return day

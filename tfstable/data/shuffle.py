@@ -29,10 +29,10 @@ class FullShuffle:
         ([0, 1, 2, 3], True)
     """
 
-    def units(self, key, units):
+    def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
         return np.random.default_rng(key).permutation(units)
 
-    def rows(self, key, rows, batch_size):
+    def rows(self, key: tuple[int, ...], rows: int, batch_size: int) -> np.ndarray:
         return np.random.default_rng(key).permutation(rows)
 
 
@@ -46,10 +46,10 @@ class BlockShuffle:
 
     size: int
 
-    def units(self, key, units):
+    def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
         return np.arange(units)
 
-    def rows(self, key, rows, batch_size):
+    def rows(self, key: tuple[int, ...], rows: int, batch_size: int) -> np.ndarray:
         within = np.random.default_rng(key).random(rows)
         return np.lexsort((within, np.arange(rows) // self.size))
 
@@ -62,10 +62,10 @@ class SwapShuffle:
     has other rows than with another seed, and none comes more than one step earlier or later.
     """
 
-    def units(self, key, units):
+    def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
         return FullShuffle().units(key[1:], units)
 
-    def rows(self, key, rows, batch_size):
+    def rows(self, key: tuple[int, ...], rows: int, batch_size: int) -> np.ndarray:
         order = FullShuffle().rows(key[1:], rows, batch_size)
         pairs = rows // (2 * batch_size)
         batches = order[: pairs * 2 * batch_size].reshape(pairs, 2, batch_size)

@@ -51,7 +51,7 @@ class ValueChecks:
         self._seen: set[tuple[Path, str]] = set()
         self._infinite: deque[Infinite] = deque()  # Filled by a thread that reads ahead.
 
-    def __call__(self, path: Path, rows: pa.RecordBatch):
+    def __call__(self, path: Path, rows: pa.RecordBatch) -> None:
         """Looks at some rows of a file.
 
         Raises:

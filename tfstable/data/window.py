@@ -4,7 +4,7 @@ The order is a pure function of (seed, window, pass, batch number): an index pla
 run that resumes at batch n computes what it would have seen, and never replays what came before.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +16,7 @@ import pyarrow as pa
 from tfstable.data.log import Unit, read
 from tfstable.data.shuffle import FullShuffle, Shuffle
 
-Arrays = Mapping[str, "np.ndarray | Arrays"] | np.ndarray  # A nest of arrays with one row an example.
+Arrays = dict[str, np.ndarray]  # One row per example.
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Batches:
     Args:
         units: Pieces of the log.
         columns: Columns to read, each with its type, or None; see `log.read`.
-        convert: Turns a table of those columns into a nest of dicts of arrays, one row an example, which holds its
-            example weights under "weight".
+        convert: Turns a table of those columns into arrays by name, one row per example; example weights are under
+            "weight".
         batch_size: Rows of a batch.
         buffer_rows: Rows held at a time, rounded up to whole batches. Memory: twice that while the next one is read.
         shuffle: The order of the rows of a pass that has a key.
@@ -156,8 +156,8 @@ class Batches:
 
 
 def take(examples: Arrays, rows: np.ndarray | slice) -> Arrays:
-    """Returns the given rows of every array of a nest."""
-    if isinstance(examples, np.ndarray):
-        # Of wide rows `take` copies each at once, which is several times as fast as the general indexing.
-        return examples[rows] if isinstance(rows, slice) else examples.take(rows, axis=0)
-    return {name: take(value, rows) for name, value in examples.items()}
+    """Returns the given rows of every array."""
+    if isinstance(rows, slice):
+        return {name: values[rows] for name, values in examples.items()}
+    # Of wide rows `take` copies each at once, which is several times as fast as the general indexing.
+    return {name: values.take(rows, axis=0) for name, values in examples.items()}

@@ -41,7 +41,7 @@ class Layout:
     ) -> dict[str, np.ndarray]:
         """Returns the examples packed."""
         packed = {name: np.empty(s.shape, s.dtype.as_numpy_dtype) for name, s in self.spec(len(weight)).items()}
-        columns = {"ids": [], "numbers": []}
+        columns: dict[str, list[np.ndarray]] = {"ids": [], "numbers": []}
         for name in self._ids:
             columns["ids"] += [features[name]] if features[name].ndim == 1 else list(features[name].T)
         columns["numbers"] += [*(features[name] for name in self._numbers), *(labels[name] for name in self._labels)]

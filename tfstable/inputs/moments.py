@@ -22,11 +22,11 @@ class Moments:
         Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count, self.mean, self._squares = 0, 0.0, 0.0
         self._least, self._greatest = np.inf, -np.inf
 
-    def add(self, x: np.ndarray):
+    def add(self, x: np.ndarray) -> None:
         """Adds a piece, `(values,)` finite float64."""
         if not len(x):
             return

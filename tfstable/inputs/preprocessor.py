@@ -57,7 +57,7 @@ class Preprocessor(tf.Module):
             for name, column in self._statistics.columns.items()
         }
 
-    def _feature(self, name, feature, x):
+    def _feature(self, name: str, feature: Feature, x: tf.Tensor) -> tf.Tensor:
         if isinstance(feature, NumericFeature):
             return scaled(x, feature.log1p, feature.clip, scaling(name, feature, self._statistics))
         if isinstance(feature, QuantileFeature):

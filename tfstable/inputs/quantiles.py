@@ -18,10 +18,10 @@ class Sample:
         count: Values of the whole column so far.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.values, self._hashes, self.count = np.empty(0), np.empty(0, np.uint64), 0
 
-    def add(self, x: np.ndarray):
+    def add(self, x: np.ndarray) -> None:
         """Adds a piece, `(values,)` finite float64."""
         hashes = _mix(np.arange(self.count, self.count + len(x), dtype=np.uint64))
         self.count += len(x)
@@ -65,7 +65,7 @@ def _cuts(counts: np.ndarray, buckets: int) -> np.ndarray:
     runs = list(zip([0, *ends[:-1]], ends, strict=True))  # Values between two boundaries.
     shares = [1] * len(runs)
     # The next bucket goes to the run whose buckets are fullest.
-    fullest = [(-int(counts[a:b].sum()), i) for i, (a, b) in enumerate(runs) if b - a > 1]
+    fullest = [(-float(counts[a:b].sum()), i) for i, (a, b) in enumerate(runs) if b - a > 1]
     heapq.heapify(fullest)
     for _ in range(buckets - len(runs)):
         if not fullest:

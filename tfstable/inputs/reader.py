@@ -39,7 +39,7 @@ class Stream(Iterator[T]):
         with self._lock:
             return next(self._items)
 
-    def close(self):
+    def close(self) -> None:
         with self._lock:
             self._items.close()
 
@@ -128,9 +128,9 @@ class ExampleReader:
         with tf.device("CPU:0"):
             found = self._preprocess({name: tf.constant(x, self._columns[name].dtype) for name, x in raw.items()})
         features = {name: tensor.numpy() for name, tensor in found.items()}
-        for name, column in self._column_of.items():
-            if column in places:
-                features[name] = self._spread(features[name], places[column])
+        for name, source in self._column_of.items():
+            if source in places:
+                features[name] = self._spread(features[name], places[source])
         return features
 
     @staticmethod
@@ -176,7 +176,7 @@ class ExampleReader:
             cut = {name: x.reshape(len(group), parts, rows, *x.shape[2:]) for name, x in arrays.items()}
             return {name: x[:, own.start : own.stop].reshape(-1, rows, *x.shape[3:]) for name, x in cut.items()}
 
-        def generate():
+        def generate() -> Iterator[Examples]:
             group, failure = [], None
             try:
                 with closing(batches):  # It reads ahead on a thread of its own, which ends with the dataset's iterator.

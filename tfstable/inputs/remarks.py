@@ -18,11 +18,11 @@ REACH = 100  # Standard deviations from its mean that a number may go without a 
 class Seen:
     """What was seen of a column of numbers: its nulls, its span, and what float32 does to it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.missing, self.least, self.greatest = 0, np.inf, -np.inf
         self._exact, self._rounding = Moments(), Moments()
 
-    def add(self, x: np.ndarray, array: pa.ChunkedArray, column: RawColumn):
+    def add(self, x: np.ndarray, array: pa.ChunkedArray, column: RawColumn) -> None:
         """Adds a piece.
 
         Args:

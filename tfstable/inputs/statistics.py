@@ -58,18 +58,21 @@ class Statistics(Spec):
 
 
 class Scaling(NamedTuple):
-    """How a numeric feature is scaled after log1p and clip: (x - offset) * scale, and what a missing value becomes."""
+    """How a numeric feature is scaled after log1p and clip: (x - offset) * scale, and what a missing value becomes.
 
-    offset: float
-    scale: float
-    missing: float
+    Numbers for one feature, `(features, 1)` arrays for several at once.
+    """
+
+    offset: float | np.ndarray
+    scale: float | np.ndarray
+    missing: float | np.ndarray
 
 
 def scaling(name: str, feature: NumericFeature, statistics: Statistics) -> Scaling:
     """Returns how the feature is scaled. Standardised, a missing value becomes 0, unless `missing` stands in for it."""
     mean, deviation = statistics.moments.get(name, (0.0, 1.0))
     offset, scale = (mean, 1 / deviation if deviation else 0.0) if feature.standardise else (0.0, 1.0)
-    stand_in = mean if feature.missing is None else float(transform(np.float64(feature.missing), feature))
+    stand_in = mean if feature.missing is None else float(transform(np.asarray(feature.missing, np.float64), feature))
     return Scaling(offset, scale, (stand_in - offset) * scale)
 
 
@@ -128,7 +131,7 @@ def fit(
             column = column_of[name]
             if isinstance(feature, VocabularyFeature):
                 _count(batch[column], feature, column, columns[column], counts[table_name(name, feature)])
-            elif name in moments:
+            elif isinstance(feature, NumericFeature) and name in moments:
                 moments[name].add(_known(values[column], feature))
             elif name in samples:
                 samples[name].add(values[column][np.isfinite(values[column])])
@@ -176,14 +179,14 @@ def _known(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
     known = np.isfinite(x)
     if feature.missing is None:
         return x[known]
-    return np.where(known, x, transform(np.float64(feature.missing), feature))
+    return np.where(known, x, transform(np.asarray(feature.missing, np.float64), feature))
 
 
 def _fitted(moments: Moments, column: RawColumn) -> tuple[float, float]:
     return moments.mean, moments.deviation(RESOLUTION[column.dtype])
 
 
-def _check_shared_types(features: dict[str, Feature], columns: dict[str, RawColumn]):
+def _check_shared_types(features: dict[str, Feature], columns: dict[str, RawColumn]) -> None:
     first: dict[str, tuple[str, str]] = {}
     for name, feature in features.items():
         if isinstance(feature, VocabularyFeature):
@@ -196,7 +199,7 @@ def _check_shared_types(features: dict[str, Feature], columns: dict[str, RawColu
                 )
 
 
-def _count(array: pa.ChunkedArray, feature: VocabularyFeature, name: str, column: RawColumn, counts: dict):
+def _count(array: pa.ChunkedArray, feature: VocabularyFeature, name: str, column: RawColumn, counts: dict) -> None:
     dtype = ARROW[column.dtype]
     try:
         if feature.delimiter:
@@ -232,16 +235,17 @@ def _remarks(
     samples: dict[str, quantiles.Sample],
     counts: dict[str, dict],
 ) -> list[str]:
-    column_of, lines, users = feature_columns(features), [], {}
+    column_of, lines = feature_columns(features), []
+    users: dict[str, dict[str, str]] = {}
     for name, feature in features.items():
         if isinstance(feature, VocabularyFeature):
             users.setdefault(table_name(name, feature), {})[name] = column_of[name]
     for name, feature in features.items():
         column = column_of[name]
-        if name in moments:
+        if isinstance(feature, NumericFeature) and name in moments:
             reach = moments[name].reach(RESOLUTION[found.columns[column].dtype])
             lines.append(numeric_remark(name, feature, column, seen[column], reach))
-        elif name in samples:
+        elif isinstance(feature, QuantileFeature) and name in samples:
             sampled = samples[name].count > len(samples[name].values)
             lines.append(quantile_remark(name, feature, column, seen[column], len(found.boundaries[name]), sampled))
         elif isinstance(feature, VocabularyFeature) and next(iter(users[table := table_name(name, feature)])) == name:

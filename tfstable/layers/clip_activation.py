@@ -1,9 +1,13 @@
 """Activation clipping."""
 
 import math
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
+
+from tfstable.layers.shapes import Shape
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -31,17 +35,17 @@ class ClipActivation(keras.layers.Layer):
         [-1.0, 0.5, 1.0]
     """
 
-    def __init__(self, limit: float, **kwargs):
+    def __init__(self, limit: float, **kwargs: Any):
         super().__init__(**kwargs)
         if not (math.isfinite(limit) and limit > 0):
             raise ValueError(f"limit must be positive and finite, got {limit}")
         self.limit = float(limit)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return ops.clip(x, -self.limit, self.limit)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "limit": self.limit}

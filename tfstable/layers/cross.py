@@ -1,10 +1,13 @@
 """DCN-v2: explicit feature crosses."""
 
+from typing import Any
+
 import keras
 import keras_rs
+import tensorflow as tf
 
 from tfstable.layers.cross_mixture import CrossMixture
-from tfstable.layers.shapes import check_one_input
+from tfstable.layers.shapes import Shape, check_one_input
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -39,7 +42,7 @@ class CrossTower(keras.layers.Layer):
         TensorShape([3, 16])
     """
 
-    def __init__(self, depth: int = 1, rank: int | None = None, experts: int = 1, **kwargs):
+    def __init__(self, depth: int = 1, rank: int | None = None, experts: int = 1, **kwargs: Any):
         super().__init__(**kwargs)
         if depth < 1 or (rank is not None and rank < 1) or experts < 1:
             raise ValueError(f"depth, rank and experts must be at least 1, got {depth=}, {rank=}, {experts=}")
@@ -48,7 +51,7 @@ class CrossTower(keras.layers.Layer):
         self.depth, self.rank, self.experts = depth, rank, experts
         self.layers = [self._layer(f"cross_{i}") for i in range(depth)]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         check_one_input(self, input_shape, rank=2)
         for layer in self.layers:
             layer.build(input_shape)
@@ -60,19 +63,19 @@ class CrossTower(keras.layers.Layer):
             layer.dense.build((*input_shape[:-1], self.rank or input_shape[-1]))
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         x0 = x
         for layer in self.layers:
             x = layer(x0, x)
         return x
 
-    def _layer(self, name):
-        if self.experts > 1:
+    def _layer(self, name: str) -> keras.layers.Layer:
+        if self.experts > 1 and self.rank is not None:
             return CrossMixture(self.experts, self.rank, dtype=self.dtype_policy, name=name)
         return keras_rs.layers.FeatureCross(projection_dim=self.rank, dtype=self.dtype_policy, name=name)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "depth": self.depth, "rank": self.rank, "experts": self.experts}

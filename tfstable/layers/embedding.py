@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from tfstable.layers.shapes import Shape
 
 
 class EmbeddingFeature(NamedTuple):
@@ -49,7 +51,7 @@ class Embeddings(keras.layers.Layer):
             or `stddev` is negative.
     """
 
-    def __init__(self, features: Mapping[str, EmbeddingFeature], stddev: float = 0.01, **kwargs):
+    def __init__(self, features: Mapping[str, EmbeddingFeature], stddev: float = 0.01, **kwargs: Any):
         super().__init__(**kwargs)
         if not stddev >= 0:
             raise ValueError(f"stddev must be non-negative, got {stddev}")
@@ -73,7 +75,7 @@ class Embeddings(keras.layers.Layer):
             self._offsets[table] = self._stacked.get(feature.dim, 0)
             self._stacked[feature.dim] = self._offsets[table] + feature.rows
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Mapping[str, Shape] | None = None) -> None:
         self._tables = {}  # By width, as text: TensorFlow saves no dict with other keys.
         for dim, rows in self._stacked.items():
             table = self.add_weight(
@@ -86,16 +88,16 @@ class Embeddings(keras.layers.Layer):
             self._tables[str(dim)] = table
         self.built = True
 
-    def call(self, inputs, joined=False):
+    def call(self, inputs: Mapping[str, tf.Tensor], joined: bool = False) -> tf.Tensor | dict[str, tf.Tensor]:
         if joined:
             return self._joined(inputs)
-        embedded = {}
+        embedded: dict[str, tf.Tensor] = {}
         for dim in self._stacked:
             names = [name for name, feature in self.features.items() if feature.dim == dim]
             embedded |= self._lookup(dim, names, inputs)
         return {name: embedded[name] for name in self.features}
 
-    def _joined(self, inputs):
+    def _joined(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Single-valued features of one width that follow each other stay as they were gathered."""
         gathered, column_of = {}, {}
         for dim in self._stacked:
@@ -106,13 +108,13 @@ class Embeddings(keras.layers.Layer):
                 column_of[name] = start, column
                 start += column.shape[1]
 
-        def run(name):  # One for neighbours that are joined as they are.
+        def run(name: str) -> tuple[int, str | None]:  # One for neighbours that are joined as they are.
             several = tf.convert_to_tensor(inputs[name]).shape.rank == 2
             return self.features[name].dim, name if several else None
 
         parts = []
-        for (dim, several), names in itertools.groupby(self.features, run):
-            names = list(names)
+        for (dim, several), neighbours in itertools.groupby(self.features, run):
+            names = list(neighbours)
             first, last = column_of[names[0]], column_of[names[-1]]
             start, end = first[0], last[0] + last[1].shape[1]
             vectors = gathered[dim]
@@ -124,7 +126,7 @@ class Embeddings(keras.layers.Layer):
                 parts.append(tf.reshape(vectors, [-1, len(names) * dim]))
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
-    def side_by_side(self, names: Sequence[str], inputs) -> tf.Tensor:
+    def side_by_side(self, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns the vectors of some features of one width, `(batch, names, dim)`: those of `call`, in one tensor."""
         (dim,) = {self.features[name].dim for name in names}
         several = [name for name in names if tf.convert_to_tensor(inputs[name]).shape.rank == 2]
@@ -136,7 +138,7 @@ class Embeddings(keras.layers.Layer):
         rows = tf.stack([tf.cast(inputs[name], dtype) for name in names], axis=1) + tf.constant(offsets, dtype)
         return tf.cast(tf.gather(self._tables[str(dim)].value, rows), self.compute_dtype)
 
-    def _lookup(self, dim, names, inputs):
+    def _lookup(self, dim: int, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         columns, vectors = self._gather(dim, names, inputs)
         result, widths = {}, [column.shape[1] for column in columns]
         for name, column, part in zip(names, columns, tf.split(vectors, widths, axis=1), strict=True):
@@ -144,7 +146,9 @@ class Embeddings(keras.layers.Layer):
             result[name] = _pool(part, column, self.features[name].pooling) if several else part[:, 0]
         return result
 
-    def _gather(self, dim, names, inputs):
+    def _gather(
+        self, dim: int, names: Sequence[str], inputs: Mapping[str, tf.Tensor]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The rows of every feature, `(batch, values)`, values = 1 for single-valued ones, and the vectors of all."""
         columns = []
         for name in names:
@@ -165,26 +169,28 @@ class Embeddings(keras.layers.Layer):
                 found[feature.table] = self._tables[str(feature.dim)].value[start : start + feature.rows].numpy()
         return found
 
-    def assign_tables(self, tables: Mapping[str, np.ndarray]):
+    def assign_tables(self, tables: Mapping[str, np.ndarray]) -> None:
         """Sets every table to the rows given by its name."""
         dims = {feature.table: feature.dim for feature in self.features.values()}
         for dim, variable in self._tables.items():
-            stacked = sorted((name for name in dims if str(dims[name]) == dim), key=self._offsets.get)
+            stacked = sorted((name for name in dims if str(dims[name]) == dim), key=self._offsets.__getitem__)
             variable.assign(np.concatenate([tables[name] for name in stacked]))
 
-    def compute_output_spec(self, inputs, joined=False):
+    def compute_output_spec(
+        self, inputs: Mapping[str, Any], joined: bool = False
+    ) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
         spec = {n: keras.KerasTensor((inputs[n].shape[0], f.dim), self.compute_dtype) for n, f in self.features.items()}
         if not joined:
             return spec
         width = sum(feature.dim for feature in self.features.values())
         return keras.KerasTensor((next(iter(spec.values())).shape[0], width), self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         features = {name: list(feature) for name, feature in self.features.items()}
         return {**super().get_config(), "features": features, "stddev": self.stddev}
 
 
-def _pool(vectors, rows, pooling):
+def _pool(vectors: tf.Tensor, rows: tf.Tensor, pooling: str) -> tf.Tensor:
     """(batch, values, dim) -> (batch, dim) over the values that are not padding."""
     present = tf.cast(rows >= 0, vectors.dtype)[..., None]  # (batch, values, 1)
     total = tf.reduce_sum(vectors * present, axis=1)

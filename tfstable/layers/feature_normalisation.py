@@ -2,9 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tfstable.layers.shapes import Shape
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -40,13 +43,13 @@ class FeatureNormalization(keras.layers.Layer):
         [[1.0, 1.0, -1.0]]
     """
 
-    def __init__(self, widths: Sequence[int], floor: float = 0.5, **kwargs):
+    def __init__(self, widths: Sequence[int], floor: float = 0.5, **kwargs: Any):
         super().__init__(**kwargs)
         if min(widths, default=0) < 1 or not floor > 0:
             raise ValueError(f"widths must be at least 1 each and floor positive, got {widths=}, {floor=}")
         self.widths, self.floor = list(widths), floor
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         parts, start = [], 0
         for width, run in itertools.groupby(self.widths):  # Neighbours of one width at once.
             count = len(list(run))
@@ -62,8 +65,8 @@ class FeatureNormalization(keras.layers.Layer):
         size = tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + self.floor**2)
         return tf.cast(x * size, vectors.dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "widths": self.widths, "floor": self.floor}

@@ -1,6 +1,8 @@
 """SmeLU with two slopes."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -40,7 +42,15 @@ class GeneralisedSmeLU(keras.layers.Layer):
         [-1.0, 0.0, 3.5]
     """
 
-    def __init__(self, a=1.0, b=1.0, slope_below=0.0, slope_above=1.0, shift=0.0, **kwargs):
+    def __init__(
+        self,
+        a: float = 1.0,
+        b: float = 1.0,
+        slope_below: float = 0.0,
+        slope_above: float = 1.0,
+        shift: float = 0.0,
+        **kwargs: Any,
+    ):
         super().__init__(autocast=False, **kwargs)  # The dtype is the input's.
         self.a, self.b, self.slope_below, self.slope_above, self.shift = map(
             float, (a, b, slope_below, slope_above, shift)
@@ -51,16 +61,16 @@ class GeneralisedSmeLU(keras.layers.Layer):
             raise ValueError(f"a + b must be at least 1e-30, got {a=}, {b=}")
         self.supports_masking = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.convert_to_tensor(x)
         wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
         return tf.cast(self._apply(wide), x.dtype)
 
-    def _apply(self, x):
+    def _apply(self, x: tf.Tensor) -> tf.Tensor:
         width, rise = self.a + self.b, self.slope_above - self.slope_below
 
         @tf.custom_gradient  # At the joints of its pieces, TensorFlow's own gradient would count two of them.
-        def apply(x):
+        def apply(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             s = tf.clip_by_value((x + self.a) / width, 0.0, 1.0)  # u / (a + b)
             y = self.shift + width * s * (self.slope_below + (rise / 2) * s)
             # A slope of 0 is left out: times an infinite x it would be NaN.
@@ -72,9 +82,9 @@ class GeneralisedSmeLU(keras.layers.Layer):
 
         return apply(x)
 
-    def compute_output_spec(self, x):
+    def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return keras.KerasTensor(x.shape, x.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("a", "b", "slope_below", "slope_above", "shift")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,8 +1,11 @@
 """ReZero: residual branches that start at zero."""
 
-import keras
+from typing import Any, Self
 
-from tfstable.layers.shapes import check_equal, check_one_input
+import keras
+import tensorflow as tf
+
+from tfstable.layers.shapes import Shape, check_equal, check_one_input
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -41,14 +44,14 @@ class ReZero(keras.layers.Layer):
         0.0
     """
 
-    def __init__(self, layer: keras.layers.Layer, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, **kwargs: Any):
         super().__init__(**kwargs)
         self.layer = layer
         self.supports_masking = True
         attention = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
         self._inputs = 2 if isinstance(layer, attention) else 1
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         check_one_input(self, input_shape)
         if not self.layer.built:
             self.layer.build(*[input_shape] * self._inputs)
@@ -57,22 +60,22 @@ class ReZero(keras.layers.Layer):
         self.alpha = self.add_weight(shape=(), initializer="zeros", name="alpha")
         self.built = True
 
-    def call(self, x, **kwargs):
+    def call(self, x: tf.Tensor, **kwargs: Any) -> tf.Tensor:
         y = self.layer(*[x] * self._inputs, **kwargs)
         self._check(x, y)
         return x + self.alpha * y
 
-    def _check(self, x, y):
+    def _check(self, x: tf.Tensor, y: tf.Tensor) -> None:
         if isinstance(y, tuple | list | dict):
             raise ValueError(f"ReZero {self.name!r}: {self.layer.name!r} must put out one tensor, got {len(y)}")
         check_equal(self, f"the output of {self.layer.name!r}", y.shape, x.shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "layer": keras.saving.deserialize_keras_object(config["layer"])})

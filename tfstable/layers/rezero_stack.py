@@ -1,11 +1,13 @@
 """A dense ReZero network of any depth, in a graph of one size."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfstable.layers.shapes import check_equal, check_one_input
+from tfstable.layers.shapes import Shape, check_equal, check_one_input
 
 # Layers unrolled in the body of the loop: large enough to make the loop's own cost small, small enough that a block's
 # weights stay in the processor's cache between its forward pass and its gradient.
@@ -52,16 +54,15 @@ class ReZeroStack(keras.layers.Layer):
         [(100, 2, 2), (100, 2), (100,)]
     """
 
-    def __init__(self, depth: int, activation="relu", **kwargs):
+    def __init__(self, depth: int, activation: str | Callable[..., Any] = "relu", **kwargs: Any):
         # Variables are cast block by block in the loop: autocast would copy all of them in every step.
         super().__init__(autocast=False, **kwargs)
         if depth < 1:
             raise ValueError(f"depth must be at least 1, got {depth}")
         self.depth, self.activation = depth, keras.activations.get(activation)
 
-    def build(self, input_shape):
-        check_one_input(self, input_shape, rank=2)
-        width = input_shape[-1]
+    def build(self, input_shape: Shape) -> None:
+        width = check_one_input(self, input_shape, rank=2)
         # keras.initializers.HeNormal would take the stacking axis for a part of the fan-in.
         he_normal = keras.initializers.RandomNormal(stddev=math.sqrt(2 / width))
         self.kernel = self.add_weight(shape=(self.depth, width, width), initializer=he_normal, name="kernel")
@@ -69,7 +70,7 @@ class ReZeroStack(keras.layers.Layer):
         self.alpha = self.add_weight(shape=(self.depth,), initializer="zeros", name="alpha")
         self.built = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         check_equal(self, "the input", x.shape, (None, self.kernel.shape[-1]))
         weights = [tf.convert_to_tensor(v.value) for v in (self.kernel, self.bias, self.alpha)]
         return self._run(tf.cast(x, self.compute_dtype), *weights)
@@ -95,7 +96,7 @@ class ReZeroStack(keras.layers.Layer):
             new.assign(tf.concat([old.value[:position], fresh, old.value[position:]], axis=0))
         return deeper
 
-    def _block(self, x, kernel, bias, alpha):
+    def _block(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
         """Runs the layers of one block: kernel (layers, width, width), bias (layers, width), alpha (layers,)."""
         kernel, bias, alpha = (tf.cast(v, x.dtype) for v in (kernel, bias, alpha))
         # unstack, not indexing: the gradient of each index is a block of zeros with one layer set.
@@ -105,26 +106,26 @@ class ReZeroStack(keras.layers.Layer):
             x += a * y
         return x
 
-    def _block_gradient(self, x, weights, upstream):
+    def _block_gradient(self, x: tf.Tensor, weights: Sequence[tf.Tensor], upstream: tf.Tensor) -> list[tf.Tensor]:
         """Returns the gradients of a block's input and weights, computing the block again."""
         with tf.GradientTape() as tape:
             tape.watch([x, *weights])
             y = self._block(x, *weights)
         return tape.gradient(y, [x, *weights], upstream)
 
-    def _run(self, x, *weights):
+    def _run(self, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
         size = min(_BLOCK, self.depth)
         blocks, rest = divmod(self.depth, size)  # The first `rest` layers run by themselves.
 
-        def part(k):
+        def part(k: tf.Tensor) -> list[tf.Tensor]:
             return [tf.slice(w, [rest + k * size] + [0] * (w.shape.rank - 1), [size, *w.shape[1:]]) for w in weights]
 
         @tf.custom_gradient
-        def run(x, *weights):
+        def run(x: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
             first = [w[:rest] for w in weights]
             start = self._block(x, *first) if rest else x
 
-            def forward(k, x, inputs):
+            def forward(k: tf.Tensor, x: tf.Tensor, inputs: tf.TensorArray) -> tuple[Any, ...]:
                 return k + 1, self._block(x, *part(k)), inputs.write(k, x)
 
             inputs = tf.TensorArray(x.dtype, size=blocks, element_shape=x.shape)
@@ -133,8 +134,8 @@ class ReZeroStack(keras.layers.Layer):
             )
             inputs = inputs.stack()  # (blocks, batch, width)
 
-            def gradient(upstream):
-                def backward(k, dx, *sums):
+            def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                def backward(k: tf.Tensor, dx: tf.Tensor, *sums: tf.TensorArray) -> tuple[Any, ...]:
                     dx, *dw = self._block_gradient(inputs[k], part(k), dx)
                     return k - 1, dx, *[total.write(k, d) for total, d in zip(sums, dw, strict=True)]
 
@@ -152,9 +153,9 @@ class ReZeroStack(keras.layers.Layer):
 
         return run(x, *weights)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         activation = keras.activations.serialize(self.activation)
         return {**super().get_config(), "depth": self.depth, "activation": activation}

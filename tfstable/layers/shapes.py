@@ -1,10 +1,17 @@
 """Shapes that must be equal, where TensorFlow would broadcast in silence."""
 
+from collections.abc import Sequence
+
 import keras
 
+Shape = tuple[int | None, ...]  # None: not known when the graph is built.
 
-def check_one_input(layer: keras.layers.Layer, shape, rank: int | None = None):
+
+def check_one_input(layer: keras.layers.Layer, shape: Sequence[int | None], rank: int | None = None) -> int:
     """Checks the shape that a layer is built with: one tensor, of a rank, with a known last axis that is not empty.
+
+    Returns:
+        The length of the last axis.
 
     Raises:
         ValueError: If it is another.
@@ -12,11 +19,14 @@ def check_one_input(layer: keras.layers.Layer, shape, rank: int | None = None):
     if not isinstance(shape, tuple | list) or any(isinstance(axis, tuple | list) for axis in shape):
         raise ValueError(f"{_named(layer)} takes one tensor, got inputs of shapes {shape}")
     if (rank is not None and len(shape) != rank) or len(shape) < 2 or not shape[-1]:
-        wanted = {2: "(batch, width)", 3: "(batch, length, width)"}.get(rank, "(batch, ..., width)")
+        wanted = "(batch, width)" if rank == 2 else "(batch, length, width)" if rank == 3 else "(batch, ..., width)"
         raise ValueError(f"{_named(layer)} takes {wanted} with a known width of at least 1, got {tuple(shape)}")
+    return shape[-1]
 
 
-def check_equal(layer: keras.layers.Layer, what: str, shape, wanted):
+def check_equal(
+    layer: keras.layers.Layer, what: str, shape: Sequence[int | None], wanted: Sequence[int | None]
+) -> None:
     """Checks a shape by what is known of it; None stands for what is not.
 
     Raises:
@@ -29,5 +39,5 @@ def check_equal(layer: keras.layers.Layer, what: str, shape, wanted):
         raise ValueError(f"{_named(layer)}: {what} must have shape {tuple(wanted)}, got {tuple(shape)}")
 
 
-def _named(layer) -> str:
+def _named(layer: keras.layers.Layer) -> str:
     return f"{type(layer).__name__} {layer.name!r}"

@@ -1,11 +1,14 @@
 """SmeLU, the smooth ReLU."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
-def smelu(x, beta: float = 1.0):
+def smelu(x: tf.Tensor, beta: float = 1.0) -> tf.Tensor:
     """The function of the layer `SmeLU`, for `activation=smelu`. To set the half-width, use `activation=SmeLU(0.5)`."""
     if isinstance(x, keras.KerasTensor):
         return SmeLU(beta)(x)
@@ -48,7 +51,7 @@ class SmeLU(keras.layers.Layer):
         [0.0, 0.25, 2.0]
     """
 
-    def __init__(self, beta: float = 1.0, **kwargs):
+    def __init__(self, beta: float = 1.0, **kwargs: Any):
         # The dtype is the input's, so that `activation=SmeLU(0.5)` fits a layer of any dtype policy.
         super().__init__(autocast=False, **kwargs)
         if not 1e-30 <= beta <= 1e30:
@@ -56,19 +59,19 @@ class SmeLU(keras.layers.Layer):
         self.beta = float(beta)
         self.supports_masking = True
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return smelu(x, self.beta)
 
-    def compute_output_spec(self, x):
+    def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return keras.KerasTensor(x.shape, x.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "beta": self.beta}
 
 
-def _smelu(x, beta):
+def _smelu(x: tf.Tensor, beta: float) -> tf.Tensor:
     @tf.custom_gradient
-    def apply(x):
+    def apply(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         # ClipByValue is one pass over memory where tf.clip_by_value is two; passes are all that SmeLU costs.
         zero, one = tf.constant(0, x.dtype), tf.constant(1, x.dtype)
         slope = tf.raw_ops.ClipByValue(t=x * (0.5 / beta) + 0.5, clip_value_min=zero, clip_value_max=one)

@@ -4,12 +4,16 @@ Its SparseCore path has not run on TPU hardware: the tests run it on a CPU, wher
 default device.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import keras_rs
 import numpy as np
 import tensorflow as tf
 
 from tfstable.layers.embedding import Embeddings
+from tfstable.layers.shapes import Shape
 
 
 class SparseCoreEmbeddings(keras.layers.Layer):
@@ -40,7 +44,7 @@ class SparseCoreEmbeddings(keras.layers.Layer):
         learning_rate: float,
         initial_accumulator: float = 0.1,
         placement: str = "sparsecore",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if not host.built:
@@ -63,7 +67,7 @@ class SparseCoreEmbeddings(keras.layers.Layer):
         self._batch_size, self._tables = batch_size, tables
         self._table_of = {name: feature.table for name, feature in host.features.items()}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, Shape]) -> None:
         features = {}
         for name in self._table_of:  # Of the inputs, which may hold more.
             shape = input_shape[name]
@@ -76,11 +80,11 @@ class SparseCoreEmbeddings(keras.layers.Layer):
         self.read_from(self._host())
         self.built = True
 
-    def call(self, inputs, joined=False):
+    def call(self, inputs: Mapping[str, tf.Tensor], joined: bool = False) -> tf.Tensor | dict[str, tf.Tensor]:
         vectors = self._vectors(inputs)
         return tf.concat(list(vectors.values()), axis=1) if joined else vectors
 
-    def _vectors(self, inputs):
+    def _vectors(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         if tf.distribute.in_cross_replica_context():
             # SparseCores answer inside `strategy.run` alone; a model builds its other layers by the shapes.
             return {
@@ -98,16 +102,16 @@ class SparseCoreEmbeddings(keras.layers.Layer):
         vectors = self.distributed(rows, weights)
         return {name: tf.cast(vector, self.compute_dtype) for name, vector in vectors.items()}
 
-    def read_from(self, host: Embeddings):
+    def read_from(self, host: Embeddings) -> None:
         """Sets the tables to those of a host layer."""
         for name, rows in host.tables().items():
             self._assign(name, rows)
 
-    def write_to(self, host: Embeddings):
+    def write_to(self, host: Embeddings) -> None:
         """Sets the tables of a host layer to these."""
         host.assign_tables({name: np.asarray(rows) for name, rows in self.distributed.get_embedding_tables().items()})
 
-    def _assign(self, name: str, rows: np.ndarray):
+    def _assign(self, name: str, rows: np.ndarray) -> None:
         on_device = getattr(self.distributed, "_default_device_embedding_layers", None)
         if on_device:
             feature = next(feature for feature, table in self._table_of.items() if table == name)

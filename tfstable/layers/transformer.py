@@ -1,9 +1,13 @@
 """A transformer encoder without layer normalisation."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from tfstable.layers.rezero import ReZero
-from tfstable.layers.shapes import check_equal, check_one_input
+from tfstable.layers.shapes import Shape, check_equal, check_one_input
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -39,7 +43,9 @@ class ReZeroEncoder(keras.layers.Layer):
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
     """
 
-    def __init__(self, heads: int, units: int, activation="relu", dropout: float = 0.0, **kwargs):
+    def __init__(
+        self, heads: int, units: int, activation: str | Callable[..., Any] = "relu", dropout: float = 0.0, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         if heads < 1 or units < 1:
             raise ValueError(f"heads and units must be at least 1, got {heads=}, {units=}")
@@ -49,9 +55,8 @@ class ReZeroEncoder(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.supports_masking = True
 
-    def build(self, input_shape):
-        check_one_input(self, input_shape, rank=3)
-        width = input_shape[-1]
+    def build(self, input_shape: Shape) -> None:
+        width = check_one_input(self, input_shape, rank=3)
         if width % self.heads:
             raise ValueError(f"the input's width must be a multiple of heads, got width {width}, heads {self.heads}")
         policy = self.dtype_policy
@@ -71,16 +76,16 @@ class ReZeroEncoder(keras.layers.Layer):
         self.feed_forward.build(input_shape)
         self.built = True
 
-    def call(self, x, mask=None):
+    def call(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         if mask is not None:
             check_equal(self, "mask", mask.shape, x.shape[:2])
         among = None if mask is None else mask[:, None, :]  # (batch, 1, length): whom every element may attend to
         return self.feed_forward(self.attention(x, attention_mask=among))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         activation = keras.activations.serialize(self.activation)
         own = {"heads": self.heads, "units": self.units, "activation": activation, "dropout": self.dropout}
         return {**super().get_config(), **own}

@@ -86,7 +86,9 @@ def placements(rows: Rows) -> np.ndarray:
     )  # (ties,) a tie is a run of equal predictions
     tie_of_row = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(predictions)]))  # (rows,)
 
-    def share_below(of_class):  # (ties,) share of a class ranked below each tie, and half of what lies in it
+    def share_below(
+        of_class: np.ndarray,
+    ) -> np.ndarray:  # (ties,) share of a class ranked below each tie, and half of what lies in it
         weight = np.add.reduceat(np.where(of_class, rows.weights[order], 0.0), starts)
         through = np.cumsum(weight)
         return (through - weight / 2) / through[-1]

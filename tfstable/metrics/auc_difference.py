@@ -123,7 +123,7 @@ def auc_bootstrap(
     return draws
 
 
-def _both(labels, first, second, weights) -> tuple[Rows, Rows]:
+def _both(labels: ArrayLike, first: ArrayLike, second: ArrayLike, weights: ArrayLike | None) -> tuple[Rows, Rows]:
     """The rows of both models: the same ones, for labels and weights alone decide which count."""
     labels = column("labels", labels)
     first, second = column("first", first, len(labels)), column("second", second, len(labels))

@@ -90,7 +90,9 @@ def prediction_difference_by(
     return {value: float(s / w) for value, s, w in zip(values, sums, total, strict=True) if w > 0}
 
 
-def _measured(first, second, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _measured(
+    first: ArrayLike, second: ArrayLike, weights: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each counted row's difference (NaN where a prediction is not finite) and weight, and which rows count."""
     first = column("first", first)
     second = column("second", second, len(first))

@@ -42,10 +42,10 @@ def gauc(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, weights: 
         return float("nan")
 
     order = grouped[np.lexsort((rows.predictions[grouped], group[grouped]))]
-    group, predictions, weight = group[order], rows.predictions[order], rows.weights[order]
+    group, scores, weight = group[order], rows.predictions[order], rows.weights[order]
     positive = rows.labels[order] == 1
     new_group = np.r_[True, group[1:] != group[:-1]]
-    ties = np.flatnonzero(new_group | np.r_[True, predictions[1:] != predictions[:-1]])  # (ties,) their first rows
+    ties = np.flatnonzero(new_group | np.r_[True, scores[1:] != scores[:-1]])  # (ties,) their first rows
     firsts = np.flatnonzero(new_group[ties])  # (groups,) the first tie of each group
     group_of_tie = np.cumsum(new_group[ties]) - 1  # (ties,)
 

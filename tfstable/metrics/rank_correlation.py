@@ -26,10 +26,10 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
         >>> round(spearman([0.1, 0.2, 0.3], [1.0, 2.0, 9.0]), 9), round(spearman([0.1, 0.2, 0.3], [3.0, 2.0, 1.0]), 9)
         (1.0, -1.0)
     """
-    first, second = _pair(first, second)
-    if first is None:
+    pair = _pair(first, second)
+    if pair is None:
         return float("nan")
-    x, y = (_mean_ranks(scores) for scores in (first, second))
+    x, y = (_mean_ranks(scores) for scores in pair)
     x, y = x - x.mean(), y - y.mean()
     spread = np.sqrt(x @ x) * np.sqrt(y @ y)
     return float(x @ y / spread) if spread > 0 else float("nan")
@@ -53,11 +53,11 @@ def kendall(first: ArrayLike, second: ArrayLike) -> float:
         >>> round(kendall([1, 2, 3], [1, 3, 2]), 4)
         0.3333
     """
-    first, second = _pair(first, second)
-    if first is None:
+    pair = _pair(first, second)
+    if pair is None:
         return float("nan")
-    order = np.lexsort((second, first))  # Rows tied in both, or in the first alone, are no inversions then.
-    x, y = (np.unique(scores[order], return_inverse=True)[1].astype(np.int64) for scores in (first, second))
+    order = np.lexsort(pair[::-1])  # Rows tied in both, or in the first alone, are no inversions then.
+    x, y = (np.unique(scores[order], return_inverse=True)[1].astype(np.int64) for scores in pair)
     n = len(x)
     pairs = n * (n - 1) // 2
     tied_x, tied_y = _pairs_tied(x), _pairs_tied(y)
@@ -68,11 +68,12 @@ def kendall(first: ArrayLike, second: ArrayLike) -> float:
     return float((concordant - discordant) / spread) if spread > 0 else float("nan")
 
 
-def _pair(first: ArrayLike, second: ArrayLike):
+def _pair(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray] | None:
+    """The scores of both models; None where nothing can be ranked."""
     first = column("first", first)
     second = column("second", second, len(first))
     if not len(first) or not (np.isfinite(first) & np.isfinite(second)).all():
-        return None, None
+        return None
     return first, second
 
 

@@ -1,5 +1,6 @@
 """Which rows a metric measures, and the one place where its arrays are checked."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +70,7 @@ def column(name: str, values: ArrayLike, length: int | None = None) -> np.ndarra
     return values
 
 
-def check(name: str, values: np.ndarray, holds, rule: str) -> None:
+def check(name: str, values: np.ndarray, holds: Callable[[np.ndarray], np.ndarray], rule: str) -> None:
     """Raises ValueError, naming the first value that breaks the rule, unless `holds(values)` is True throughout."""
     good = holds(values)
     if not good.all():

@@ -41,12 +41,14 @@ class AdaptiveGradient(Clipping):
     threshold: float = 1e-2
     floor: float = 1e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("threshold", self.threshold, above=0)
         check_number("floor", self.floor, above=0)
 
-    def __call__(self, update, gradient, weight, rate, is_table):
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
         axes = self.axes(weight, is_table)
         if axes[:1] == [0] and weight.shape.rank > 1:
             axes = axes[:-1]

@@ -10,7 +10,9 @@ of a batch normalisation, as it is.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -26,7 +28,7 @@ class WeightAverage:
     The state consists of variables of the optimizer, so checkpoints hold it, and replicas mirror it like slots.
     """
 
-    def build(self, optimizer, variables):
+    def build(self, optimizer: Any, variables: Sequence[Any]) -> None:
         """Makes the state. Called by the optimizer, once."""
         self.variables, self._is_swapped_in = list(variables), False
         self._applied = optimizer.iterations
@@ -35,25 +37,25 @@ class WeightAverage:
             with tf.distribute.get_strategy().extended.colocate_vars_with(_handle(variable)):
                 self._state[id(variable)] = self._make_state(optimizer, variable)
 
-    def _make_state(self, optimizer, variable):
+    def _make_state(self, optimizer: Any, variable: Any) -> dict[str, Any]:
         average = optimizer.add_variable(variable.shape, "zeros", working_dtype(variable), name=_name(variable, ""))
         return {"average": average}
 
-    def update(self, strategy, pairs):
+    def update(self, strategy: Any, pairs: Sequence[tuple[Any, Any]]) -> None:
         """Called in each step that is applied, with its (gradient, variable) pairs, before the variables move."""
 
-    def snapshot(self):
+    def snapshot(self) -> None:
         """Called when training pauses on good weights, such as at the end of a window of days."""
 
-    def averaged_values(self):
+    def averaged_values(self) -> list[tf.Tensor]:
         """Returns the average of each variable, in the order of `variables`: tensors. Nothing changes by being read."""
         return [self._averaged(variable) for variable in self.variables]
 
-    def _averaged(self, variable):
+    def _averaged(self, variable: Any) -> tf.Tensor:
         raise NotImplementedError
 
     @contextmanager
-    def swapped_in(self):
+    def swapped_in(self) -> Iterator[None]:
         """Puts the averages into the variables for the code inside. The weights come back bit for bit.
 
         Make no step inside. Nested uses do nothing.
@@ -119,15 +121,15 @@ class Ema(WeightAverage):
         [-1.0]
     """
 
-    def __init__(self, horizon):
+    def __init__(self, horizon: int) -> None:
         check_number("horizon", horizon, least=2, whole=True)
         self.horizon = horizon
 
-    def build(self, optimizer, variables):
+    def build(self, optimizer: Any, variables: Sequence[Any]) -> None:
         super().build(optimizer, variables)
         self._covered = optimizer.add_variable((), "zeros", "int64", name="covered")  # By all that are no tables.
 
-    def _make_state(self, optimizer, variable):
+    def _make_state(self, optimizer: Any, variable: Any) -> dict[str, Any]:
         state = super()._make_state(optimizer, variable)
         if is_embedding_table(variable):
             # A count a row. int64: GPUs have no scatter for int32, and float32 stops counting at 2^24.
@@ -136,14 +138,16 @@ class Ema(WeightAverage):
             )
         return state
 
-    def update(self, strategy, pairs):
+    def update(self, strategy: Any, pairs: Sequence[tuple[Any, Any]]) -> None:
         through = tf.identity(self._applied.value)
         decay = self._decay(self._covered.value, through)
 
-        def bring_up_to_date(weights, average):
+        def bring_up_to_date(weights: tf.Variable, average: tf.Variable) -> None:
             average.assign(_towards(read_rows(weights), read_rows(average), decay))
 
-        def bring_rows_up_to_date(weights, gradient, average, covered):
+        def bring_rows_up_to_date(
+            weights: tf.Variable, gradient: Any, average: tf.Variable, covered: tf.Variable
+        ) -> None:
             indices = gradient.indices if isinstance(gradient, tf.IndexedSlices) else None
             v, A, s = (read_rows(variable, indices) for variable in (weights, average, covered))
             write_rows(average, indices, _towards(v, A, self._decay(s, through)))
@@ -159,22 +163,22 @@ class Ema(WeightAverage):
                 strategy.extended.update(target, bring_rows_up_to_date, args=arguments, group=False)
         self._covered.assign(through)
 
-    def _averaged(self, variable):
+    def _averaged(self, variable: Any) -> tf.Tensor:
         state = self._state[id(variable)]
         decay = self._decay(state.get("covered", self._covered).value, self._applied.value)
         return _towards(read_rows(_handle(variable)), read_rows(state["average"].value), decay)
 
-    def _decay(self, s, t):
+    def _decay(self, s: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         """D(s, t), float64, in the shape of s: a count, or one for each row."""
         s, t, h = (tf.cast(count, tf.float64) for count in (s, t, self.horizon))
         later = tf.maximum(t, h) - tf.maximum(s, h)
         return tf.minimum(s, h) / tf.maximum(tf.minimum(t, h), 1) * tf.exp(later * math.log1p(-1 / self.horizon))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"horizon": self.horizon}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
@@ -197,16 +201,16 @@ class Swa(WeightAverage):
         Generalization", 2018.
     """
 
-    def __init__(self, horizon=None):
+    def __init__(self, horizon: int | None = None) -> None:
         if horizon is not None:
             check_number("horizon", horizon, least=1, whole=True)
         self.horizon = horizon
 
-    def build(self, optimizer, variables):
+    def build(self, optimizer: Any, variables: Sequence[Any]) -> None:
         super().build(optimizer, variables)
         self.snapshots = optimizer.add_variable((), "zeros", "int64", name="snapshots")
 
-    def snapshot(self):
+    def snapshot(self) -> None:
         self.snapshots.assign_add(1)
         n = int(self.snapshots.numpy())
         for variable in self.variables:
@@ -214,28 +218,28 @@ class Swa(WeightAverage):
             A, w = read_rows(average.value), tf.cast(read_rows(_handle(variable)), average.dtype)
             average.assign(A + (w - A) / tf.cast(min(n, self.horizon or n), w.dtype))
 
-    def _averaged(self, variable):
+    def _averaged(self, variable: Any) -> tf.Tensor:
         average = self._state[id(variable)]["average"] if int(self.snapshots.numpy()) else variable
         return read_rows(_handle(average))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"horizon": self.horizon}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
-def _towards(v, A, decay):
+def _towards(v: tf.Tensor, A: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
     """v + (A - v) * decay, in A's dtype, where `decay` is a scalar or has an element for each row."""
     v = tf.cast(v, A.dtype)
     ones = [1] * (v.shape.rank - decay.shape.rank) if decay.shape.rank else []
     return v + (A - v) * tf.cast(tf.reshape(decay, [-1, *ones]) if ones else decay, v.dtype)
 
 
-def _handle(variable):
+def _handle(variable: Any) -> Any:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _name(variable, suffix):
+def _name(variable: Any, suffix: str) -> str:
     return getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_") + "_average" + suffix

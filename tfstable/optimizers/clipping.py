@@ -1,6 +1,8 @@
 """The base of the clippings of eq. (5)."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import tensorflow as tf
 
@@ -29,24 +31,24 @@ class Clipping:
 
     scope: str = dataclasses.field(default="tensor", kw_only=True)
 
-    scopes = ("tensor", "row")
+    scopes: ClassVar[tuple[str, ...]] = ("tensor", "row")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choice("scope", self.scope, self.scopes)
 
-    def axes(self, tensor, is_table):
+    def axes(self, tensor: tf.Tensor, is_table: bool) -> list[int]:
         """The axes over which one factor is shared: all, or all but the first for the rows of a table."""
         return list(range(1 if is_table and self.scope == "row" else 0, tensor.shape.rank))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
-def squared_norm(tensor, axes):
+def squared_norm(tensor: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
     """Squared Euclidean norm over `axes`, which are kept with length 1.
 
     Ratios of norms are written as roots of ratios: graphs turn x / sqrt(y) into x * rsqrt(y) and then reorder products,

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -47,17 +48,19 @@ class Clippy(Clipping):
     relative: float = 0.5
     absolute: float = 1e-2
 
-    scopes = ("tensor", "row", "element")
+    scopes: ClassVar[tuple[str, ...]] = ("tensor", "row", "element")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("relative", self.relative, least=0)
         check_number("absolute", self.absolute, above=0)
 
-    def __call__(self, update, gradient, weight, rate, is_table):
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
         return self.shrink(update, self.relative * tf.abs(weight) + self.absolute, rate, is_table)
 
-    def shrink(self, update, bound, rate, is_table):
+    def shrink(self, update: tf.Tensor, bound: tf.Tensor, rate: tf.Tensor, is_table: bool) -> tf.Tensor:
         """The largest factor, at most 1, with eta * factor * |r_i| <= bound_i wherever the scope shares it."""
         # Where r_i = 0 the ratio is infinite, which bounds nothing: the bound itself is positive.
         ratio = bound / tf.abs(update)

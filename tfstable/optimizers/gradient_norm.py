@@ -39,10 +39,12 @@ class GradientNorm(Clipping):
 
     threshold: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("threshold", self.threshold, above=0)
 
-    def __call__(self, update, gradient, weight, rate, is_table):
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
         square = squared_norm(gradient, self.axes(gradient, is_table))
         return tf.minimum(self.threshold * tf.math.rsqrt(square), 1.0)

@@ -1,13 +1,16 @@
 """The learning rate over the steps."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfstable.optimizers.domains import check_choice, check_number
 
 
-def window_decay(done, end):
+def window_decay(done: ArrayLike, end: float) -> np.ndarray:
     """Factor of the rate inside a window: half a cosine, from 1 at the start of the window to `end` at its end.
 
         d(s) = end + (1 - end) (1 + cos(pi s)) / 2
@@ -58,7 +61,13 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         [0.1, 0.2, 0.4, 0.283, 0.2]
     """
 
-    def __init__(self, learning_rate, warmup_steps=0, decay="none", decay_steps=1):
+    def __init__(
+        self,
+        learning_rate: float,
+        warmup_steps: int = 0,
+        decay: Literal["none", "cosine", "inverse_sqrt"] = "none",
+        decay_steps: int = 1,
+    ) -> None:
         check_number("learning_rate", learning_rate, least=0)
         check_number("warmup_steps", warmup_steps, least=0, whole=True)
         check_choice("decay", decay, ("none", "cosine", "inverse_sqrt"))
@@ -66,7 +75,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.decay, self.decay_steps = decay, decay_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> tf.Tensor:
         t = tf.cast(step, tf.float32)
         rate = self.learning_rate * tf.minimum(1.0, (t + 1) / max(self.warmup_steps, 1))
         s = tf.maximum(0.0, t - self.warmup_steps) / self.decay_steps
@@ -74,7 +83,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             return rate * (1 + tf.cos(3.141592653589793 * tf.minimum(s, 1.0))) / 2
         return rate / tf.sqrt(1 + s) if self.decay == "inverse_sqrt" else rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "learning_rate": self.learning_rate,
             "warmup_steps": self.warmup_steps,

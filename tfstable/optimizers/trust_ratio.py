@@ -38,11 +38,13 @@ class TrustRatio(Clipping):
 
     mu: float = 1e-2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("mu", self.mu, above=0)
 
-    def __call__(self, update, gradient, weight, rate, is_table):
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
         axes = self.axes(weight, is_table)
         weight_square, update_square = squared_norm(weight, axes), squared_norm(update, axes)
         has_ratio = (weight_square > 0) & (update_square > 0)

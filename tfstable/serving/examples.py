@@ -48,6 +48,6 @@ def _feature(values: np.ndarray) -> tf.train.Feature | None:
         values = values[values != MISSING_INT]
         feature = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
     else:
-        values = [text.encode() for text in values if text != ""]
-        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+        values = values[values != ""]
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode() for text in values]))
     return feature if len(values) else None

@@ -5,7 +5,8 @@ cost more than the model's matrices. Stacked to (columns, rows), all ids are has
 numbers scaled by another, and so on. The values are bit for bit those of `features.Preprocessor`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -55,7 +56,7 @@ class PackedPreprocessor:
         """Returns the raw columns as named TensorSpecs with an open batch dimension."""
         return self.unpacked.signature()
 
-    def _kind(self, name, feature) -> str | None:
+    def _kind(self, name: str, feature: Feature) -> str | None:
         if isinstance(feature, NumericFeature):
             return "log1p" if feature.log1p else "numeric"
         if isinstance(feature, QuantileFeature):
@@ -66,11 +67,11 @@ class PackedPreprocessor:
             return "hash"
         return "vocabulary" if len(self._statistics.vocabularies[table_name(name, feature)]) <= SEARCHED else None
 
-    def _dtype(self, name):
+    def _dtype(self, name: str) -> str:
         return self._statistics.columns[self._column_of[name]].dtype
 
 
-def _numeric(x, features, names, statistics):
+def _numeric(x: tf.Tensor, features: Sequence[Any], names: Sequence[str], statistics: Statistics) -> tf.Tensor:
     scales = [scaling(name, feature, statistics) for name, feature in zip(names, features, strict=True)]
     to = Scaling(*(np.array(values)[:, None] for values in zip(*scales, strict=True)))
     clip = None
@@ -80,19 +81,19 @@ def _numeric(x, features, names, statistics):
     return scaled(x, features[0].log1p, clip, to)
 
 
-def _quantile(x, features, names, statistics):
+def _quantile(x: tf.Tensor, features: Sequence[Any], names: Sequence[str], statistics: Statistics) -> tf.Tensor:
     x, boundaries = as_float(x), [statistics.boundaries[name] for name in names]
     row = tf.searchsorted(_padded(boundaries, np.inf, np.float64), x, side="right")
     return tf.where(tf.math.is_finite(x), row + 1, 0)  # A finite x lies before the padding.
 
 
-def _hash(x, features, names, statistics):
+def _hash(x: tf.Tensor, features: Sequence[Any], names: Sequence[str], statistics: Statistics) -> tf.Tensor:
     buckets = _column([feature.buckets for feature in features], tf.int64)
     rows = tf.where(is_missing(x), tf.constant(0, tf.int64), 1 + hash_bucket(x, buckets))
     return tf.cast(rows, tf.int32)
 
 
-def _vocabulary(x, features, names, statistics):
+def _vocabulary(x: tf.Tensor, features: Sequence[Any], names: Sequence[str], statistics: Statistics) -> tf.Tensor:
     vocabularies = [statistics.vocabularies[table_name(n, f)] for n, f in zip(names, features, strict=True)]
     orders = [np.argsort(values, kind="stable") for values in vocabularies]
     values = _padded([np.array(v)[order] for v, order in zip(vocabularies, orders, strict=True)], 2**63 - 1, np.int64)
@@ -111,11 +112,11 @@ _KINDS: dict[str, Callable] = {
 }
 
 
-def _column(values, dtype) -> tf.Tensor:
+def _column(values: Iterable[int], dtype: tf.DType) -> tf.Tensor:
     return tf.constant(list(values), dtype)[:, None]
 
 
-def _padded(lists, padding, dtype) -> np.ndarray:
+def _padded(lists: Sequence[Any], padding: float, dtype: type[np.generic]) -> np.ndarray:
     """(lists, longest)"""
     width = max(1, *(len(values) for values in lists))
     table = np.full((len(lists), width), padding, dtype)

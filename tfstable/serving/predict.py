@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from tfstable.data.columns import arrow_types, check_schemas, to_numpy
 from tfstable.data.log import DayLog, common_types, read
 from tfstable.errors import InputError
+from tfstable.serving.card import ModelCard
 from tfstable.serving.export import Serving, metadata, resolve
 
 MARK = b"tfstable.predictions"  # Key of the file's metadata, by which a later command knows that it may be replaced.
@@ -65,6 +65,7 @@ def predict(
                 writer.write_table(result)
                 done += batch.num_rows
                 progress(done, total, f"predicting {day}")
+        assert writer is not None  # Every day has rows.
         writer.close()
         partial.replace(out)
     finally:
@@ -72,7 +73,7 @@ def predict(
     return done
 
 
-def _check_out(out: Path, log: DayLog):
+def _check_out(out: Path, log: DayLog) -> None:
     if out.resolve().is_relative_to(log.path.resolve()):
         raise InputError(f"--out {out}: inside the log, whose readers would take it for rows; choose another place")
     if not os.path.lexists(out):
@@ -85,10 +86,10 @@ def _check_out(out: Path, log: DayLog):
         raise InputError(f"--out {out}: there is something that is no predictions of tfstable; choose another name")
 
 
-def _names(keep: list[str], card: dict[str, Any]) -> dict[str, str]:
+def _names(keep: list[str], card: ModelCard) -> dict[str, str]:
     """Returns the name under which each kept column is written."""
-    outputs = card["signatures"]["serving_default"]["outputs"]
-    label_of = {task: about["label"] for task, about in card.get("tasks", {}).items()}
+    outputs = card.signatures["serving_default"]["outputs"]
+    label_of = {task: about["label"] for task, about in (card.tasks or {}).items()}
     names = {name: f"{name}_label" if label_of.get(name) == name else name for name in keep}
     for name, written in names.items():
         if written == "date":

@@ -51,7 +51,7 @@ class Rank:
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         features = self._preprocess(raw)
-        predictions = self._repeated(features) if self._shared is None else self._logits_of(features)
+        predictions = self._repeated(features) if self._shared is None else self._predictions(self._shared(features))
         score = tf.add_n([weight * predictions[task] for task, weight in self._weights.items()])
         score, order = tf.math.top_k(score, tf.size(score))
         return {
@@ -60,11 +60,10 @@ class Rank:
             "order": order,
         }
 
-    def _logits_of(self, features):
-        logits = self._shared(features)
+    def _predictions(self, logits: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {name: task_math.prediction(task, logits[name]) for name, task in self._model.task_specs.items()}
 
-    def _repeated(self, features):
+    def _repeated(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         rows = next(tf.shape(value)[0] for name, value in features.items() if name not in self._user)
         every = {n: tf.repeat(v, rows, axis=0) if n in self._user else v for n, v in features.items()}
         return self._model(every, training=False)

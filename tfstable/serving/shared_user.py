@@ -15,7 +15,7 @@ which is the same function in another order of the sums; centring each part on i
 LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 
 import keras
 import keras_rs
@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.inputs.statistics import is_several_valued
+from tfstable.layers import CrossTower
 from tfstable.models import RankingModel
 
 _STAGES = (
@@ -65,7 +66,8 @@ class SharedUser:
         )
         m, n = len(at_user), len(at_candidate)
         first, norm = _first(model), model.input_norm if model.cross is None else None
-        kernel, bias = np.float64(first.kernel.numpy()), np.float64(first.bias.numpy() if first.use_bias else 0.0)
+        kernel = np.asarray(first.kernel.numpy(), np.float64)
+        bias = np.asarray(first.bias.numpy() if first.use_bias else 0.0, np.float64)
         if norm is not None:
             kernel, bias = kernel * norm.gamma.numpy()[:, None], bias + norm.beta.numpy() @ kernel
         of_user, of_candidate = kernel[at_user], kernel[at_candidate]
@@ -79,13 +81,13 @@ class SharedUser:
     def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         user, candidate = (self._vector(part, features) for part in self._parts)  # (1, m), (N, n)
         x = self._first_layer(user, candidate)
-        if self._model.cross is not None:
-            x = self._cross(user, candidate, x)
+        if (tower := self._model.cross) is not None:
+            x = self._cross(tower, user, candidate, x)
         logits = self._heads(_one_after_the_other(self._rest, x))
         wide = self._wide(features)
         return {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
 
-    def _first_layer(self, user, candidate):
+    def _first_layer(self, user: tf.Tensor, candidate: tf.Tensor) -> tf.Tensor:
         if self._norm is None:
             return tf.matmul(candidate, self._of_candidate) + (tf.matmul(user, self._of_user) + self._bias)
         m, n = self._widths
@@ -98,17 +100,17 @@ class SharedUser:
         kernel = tf.concat([self._of_candidate, tf.matmul(user, self._of_user)], axis=0)  # (n + 2, units)
         return tf.matmul(tf.concat([candidate * scale, distance * scale, scale], axis=1), kernel) + self._bias
 
-    def _cross(self, user, candidate, projected):
+    def _cross(self, tower: CrossTower, user: tf.Tensor, candidate: tf.Tensor, projected: tf.Tensor) -> tf.Tensor:
         """The cross layers' output: x_1 = x_0 * (W x_0 + b) + x_0 from the first product, `projected`, and so on."""
         every = tf.concat([tf.repeat(user, tf.shape(candidate)[0], axis=0), candidate], axis=1)
         x0 = tf.gather(every, self._in_model, axis=1)  # (N, width), in the model's order
-        first, *others = self._model.cross.layers
+        first, *others = tower.layers
         x = x0 * (projected if first.projection_dim is None else first.dense(projected)) + x0
         for layer in others:
             x = layer(x0, x)
         return x if self._model.input_norm is None else self._model.input_norm(x)
 
-    def _vector(self, part, features):
+    def _vector(self, part: Sequence[str], features: dict[str, tf.Tensor]) -> tf.Tensor:
         """The input vector of one side, `(rows, width)`, in the order of `_in_order`."""
         parts = []
         for names in self._by_width(part):
@@ -120,7 +122,7 @@ class SharedUser:
             parts.append(tf.stack([features[name] for name in numbers], axis=1))
         return tf.concat(parts, axis=1)
 
-    def _wide(self, features):
+    def _wide(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         if self._model.wide is None:
             return {}
         total = 0.0  # (1, tasks) of the user plus (N, tasks)
@@ -129,12 +131,12 @@ class SharedUser:
                 total += tf.reduce_sum(self._model.wide.side_by_side(names, features), axis=1)
         return dict(zip(self._model.wide_tasks, tf.unstack(total, axis=1), strict=True))
 
-    def _in_order(self, part):
+    def _in_order(self, part: Sequence[str]) -> list[str]:
         return [name for names in self._by_width(part) for name in names] + [
             name for name in part if name in self._model.numeric
         ]
 
-    def _by_width(self, part) -> list[list[str]]:
+    def _by_width(self, part: Sequence[str]) -> list[list[str]]:
         """Embedded features of a part that have one width and are single-valued, or several-valued, at a time."""
         groups: dict[tuple, list[str]] = {}
         for name in part:
@@ -142,7 +144,7 @@ class SharedUser:
                 groups.setdefault((self._model.embeddings.features[name].dim, self._several(name)), []).append(name)
         return list(groups.values())
 
-    def _several(self, name):
+    def _several(self, name: str) -> bool:
         return is_several_valued(name, self._model.feature_specs[name], self._model.statistics)
 
 
@@ -175,14 +177,14 @@ class _SideBySide:
             self._kernel = _constant(np.concatenate(kernels, axis=1))
         self._bias = _constant(np.concatenate([output.bias.numpy() for output in outputs]))
 
-    def __call__(self, x):
+    def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         if self._tower is not None:
             x = _one_after_the_other(self._activation, tf.matmul(x, self._tower[0]) + self._tower[1])
         logits = tf.matmul(x, self._kernel) + self._bias  # (N, tasks)
         return dict(zip(self._tasks, tf.unstack(logits, axis=1), strict=True))
 
 
-def _one_after_the_other(layers, x):
+def _one_after_the_other(layers: Iterable[keras.layers.Layer], x: tf.Tensor) -> tf.Tensor:
     """What a keras.Sequential of them would return, but that it would leave its mark on the model's layers for good."""
     for layer in layers:
         x = layer(x)  # Not in training, unless somebody says so.
@@ -207,5 +209,5 @@ def _positions(model: RankingModel) -> dict[str, np.ndarray]:
     return {name: np.arange(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
 
 
-def _constant(value) -> tf.Variable:
+def _constant(value: np.ndarray) -> tf.Variable:
     return tf.Variable(np.asarray(value, np.float32), trainable=False)

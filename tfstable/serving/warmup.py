@@ -9,7 +9,7 @@ import tensorflow as tf
 PATH = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
-def write(version: Path, requests: list[tuple[str, Mapping[str, np.ndarray]]]):
+def write(version: Path, requests: list[tuple[str, Mapping[str, np.ndarray]]]) -> None:
     """Writes a TFRecord of `tensorflow.serving.PredictionLog` protos.
 
     Args:

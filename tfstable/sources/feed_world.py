@@ -87,14 +87,14 @@ def day_of_feed(seed: int, day: int, users: int, videos: int, shock: bool) -> Da
     click_by_hour += 0.2 * rng.normal(size=(len(DEVICES), 1))
 
     born = max(1, users // USER_LIFE)
-    cohorts = (_users_joined(seed, first, day, born, country_taste) for first in range(day - USER_LIFE + 1, day + 1))
-    the_users = Users(*map(_joined, zip(*cohorts, strict=True)))
+    joined = (_users_joined(seed, first, day, born, country_taste) for first in range(day - USER_LIFE + 1, day + 1))
+    the_users = Users(*map(_joined, zip(*joined, strict=True)))
     born = max(1, videos // VIDEO_LIFE)
-    cohorts = (
+    uploaded = (
         _videos_uploaded(seed, first, day, born, category_taste, tag_taste)
         for first in range(day - VIDEO_LIFE + 1, day + 1)
     )
-    the_videos = Videos(*map(_joined, zip(*cohorts, strict=True)))
+    the_videos = Videos(*map(_joined, zip(*uploaded, strict=True)))
 
     rng = np.random.default_rng([seed, _DRIFT])
     base = 0.15 * _wave(rng, day, 7, 7) + 0.15 * _wave(rng, day, 20, 40)

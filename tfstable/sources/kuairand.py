@@ -100,7 +100,7 @@ def prepare(
     log_files = [directory / name for name in LOG_FILES if (directory / name).is_file()]
     steps = len(log_files) + 2
 
-    logs = []
+    logs: list[pa.Table] = []
     for path in log_files:
         progress(len(logs), steps, f"reading {path.name}")
         logs.append(_read_log(path))
@@ -146,7 +146,7 @@ def _read_log(path: Path) -> pa.Table:
     if not table.num_rows:
         raise InputError(f"{path}: no rows below the header; copy it again")
     numbers, hourmin = table["date"].to_numpy(), table["hourmin"].to_numpy()
-    wrong_dates = np.isin(numbers, [n for n in np.unique(numbers) if _day(n) is None])
+    wrong_dates = np.isin(numbers, [n for n in np.unique(numbers) if not _is_day(n)])
     wrong_times = (hourmin < 0) | (hourmin > 2359) | (hourmin % 100 > 59)
     for name, wrong, rule in (("date", wrong_dates, "YYYYMMDD"), ("hourmin", wrong_times, "HHMM")):
         if wrong.any():
@@ -163,12 +163,17 @@ def _read_side(path: Path, types: dict[str, pa.DataType], key: str) -> pa.Table:
     return table
 
 
-def _day(number: int) -> date | None:
-    """20220425 as a date; None if it is none."""
+def _is_day(number: int) -> bool:
     try:
-        return datetime.strptime(str(number), "%Y%m%d").date()
+        _day(number)
     except ValueError:
-        return None
+        return False
+    return True
+
+
+def _day(number: int) -> date:
+    """20220425 as a date; a ValueError if it is none."""
+    return datetime.strptime(str(number), "%Y%m%d").date()
 
 
 def _days_since_epoch(path: Path, dates: pa.ChunkedArray) -> pa.ChunkedArray:

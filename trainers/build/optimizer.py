@@ -41,7 +41,7 @@ def make_optimizer(config: OptimizerConfig, track_every: int = 0, batch_size: in
     return Composite(
         [Group(name, _rule(rule, track_every)) for name, rule in _groups(config).items()],
         on_nonfinite=config.on_nonfinite,
-        averaging=config.averaging and _average(config.averaging, batch_size),
+        averaging=None if config.averaging is None else _average(config.averaging, batch_size),
     )
 
 
@@ -69,8 +69,10 @@ def _groups(config: OptimizerConfig) -> dict[str, RuleConfig]:
 def _average(config: EmaConfig | SwaConfig, batch_size: int) -> Ema | Swa:
     if isinstance(config, SwaConfig):
         return Swa(config.horizon_windows)
-    # Over less than two steps there is nothing to average.
-    return Ema(config.horizon_steps or max(2, round(config.horizon_examples / batch_size)))
+    if config.horizon_steps is not None:
+        return Ema(config.horizon_steps)
+    assert config.horizon_examples is not None  # One of the two is set.
+    return Ema(max(2, round(config.horizon_examples / batch_size)))  # Over less than two steps nothing is averaged.
 
 
 def _rule(config: RuleConfig, track_every: int) -> keras.optimizers.Optimizer:

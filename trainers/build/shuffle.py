@@ -5,6 +5,6 @@ from trainers.config import ShuffleConfig
 
 
 def make_shuffle(config: ShuffleConfig) -> Shuffle:
-    if config.kind == "blocks":
+    if config.rows is not None:  # Which blocks have, and they alone.
         return BlockShuffle(config.rows)
     return SwapShuffle() if config.kind == "swaps" else FullShuffle()

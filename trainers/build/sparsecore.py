@@ -1,5 +1,6 @@
 """A run whose embedding tables lie on the SparseCores of a TPU."""
 
+import keras
 import tensorflow as tf
 
 from tfstable.errors import InputError
@@ -17,7 +18,7 @@ def has_sparse_cores(strategy: tf.distribute.Strategy) -> bool:
     )
 
 
-def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_cores: bool):
+def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_cores: bool) -> None:
     """Checks what a TPU can do with the embedding tables, before anything is made.
 
     Args:
@@ -81,5 +82,5 @@ def on_host(placed: dict[str, SparseCoreEmbeddings], model: RankingModel, host: 
     return host
 
 
-def _path_in_model(variable) -> str:
+def _path_in_model(variable: keras.Variable) -> str:
     return variable.path.partition("/")[2]  # Without the model's own name, which Keras makes unique.

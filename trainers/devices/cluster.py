@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tfstable.errors import InputError
 
@@ -13,7 +13,8 @@ class WorkerLostError(Exception):
     """Another worker of the cluster is gone, so that collective operations cannot go on."""
 
 
-class Cluster(NamedTuple):
+@dataclass(frozen=True)
+class Cluster:
     """A process's place among the workers that train together."""
 
     workers: int = 1

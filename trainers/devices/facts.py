@@ -59,7 +59,7 @@ def note_start(model_dir: Path, cluster: Cluster) -> str | None:
     return start
 
 
-def wait_for_start(model_dir: Path, cluster: Cluster, start: str | None):
+def wait_for_start(model_dir: Path, cluster: Cluster, start: str | None) -> None:
     """Waits until this worker sees what the chief's `note_start` wrote.
 
     Raises:
@@ -92,7 +92,7 @@ def code_digest(package: Any) -> str:
 
 
 def _flat(value: dict[str, Any], prefix: str) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for key, inner in value.items():
         found |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) and inner else {prefix + key: inner}
     return found

@@ -6,7 +6,7 @@ import gc
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_TRIM_THRESHOLD and so on, of malloc.h.
 
 
-def share_heap():
+def share_heap() -> None:
     """Lets all threads that start from now on allocate from one heap.
 
     By default glibc makes up to eight per core. The threads of TensorFlow and of the readers then each fill one to its
@@ -17,7 +17,7 @@ def share_heap():
         mallopt(_ARENA_MAX, 1)
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Keeps what a train step frees for the next one.
 
     Otherwise glibc gives large tensors back to the system, which must clear their pages again in every step: 2% of a
@@ -30,7 +30,7 @@ def keep_freed_memory():
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def give_back_memory():
+def give_back_memory() -> None:
     """Gives to the system what large work of another kind, such as an export, leaves behind: garbage and free memory.
 
     Graphs are cycles, and where so many objects live Python itself would let those of several exports pile up.

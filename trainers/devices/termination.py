@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -29,7 +30,7 @@ class Termination:
     as it is.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.number: int | None = None  # Of the signal that came.
         self._holding = self._is_installed = False
 
@@ -52,7 +53,7 @@ class Termination:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def install_again(self):
+    def install_again(self) -> None:
         """Takes SIGTERM back from TensorFlow, whose workers take it for themselves when they form a cluster."""
         if self._is_installed:
             signal.signal(signal.SIGTERM, self._handle)
@@ -68,7 +69,7 @@ class Termination:
         if self.requested:
             raise Terminated(self.number)
 
-    def _handle(self, number: int, _):
+    def _handle(self, number: int, _: FrameType | None) -> None:
         self.number = self.number or number
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # The system ends the process at the next one, whatever it does.
         if not self._holding:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 from tfstable.errors import InputError
 from trainers.devices.cluster import Cluster, WorkerLostError, read_cluster
@@ -51,7 +51,8 @@ class Workers:
         """
         if self.cluster.workers == 1:
             return work()
-        result, failure = None, None
+        failure: InputError | None = None
+        mine: dict[str, Any]
         try:
             result = work()
             mine = {"facts": facts(result)}
@@ -75,7 +76,7 @@ class Workers:
         self.together(lambda: found.append(work()) if self.cluster.is_chief else None)
         return self._exchange(found[0] if self.cluster.is_chief else None)[0]
 
-    def close(self):
+    def close(self) -> None:
         """Leaves the address to TensorFlow."""
         for peer in (self._peers or {}).values():
             peer.close()
@@ -122,7 +123,7 @@ class Workers:
                     self._welcome(_Line(server.accept()[0]), peers)
         return dict(sorted(peers.items()))
 
-    def _welcome(self, line: "_Line", peers: "dict[int, _Line]"):
+    def _welcome(self, line: "_Line", peers: "dict[int, _Line]") -> None:
         try:
             hello = line.receive(seconds=HELLO_SECONDS)
             index = hello["worker"]
@@ -159,7 +160,7 @@ class Workers:
                 raise self._lost(f"{self._name(0)} did not answer within {self._minutes:g} minutes ({reason}); {AGAIN}")
             time.sleep(0.3)
 
-    def _give_up(self, peers: "dict[int, _Line]", why: str):
+    def _give_up(self, peers: "dict[int, _Line]", why: str) -> Never:
         for peer in peers.values():
             with suppress(OSError):
                 peer.send({"lost": why})
@@ -185,7 +186,7 @@ def config_on_every_worker(load: Callable[[], T]) -> T:
         raise
 
 
-def _fail(error: Exception):
+def _fail(error: Exception) -> Never:
     raise error
 
 
@@ -221,7 +222,7 @@ class _Line:
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._file = connection.makefile("rb")
 
-    def send(self, value: Any):
+    def send(self, value: Any) -> None:
         self._connection.settimeout(60)
         self._connection.sendall(json.dumps(value).encode() + b"\n")
 
@@ -240,7 +241,7 @@ class _Line:
             raise ConnectionResetError
         return json.loads(text)
 
-    def close(self):
+    def close(self) -> None:
         self._file.close()
         self._connection.close()
 
@@ -249,19 +250,20 @@ class _Waiting:
     """For how long we wait, and whether the user has heard of it."""
 
     def __init__(self, minutes: float, patience: float):
-        self._begin, self._end, self._said = time.monotonic() + patience, time.monotonic() + 60 * minutes, None
+        self._begin, self._end = time.monotonic() + patience, time.monotonic() + 60 * minutes
+        self._said: str | None = None
 
     @property
     def is_over(self) -> bool:
         return time.monotonic() > self._end
 
-    def say(self, line: str):
+    def say(self, line: str) -> None:
         if line != self._said and time.monotonic() > self._begin:
             _say(line)
             self._said = line
 
 
-def _say(line: str):
+def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

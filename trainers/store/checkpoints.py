@@ -60,7 +60,7 @@ class Checkpoints:
     def save(self, last: date | None, step: int, watch: dict[str, Any], good: bool = False) -> Saved:
         """Writes the next checkpoint and prunes the older ones."""
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
-        taken = [int(re.match("[0-9]+", name)[0]) for name in names]
+        taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
         saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
         partial = self._directory / f".{saved.number}.partial"
         for left_over in self._directory.glob(".[0-9]*"):  # By a process that was killed while it saved or pruned.
@@ -109,7 +109,7 @@ class Checkpoints:
             )
         return None
 
-    def set_aside(self, path: Path):
+    def set_aside(self, path: Path) -> None:
         """Renames a damaged checkpoint, so that no later start tries it again."""
         aside, times = path.with_name(f"{path.name}.damaged"), 1
         while aside.exists():  # It was restored from a backup, and damaged again.
@@ -117,7 +117,7 @@ class Checkpoints:
             aside = path.with_name(f"{path.name}.damaged-{times}")
         path.rename(aside)
 
-    def discard(self, above: int, up_to: int):
+    def discard(self, above: int, up_to: int) -> None:
         """Gives up the checkpoints of a model that diverged. The newest stays beside the others, for who wants to look.
 
         Args:
@@ -136,12 +136,12 @@ class Checkpoints:
         found = self.all()
         return ([saved for saved in found if saved.good] or found[:1])[-1]
 
-    def mark_good(self, saved: Saved):
+    def mark_good(self, saved: Saved) -> None:
         """Notes that the model of a checkpoint is known to be good."""
         if self._path(saved.number).exists():
             self._write_about(self._path(saved.number), saved._replace(good=True))
 
-    def _prune(self):
+    def _prune(self) -> None:
         found = self.all()
         kept = {saved.number for saved in found[-self._keep :]}
         kept |= {saved.number for saved in [s for s in found if s.good][-1:]}
@@ -157,7 +157,7 @@ class Checkpoints:
     def _numbers(self) -> list[int]:
         return sorted(int(path.name) for path in self._directory.glob("[0-9]*") if re.fullmatch("[0-9]+", path.name))
 
-    def _delete(self, path: Path):
+    def _delete(self, path: Path) -> None:
         """Deletes a checkpoint, unless someone keeps something else in its directory."""
         if not path.is_symlink() and stranger(path, _OWN) is None:
             shutil.rmtree(path.rename(self._directory / f".{path.name.split('.')[0]}.pruned"))
@@ -184,6 +184,6 @@ class Checkpoints:
         return Saved(number, last, about["step"], about["good"], about["watch"])
 
     @staticmethod
-    def _write_about(directory: Path, saved: Saved):
+    def _write_about(directory: Path, saved: Saved) -> None:
         about = {"format": FORMAT, **saved._asdict(), "index": digest(directory / f"{CHECKPOINT}.index")}
         write_json(directory / ABOUT, about)

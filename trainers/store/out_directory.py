@@ -10,7 +10,7 @@ from tfstable.locks import refuse_if_locked
 BUSY = "wait until it ends, or choose another --out"
 
 
-def check_out(out: Path, report: str, others: tuple[str, ...]):
+def check_out(out: Path, report: str, others: tuple[str, ...]) -> None:
     """Checks that a report may be written to a directory, and touches nothing.
 
     Args:

@@ -14,7 +14,7 @@ SECTIONS = ("data", "features", "tasks", "model", "optimizer", "trainer", "evalu
 NAME = "params.yaml"
 
 
-def write_params(path: Path, config: Config):
+def write_params(path: Path, config: Config) -> None:
     """Writes the config of a run at `path`."""
     text = f"format: {FORMAT}\n{dump(config)}"
     write(path, f"checksum: '{checksum(yaml.safe_load(text))}'\n{text}")
