@@ -2,6 +2,7 @@
 
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -113,3 +114,11 @@ def test_the_files_of_the_walks_are_there():
     files = re.findall(r"`((?:tfstable|trainers|tests|docs)/[\w/]+\.\w+)`", text)
     assert len(files) > 20
     assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "reference").glob("*.md")), ids=name)
+def test_the_names_of_the_reference_are_there(path):
+    names = re.findall(r"^::: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert names
+    for each in names:
+        pkgutil.resolve_name(each)
