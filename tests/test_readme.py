@@ -45,9 +45,12 @@ def run(command: list[str] | str, scratch: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("number", range(len(blocks("bash"))))
-def test_commands_run(number, scratch):
-    commands = blocks("bash")[number]
+# The recipe on real logs trains for a minute, and only where its files are.
+COMMANDS = [pytest.param(b, marks=pytest.mark.slow) if "$RAW" in b else b for b in blocks("bash")]
+
+
+@pytest.mark.parametrize("commands", COMMANDS, ids=range(len(COMMANDS)))
+def test_commands_run(commands, scratch):
     if "$RAW" in commands and not RAW.exists():
         pytest.skip("the KuaiRand files are absent")
     printed = "".join(run(command, scratch) for command in commands.strip().splitlines())

@@ -81,7 +81,7 @@ def test_a_run_stopped_inside_a_window_goes_on_bitwise(run, log, tmp_path):
     report = StoppingReport(Console(quiet=True), list(config.tasks), None)
     with pytest.raises(StoppedError):
         MovingWindow(config, daylog, statistics, directory, report).train()
-    start(log, tmp_path / "run", *options)
+    start(log, tmp_path / "run", *options, "export.when=never")
     assert_same_run(run, tmp_path / "run")
 
 
