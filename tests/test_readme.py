@@ -36,7 +36,8 @@ def name(path: Path) -> str:
 
 
 STEPS = [
-    pytest.param(language, text, id=f"{name(path)}-{number}")
+    # The recipe on real logs trains for a minute.
+    pytest.param(language, text, id=f"{name(path)}-{number}", marks=[pytest.mark.slow] if "$RAW" in text else [])
     for path in RUN
     for number, (language, text) in enumerate(blocks(path, "bash", "python"))
 ]
