@@ -53,6 +53,8 @@ class ClippyAdagrad(Adagrad):
         Tang et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
     """
 
+    clipping: Clippy
+
     def __init__(
         self,
         learning_rate: LearningRate = 0.1,

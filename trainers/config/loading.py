@@ -14,7 +14,11 @@ from trainers.config.run import Config
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
-def load(path: Path, overrides: Sequence[str] = (), kind: type[AnyConfig] = Config) -> AnyConfig:
+def load(
+    path: Path,
+    overrides: Sequence[str] = (),
+    kind: type[AnyConfig] = Config,  # type: ignore[assignment]  # mypy has no defaults of type variables.
+) -> AnyConfig:
     """Reads a config file of a `kind` and applies `a.b=c` overrides.
 
     Raises:
