@@ -66,6 +66,8 @@ class ClippyAdagrad(Adagrad):
         [0.375]
     """
 
+    clipping: Clippy
+
     def __init__(
         self,
         learning_rate: LearningRate = 0.1,

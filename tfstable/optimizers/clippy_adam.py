@@ -21,6 +21,8 @@ class ClippyAdam(Adam):
         ValueError: If an argument is outside its domain.
     """
 
+    clipping: Clippy
+
     def __init__(
         self,
         learning_rate: LearningRate = 0.01,

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeAlias, Unpack
 
 import keras
 import tensorflow as tf
@@ -14,15 +14,20 @@ from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype
 from tfstable.optimizers.tables import is_embedding_table
 
 DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
-State = tuple[tf.Tensor, ...]  # The slots of a weight, in the order of `slots`.
+State: TypeAlias = tuple[tf.Tensor, ...]  # The slots of a weight, in the order of `slots`.
 
 
 class RuleArguments(GuardedArguments, total=False):
+    """The keyword arguments of `RuleOptimizer` but `clipping`, for the signatures of subclasses that bring theirs."""
+
+    weight_decay: float | None
+    track_every: int
+
+
+class ClippedArguments(RuleArguments, total=False):
     """The keyword arguments of `RuleOptimizer`, for the signatures of its subclasses."""
 
     clipping: Clipping | None
-    weight_decay: float | None
-    track_every: int
 
 
 class RuleOptimizer(GuardedOptimizer):
@@ -150,7 +155,7 @@ class RuleOptimizer(GuardedOptimizer):
     def update_variables(self, strategy: Any, pairs: Pairs) -> None:
         rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
 
-        def update_all(track: bool) -> None:
+        def update_all(track: bool) -> tf.Tensor:
             for gradient, variable in pairs:
                 slots = self._slots[self._get_variable_index(variable)]
                 update = functools.partial(
@@ -160,10 +165,11 @@ class RuleOptimizer(GuardedOptimizer):
                 # Passed as arguments, mirrored slots arrive as the copy on the device that is being updated.
                 arguments = (gradient, *(slot.value for slot in slots.values()))
                 strategy.extended.update(target, update, args=arguments, group=False)
+            return done()
 
         if self.track_every:
             due = step % self.track_every == 0
-            tf.cond(due, lambda: done(update_all(track=True)), lambda: done(update_all(track=False)))
+            tf.cond(due, lambda: update_all(track=True), lambda: update_all(track=False))
         else:
             update_all(track=False)
 
@@ -178,8 +184,8 @@ class RuleOptimizer(GuardedOptimizer):
         step: tf.Tensor,
         track: bool,
     ) -> None:
-        slots = dict(zip(names, slots, strict=True))
-        diagnostics = slots.pop("diagnostics", None)
+        own = dict(zip(names, slots, strict=True))
+        diagnostics = own.pop("diagnostics")
         is_sparse = isinstance(gradient, tf.IndexedSlices)
         if is_sparse:
             self._refuse_whole_table_work(of)
@@ -187,7 +193,7 @@ class RuleOptimizer(GuardedOptimizer):
         is_table = is_sparse or is_embedding_table(of)
 
         weight = tf.cast(read_rows(target, indices), working_dtype(of))
-        state = {name: read_rows(slot, indices) for name, slot in slots.items()}
+        state = {name: read_rows(slot, indices) for name, slot in own.items()}
         rate, step = tf.cast(rate, weight.dtype), tf.cast(step, weight.dtype)
         if "step" in state:
             step = state["step"] = state["step"] + 1
@@ -207,7 +213,7 @@ class RuleOptimizer(GuardedOptimizer):
         if getattr(of, "constraint", None) is not None:
             new_weight = of.constraint(new_weight)
 
-        for name, slot in slots.items():
+        for name, slot in own.items():
             write_rows(slot, indices, state[name])
         write_rows(target, indices, tf.cast(new_weight, of.dtype))
         if track:
