@@ -7,13 +7,13 @@ from pathlib import Path
 OURS = Path(__file__).resolve().parent
 
 
-def main():
+def main() -> None:
     """Runs the command line, or names what is imported in place of one of our packages, with status 2."""
     for name in ("tfstable", "trainers"):
-        found = Path(find_spec(name).origin).resolve()
-        if found.parent != OURS / name:
+        spec = find_spec(name)
+        if spec and spec.origin and Path(spec.origin).resolve().parent != OURS / name:
             print(
-                f"error: {found} hides tfstable's own package {name} ({OURS / name}); rename it, or keep its "
+                f"error: {spec.origin} hides tfstable's own package {name} ({OURS / name}); rename it, or keep its "
                 "directory off PYTHONPATH and out of the directory that you start in",
                 file=sys.stderr,
             )

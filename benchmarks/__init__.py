@@ -1,1 +1,1 @@
-"""What the figures in README and docs come from; each file is one command and writes to benchmarks/results/."""
+"""The source of every figure in README and docs. Each file is one command and writes to benchmarks/results/."""

@@ -1,4 +1,4 @@
-"""SavedModels through TensorFlow's C API, as servers written in C++, Java or Go run them: no Python in a call.
+"""Calls SavedModels through TensorFlow's C API, as servers in C++, Java or Go do: no Python in a call.
 
 The library is the one inside the TensorFlow wheel. `Client.run` is `TF_SessionRun` alone: feeding 30 arrays from Python
 would cost 0.6 ms a call.

@@ -1,10 +1,10 @@
-"""Signals through 64 transformer layers before any training: singular values of the input-output Jacobian.
+"""Singular values of the input-output Jacobian through 64 transformer layers, before any training.
 
     pip install -e '.[peers]'
     python -m benchmarks.jacobian    # about a minute on 2 cores; writes benchmarks/results/layers/jacobian.*
 
-The same attention and feed-forward parts, at Keras's initialisation, are put together in four ways: plain F(x),
-residual x + F(x), post-norm LN(x + F(x)) as in Vaswani et al. (2017), and ReZero. The Jacobian is of one sequence of 4
+The same attention and feed-forward parts, with Keras's initialisation, are combined in four ways: plain F(x), residual
+x + F(x), post-norm LN(x + F(x)) as in Vaswani et al. (2017), and ReZero. The Jacobian belongs to one sequence of 4
 elements of width 16, flattened, in double precision.
 """
 

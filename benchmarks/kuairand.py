@@ -1,8 +1,8 @@
-"""The KuaiRand recipe with several seeds: AUC of every evaluation day, beside gradient-boosted trees on the last one.
+"""AUC of the KuaiRand recipe on every evaluation day, over several seeds; gradient-boosted trees on the last day.
 
     make bench-kuairand        (python -m benchmarks.kuairand --raw ../shared/data/kuairand-pure-slice)
 
-Writes benchmarks/results/kuairand.json and prints a table. Runs are kept in --work; a re-run goes on where it stopped.
+Writes benchmarks/results/kuairand.json and prints a table. Runs are kept in --work; rerun to resume.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What each layer costs beside its obvious rival, forward and backward, as ratios measured in one run.
+"""The cost of each layer compared with its obvious rival, forward and backward, as ratios measured in one run.
 
     pip install -e '.[peers]'
     python -m benchmarks.layers_speed    # 2 minutes on 2 cores; writes benchmarks/results/layers/speed.*
 
-The sides of each comparison take turns, so that other load on the machine falls on both; a ratio is the median over the
-turns with its quartiles, and beside it that of the fastest turns, which other load touches least. Every side is a
+The sides of each comparison take turns, so that other load on the machine affects both. A ratio is the median over the
+turns with its quartiles; a second ratio, of the fastest turns, is affected least by other load. Every side is a
 tf.function that returns the gradients of all weights and of the input. TFRS runs on Keras 2 in the same process.
 """
 

@@ -1,9 +1,9 @@
-"""The resident memory of a run of many windows, with and without an export a window: it must not grow with them.
+"""The resident memory of a run must not grow with its windows, with or without an export per window.
 
     make bench-memory         (python -m benchmarks.memory)
 
-Each case is one `tfstable train` of configs/quickstart.yaml in a process of its own, over windows of one day. Its
-memory is read at the end of each window's training. Writes benchmarks/results/memory.json.
+Each case is one `tfstable train` of configs/quickstart.yaml in its own process, over windows of one day. The memory is
+read at the end of each window's training. Writes benchmarks/results/memory.json.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Numbers as inputs: seeded logs of known effects, beside gradient-boosted trees on the same columns.
+"""Numbers as inputs: seeded logs with known effects, compared with gradient-boosted trees on the same columns.
 
     make bench-numbers         (python -m benchmarks.numbers)
 
 Each log has six days of 100,000 rows for training and a seventh of 200,000 for the test. Its label depends on its
-columns in one way, which the row of the table names. Each is trained with the columns as `numeric` features, as
-`quantile` features, and as both, with defaults but for `SETTINGS`. "best" is the AUC of the true probabilities. Writes
+columns in one way, named in the row of the table. Each is trained with the columns as `numeric` features, as `quantile`
+features, and as both, with defaults except for `SETTINGS`. "best" is the AUC of the true probabilities. Writes
 benchmarks/results/numbers.json and .md; runs are kept in --work, and a re-run resumes.
 """
 

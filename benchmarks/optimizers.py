@@ -1,11 +1,11 @@
-"""What an optimizer step costs, as ratios measured in one run.
+"""The cost of an optimizer step, as ratios measured in one run.
 
     pip install -e '.[peers]'
     python -m benchmarks.optimizers      # about 6 minutes on 2 cores, 6 GB; writes benchmarks/results/optimizers.json
 
-The sides of each ratio take turns within the run, so that other load on the machine falls on both. A ratio is the
-median over the turns with its quartiles, and beside it that of the fastest turns, which other load touches least. TFRS
-and Keras 2 run in the same process: TF_USE_LEGACY_KERAS=1 leaves `import keras` at Keras 3.
+The sides of each ratio take turns within the run, so that other load on the machine affects both. A ratio is the median
+over the turns with its quartiles; a second ratio, of the fastest turns, is affected least by other load. TFRS and Keras
+2 run in the same process: TF_USE_LEGACY_KERAS=1 leaves `import keras` at Keras 3.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""How far apart two trainings end, and what buys it back, on the KuaiRand slice and on a simulated feed.
+"""How far apart two trainings end, and which remedies help, on the KuaiRand slice and on a simulated feed.
 
     make bench-reproducibility     (python -m benchmarks.reproducibility --raw ../shared/data/kuairand-pure-slice)
 
 Runs `tfstable reproducibility` once for each part below, and keeps tables and pictures in benchmarks/results/
-reproducibility/. Trainings are kept in --work; a re-run goes on where it stopped. docs/reproducibility.md reads them.
+reproducibility/. Trainings are kept in --work; rerun to resume. docs/reproducibility.md explains the results.
 """
 
 import argparse

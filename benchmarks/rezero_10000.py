@@ -4,9 +4,9 @@
     python -m benchmarks.rezero_10000    # 10 minutes on 2 cores, 7 GB; writes benchmarks/results/layers/rezero_10000.*
 
 The authors' setting (10,000 ReLU layers of width 150, 225 million weights, Adagrad, batches of 100) on the 1797
-handwritten digits that come with scikit-learn, as far as MINUTES of training go. Before that, the time to trace a
-training step and the number of operations in its graph, by depth. The rate is a tenth of the authors' 0.003: at that,
-10,000 gates that open together multiply the output, the loss of the second step is 6e4, and it takes long to recover.
+handwritten digits of scikit-learn, for MINUTES of training. Before that, the time to trace a training step and the
+number of operations in its graph, per depth. The rate is a tenth of the authors' 0.003: at 0.003, 10,000 gates that
+open together multiply the output, the loss of the second step is 6e4, and recovery takes long.
 """
 
 import json

@@ -1,13 +1,13 @@
-"""How many epochs a 32-layer network needs with and without ReZero.
+"""The epochs that a 32-layer network needs with and without ReZero.
 
     pip install -e '.[peers]'
     python -m benchmarks.rezero_depth    # about 25 minutes on 2 cores; writes benchmarks/results/layers/rezero_depth.*
 
 The paper's experiment (32 ReLU layers of width 256, Adagrad at 0.01, time to a training cross-entropy) on the 1797
-handwritten digits that come with scikit-learn. Every network has the same layer in front and the same output layer; the
-32 layers between are x <- F(x), x + F(x), f(LN(x W + b)) or x + alpha F(x), with F(x) = f(x W + b). He's
-initialisation is the best that is known for the plain network, and Keras's default (Glorot's) a common one: both are
-run. A run ends at the lowest target or after EPOCHS. Finished runs are kept in the JSON: a re-run goes on from there.
+handwritten digits of scikit-learn. Every network has the same first layer and the same output layer. The 32 layers
+between them are x <- F(x), x + F(x), f(LN(x W + b)) or x + alpha F(x), with F(x) = f(x W + b). The plain network runs
+with He's initialisation, the best known for it, and with Keras's default (Glorot's), a common one. A run ends at the
+lowest target or after EPOCHS. Finished runs are kept in the JSON; rerun to resume.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""What more replicas, more workers, larger batches, longer windows and faster settings buy on this machine.
+"""The effect of replicas, workers, batch size, window length and faster settings on the speed of this machine.
 
     make bench-scaling         (python -m benchmarks.scaling)
 
-Each case is one `tfstable train` in processes of its own on a simulated log; cases are interleaved, with repeats, and
-medians are reported: rates of one machine, ratios that hold on others. The rate is that of the windows after the first,
-whose time holds the tracing. Writes benchmarks/results/scaling.json after every case; a re-run does what is missing.
+Each case is one `tfstable train` in its own processes on a simulated log. Cases are interleaved, with repeats, and
+medians are reported. Rates belong to this machine; ratios hold on others. The first window does not count, because its
+time includes the tracing. Writes benchmarks/results/scaling.json after every case; rerun to do the missing ones.
 """
 
 import argparse

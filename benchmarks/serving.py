@@ -1,13 +1,13 @@
-"""Latency of `rank` beside the same model exported plainly from TFRS: one user, many candidates, raw features.
+"""Latency of `rank` compared with a plain TFRS export of the same model: one user, many candidates, raw features.
 
     pip install -e '.[test,peers]'
     python -m benchmarks.serving --raw ../shared/data/kuairand-pure-slice     # about 5 minutes; make bench-serving
 
 The plain export scores N rows in which the user's columns are repeated; `rank` takes them once. Both run the recipe
-configs/kuairand.yaml (34 features, 29 raw columns) through TensorFlow's C API, as a server does, in a process for each
-number of threads. The sides take turns within the process, so that other load on the machine falls on all of them; a
-ratio is the median over the turns. Cold start is from a folder to the first answer, in a process for each side and
-turn. Writes benchmarks/results/serving.json.
+configs/kuairand.yaml (34 features, 29 raw columns) through TensorFlow's C API, as a server does, in one process per
+number of threads. The sides take turns within the process, so that other load on the machine affects all of them. A
+ratio is the median over the turns. Cold start is the time from a folder to the first answer, in one process per side
+and turn. Writes benchmarks/results/serving.json.
 """
 
 import argparse

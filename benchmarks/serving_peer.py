@@ -1,9 +1,9 @@
-"""The peer of benchmarks/serving.py: the model of a run, written and exported as TFRS's tutorials do.
+"""The peer of benchmarks/serving.py: the model of a run, written and exported as in TFRS's tutorials.
 
     TF_USE_LEGACY_KERAS=1 python -m benchmarks.serving_peer RUN OUT      (benchmarks/serving.py starts it)
 
-Same features, widths and layers as the run's config, on tf_keras's own preprocessing layers inside the model; weights
-as they are initialised, which costs the same. Its process is its own, for TFRS knows Keras 2 only.
+It has the features, widths and layers of the run's config, with tf_keras's preprocessing layers inside the model. The
+weights stay as they are initialised, which costs the same. It runs in its own process, because TFRS needs Keras 2.
 """
 
 import sys

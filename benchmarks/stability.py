@@ -3,7 +3,7 @@
     make bench-stability       (python -m benchmarks.stability --raw ../shared/data/kuairand-pure-slice)
 
 Runs `tfstable stability` with configs/stability.yaml and configs/stability_feed.yaml, and keeps tables and pictures in
-benchmarks/results/stability/. Runs are kept in --work; a re-run goes on where it stopped. docs/stability.md reads them.
+benchmarks/results/stability/. Runs are kept in --work; rerun to resume. docs/stability.md explains the results.
 """
 
 import argparse

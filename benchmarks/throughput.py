@@ -1,8 +1,9 @@
-"""Examples a second of the KuaiRand recipe: the window loop with reading, the input pipeline alone, the step alone.
+"""Examples per second of the KuaiRand recipe: the window loop with reading, the input pipeline alone, the step
+alone.
 
     make bench-throughput      (python -m benchmarks.throughput --raw ../shared/data/kuairand-pure-slice)
 
-Interleaves the parts in one run, several repeats, and reports medians: rates of one machine, ratios that hold on
+Interleaves the parts in one run, with repeats, and reports medians. Rates belong to this machine; ratios hold on
 others. Writes benchmarks/results/throughput.json.
 """
 

@@ -1,20 +1,20 @@
-/* Scores rows with an export through TensorFlow's C API: what Java, Go and C++ servers build on. No Python anywhere.
+/* Scores rows with an export through TensorFlow's C API, on which Java, Go and C++ servers build. No Python anywhere.
 
      TF=$(python -c "import tensorflow, os; print(os.path.dirname(tensorflow.__file__))")
      gcc -O1 examples/serve.c -o serve -I$TF/include -L$TF -Wl,-rpath,$TF -l:libtensorflow_cc.so.2 \
          -l:libtensorflow_framework.so.2
      ./serve runs/feed/export/1 < requests.txt
 
-   Reads requests, one item a line, and prints each fetched output on a line, or "error CODE MESSAGE":
+   Reads requests, one item per line, and prints each fetched output on a line, or "error CODE MESSAGE":
 
      feed serving_default_hour:0 int64 1 2        name, type, rank and dimensions; the values follow
      20 7
-     feed serving_default_category:0 string 1 2   each string with its length, for it may hold anything
+     feed serving_default_category:0 string 1 2   each string with its length, because it may hold anything
      5:music0:
      fetch click StatefulPartitionedCall:0        name to print, name of the tensor
      run
 
-   `saved_model_cli show --dir runs/feed/export/1 --all` tells the tensors of a signature's inputs and outputs. */
+   `saved_model_cli show --dir runs/feed/export/1 --all` lists the tensors of a signature's inputs and outputs. */
 
 #include <inttypes.h>
 #include <stdio.h>

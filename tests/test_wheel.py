@@ -104,7 +104,7 @@ def test_quick_start_from_an_empty_folder(installed, tmp_path):
     small = ("--set", "data.simulate={days: 3, rows_per_day: 400}", "--set", "trainer.tensorboard=false")
     printed = run([installed / "tfstable", *command.split()[1:], *small], tmp_path)
     assert "best_auc" in printed
-    assert (tmp_path / "runs/feed/export/1/saved_model.pb").exists()
+    assert (tmp_path / "runs/quickstart/export/1/saved_model.pb").exists()
 
 
 @pytest.mark.slow
@@ -116,5 +116,5 @@ def test_the_whole_quick_start_after_an_install_from_nothing(wheel, tmp_path):
     run(pip(programs.parent, "check"), place)
     for command in QUICK_START:
         run(["bash", "-c", command], place, PATH=f"{programs}{os.pathsep}{os.environ['PATH']}")
-    assert (place / "runs/feed/metrics.json").exists()
+    assert (place / "runs/quickstart/metrics.json").exists()
     assert (place / "runs/predictions.parquet").exists()

@@ -1,4 +1,4 @@
-"""What the columns of a log mean: feature and task specifications.
+"""Feature and task specifications: the meaning of the columns of a log.
 
 They are pydantic models, so that a config checks itself, and import no TensorFlow, so that a config error is quick.
 A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
@@ -15,30 +15,35 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 TYPE = (
-    "What a CSV file's column holds. Default: what the first rows of the log's files look like. A file that knows its "
-    "types must agree."
+    "Type of the column in CSV files. Default: guessed from the first rows of the log's files. Files that state their "
+    "types, such as Parquet, must agree."
 )
 
 
 class Spec(BaseModel):
-    """Base of everything that a config holds: unknown keys are errors, and a spec never changes once it is read."""
+    """Base of all config sections. Unknown keys are errors; a spec is immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Categorical(Spec):
-    """What the categorical kinds share: an embedding row for each value.
+    """Common keys of the categorical kinds: one embedding row per value.
 
-    A column of lists, or a string column with a `delimiter`, holds several values an example; their rows are pooled.
+    A column of lists, or a string column with a `delimiter`, holds several values per example; their rows are pooled.
     """
 
-    column: str | None = Field(None, description="Column of the log; default: the feature's name.")
+    column: str | None = Field(None, description="Column of the log. Default: the name of the feature.")
     type: Literal["string", "int"] | None = Field(None, description=TYPE)
     dim: int = Field(16, ge=1, description="Width of the embedding.")
-    table: str | None = Field(None, description="Embedding table; features that name one share it. Default: its own.")
-    delimiter: str | None = Field(None, min_length=1, description="Splits a string such as '12,65' into values.")
-    max_values: int = Field(8, ge=1, description="Values kept of a several-valued example; later ones are dropped.")
-    pooling: Literal["mean", "sum"] = Field("mean", description="How the rows of several values become one.")
+    table: str | None = Field(
+        None,
+        description="Name of the embedding table. Features with the same name share it. Default: a table of its own.",
+    )
+    delimiter: str | None = Field(
+        None, min_length=1, description="Split a string such as '12,65' into several values at this delimiter."
+    )
+    max_values: int = Field(8, ge=1, description="Values kept per example; later ones are dropped.")
+    pooling: Literal["mean", "sum"] = Field("mean", description="How the embeddings of several values are combined.")
 
     @model_validator(mode="after")
     def _text_is_split(self) -> Self:
@@ -51,15 +56,17 @@ class HashFeature(Categorical):
     """Integers or strings hashed into `buckets` rows, with one more row for missing values: the default for ids."""
 
     kind: Literal["hash"]
-    buckets: int = Field(ge=1, description="Rows of the table, the one for missing values aside.")
+    buckets: int = Field(ge=1, description="Rows of the table, without the extra row for missing values.")
 
 
 class VocabularyFeature(Categorical):
     """A small set of values, fitted on the first window; row 0 stands for unknown and missing ones."""
 
     kind: Literal["vocabulary"]
-    max_size: int = Field(10_000, ge=1, description="At most so many values; the most frequent stay.")
-    min_count: int = Field(1, ge=1, description="Values seen less often in the first window count as unknown.")
+    max_size: int = Field(10_000, ge=1, description="Largest number of values; the most frequent ones are kept.")
+    min_count: int = Field(
+        1, ge=1, description="Values that occur less often in the first window are treated as unknown."
+    )
 
 
 class QuantileFeature(Spec):
@@ -70,12 +77,14 @@ class QuantileFeature(Spec):
     """
 
     kind: Literal["quantile"]
-    column: str | None = Field(None, description="Column of the log; default: the feature's name.")
+    column: str | None = Field(None, description="Column of the log. Default: the name of the feature.")
     type: Literal["int", "float"] | None = Field(None, description=TYPE)
     dim: int = Field(8, ge=1, description="Width of the embedding.")
-    buckets: int = Field(32, ge=2, description="Buckets at most; a column of fewer different values has fewer.")
+    buckets: int = Field(
+        32, ge=2, description="Largest number of buckets. A column with fewer different values has fewer."
+    )
     boundaries: tuple[FiniteFloat, ...] | None = Field(
-        None, min_length=1, description="Where a new bucket begins, increasing; default: fitted on the first window."
+        None, min_length=1, description="Lower bounds of the buckets, increasing. Default: fitted on the first window."
     )
 
     @model_validator(mode="after")
@@ -96,16 +105,19 @@ class NumericFeature(Spec):
     """
 
     kind: Literal["numeric"]
-    column: str | None = Field(None, description="Column of the log; default: the feature's name.")
+    column: str | None = Field(None, description="Column of the log. Default: the name of the feature.")
     type: Literal["int", "float"] | None = Field(None, description=TYPE)
     missing: FiniteFloat | None = Field(
-        None, description="Stands in for a null, in the column's own units, in the fit too; default: the mean."
+        None,
+        description="Replace a null by this value, in the units of the column, also in the fit. Default: the mean.",
     )
-    log1p: bool = Field(False, description="sign(x) * log(1 + |x|).")
-    clip: tuple[float, float] | None = Field(None, description="[lowest, highest], after log1p.")
+    log1p: bool = Field(False, description="Apply sign(x) * log(1 + |x|).")
+    clip: tuple[float, float] | None = Field(
+        None, description="Clip to [lowest, highest], after log1p. Default: no clipping."
+    )
     standardise: bool = Field(True, description="Subtract the mean, divide by the standard deviation.")
     moments: tuple[FiniteFloat, Annotated[FiniteFloat, Field(gt=0)]] | None = Field(
-        None, description="[mean, standard deviation], after log1p and clip; default: fitted on the first window."
+        None, description="[mean, standard deviation], after log1p and clip. Default: fitted on the first window."
     )
 
     @model_validator(mode="after")
@@ -127,10 +139,10 @@ Feature = Annotated[
 
 
 class Task(Spec):
-    """What the task kinds share. A null label masks the task for that example."""
+    """Common keys of the task kinds. A null label masks the task for that example."""
 
-    label: str | None = Field(None, description="Label column; default: the task's name.")
-    weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="Factor of the task's loss in the sum.")
+    label: str | None = Field(None, description="Label column. Default: the name of the task.")
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="Weight of the task's loss in the total loss.")
 
 
 class BinaryTask(Task):
@@ -138,7 +150,7 @@ class BinaryTask(Task):
 
     kind: Literal["binary"]
     truth: str | None = Field(
-        None, description="Column with the true probability, which simulated logs know: its AUC is the best attainable."
+        None, description="Column with the true probability, as in simulated logs. Its AUC is the best attainable one."
     )
 
 
@@ -146,7 +158,7 @@ class RegressionTask(Task):
     """A number; predicts it in its own units, trained by squared error after `transform`."""
 
     kind: Literal["regression"]
-    transform: Literal["log1p", "none"] = Field("none", description="Scale on which the error is squared.")
+    transform: Literal["log1p", "none"] = Field("none", description="Scale of the squared error.")
 
 
 TaskSpec = Annotated[BinaryTask | RegressionTask, Field(discriminator="kind", title="Task")]

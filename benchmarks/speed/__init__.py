@@ -1,1 +1,1 @@
-"""Examples a second, beside what a user would pick instead, and beside what the machine can do."""
+"""Examples per second, compared with other frameworks and with the limit of the machine."""

@@ -1,10 +1,10 @@
-"""Examples a second beside what a user would pick instead, beside what the machine can do, and as things grow.
+"""Examples per second, compared with other frameworks and with the limit of the machine, and as things grow.
 
     make bench                 (python -m benchmarks.speed --raw ../shared/data/kuairand-pure-slice)
 
-Every side is a process of its own, and both sides of a ratio take turns in one run. A ratio is the median over the
-turns with its range. Writes benchmarks/results/speed.json after each case, and speed.md; a re-run does what is missing.
-docs/performance.md reads them. About an hour on 2 cores, and 12 GB.
+Every side is its own process, and both sides of a ratio take turns in one run. A ratio is the median over the turns
+with its range. Writes benchmarks/results/speed.json after each case, and speed.md; rerun to do the missing cases.
+docs/performance.md explains the results. About an hour on 2 cores, and 12 GB.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Examples a second and memory as tables, features, tasks, batches, windows and logs grow."""
+"""Examples per second and memory as tables, features, tasks, batches, windows and logs grow."""
 
 import os
 from functools import partial

@@ -1,4 +1,4 @@
-"""The KuaiRand recipe end to end from Parquet, beside TFRS with the input that its documentation builds."""
+"""The KuaiRand recipe end to end from Parquet, compared with TFRS and the input of its documentation."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How near a step comes to the machine's limit, and where the rest of it goes."""
+"""How close a step comes to the machine's limit, and where the rest of its time goes."""
 
 from functools import partial
 from pathlib import Path

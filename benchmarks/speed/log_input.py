@@ -1,4 +1,4 @@
-"""From Parquet to ready batches, beside pyarrow's own read of the same columns; both on one core."""
+"""From Parquet to ready batches, compared with pyarrow's own read of the same columns; both on one core."""
 
 from functools import partial
 from pathlib import Path

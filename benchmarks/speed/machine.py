@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the releases on which the figures were measured."""
 
 import os
 import platform

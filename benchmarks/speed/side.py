@@ -1,6 +1,6 @@
-"""One side of a comparison: a process that trains when it is asked to, and says how long that took.
+"""One side of a comparison: a process that trains on request and returns the time that it took.
 
-Sides live in processes of their own, since TFRS wants Keras 2, and take turns, since machines are noisy.
+Each side has its own process, because TFRS needs Keras 2. Sides take turns, because machines are noisy.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What every side trains: the sizes of a model, and the same batches for all."""
+"""The workload of every side: the sizes of a model, and the same batches for all."""
 
 import itertools
 from dataclasses import asdict, dataclass, replace

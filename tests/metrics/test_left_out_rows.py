@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tfstable import metrics
-from tfstable.metrics.streaming import PredictionDifference
 
 ROWS = 60
 RNG = np.random.default_rng(0)
@@ -71,9 +70,3 @@ def test_rows_of_weight_zero(name, prediction, label):
 def test_rows_without_a_group(name, prediction, user):
     expected = BY_GROUP[name](LABELS, FIRST, SECOND, USERS, WEIGHTS)
     np.testing.assert_array_equal(BY_GROUP[name](*with_rows(1.0, prediction, user, 1.0)), expected)
-
-
-def test_the_keras_metric():
-    metric = PredictionDifference()
-    metric.update_state(*np.float32([[0.1, 0.4, np.nan], [0.2, np.nan, 0.4]]), np.float32([2, 0, 0]))
-    assert float(metric.result()) == pytest.approx(2 / 3)

@@ -1,6 +1,5 @@
 """Churn, rank correlation, and the distribution of the prediction difference."""
 
-import keras
 import numpy as np
 import pytest
 
@@ -12,7 +11,6 @@ from tfstable.metrics import (
     spearman,
     top_k_churn,
 )
-from tfstable.metrics.streaming import PredictionDifference
 
 
 def pairwise_kendall(first, second):
@@ -134,21 +132,6 @@ def test_slices_add_up_to_the_whole():
     assert prediction_difference_by([1, 2, 3], [1, 2, 1], ["x", None, "y"], [0, 1, 1]) == {"y": 1.0}
     with pytest.raises(ValueError, match="slices must have as many rows as the other arrays: 1, got 2"):
         prediction_difference_by([1], [1], ["x", "y"])
-
-
-def test_the_keras_metric_over_batches_is_the_function_over_all_rows(tmp_path):
-    rng = np.random.default_rng(0)
-    first, second = rng.random((2, 250)).astype(np.float32)
-    first[3] = second[3] = 0
-    weights = rng.exponential(size=250).astype(np.float32)
-    metric = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(PredictionDifference("apart")))
-    assert metric.name == "apart"
-    for rows in np.array_split(np.arange(250), 7):
-        metric.update_state(first[rows], second[rows], weights[rows])
-    assert float(metric.result()) == pytest.approx(prediction_difference(first, second, weights), rel=1e-5)
-    metric.reset_state()
-    metric.update_state(first, second)
-    assert float(metric.result()) == pytest.approx(prediction_difference(first, second), rel=1e-5)
 
 
 def test_correlation_and_churn_of_a_million_rows():

@@ -28,12 +28,25 @@ def schedule():
 
 
 OPTIMIZERS = {
-    "Adagrad": lambda: Adagrad(schedule(), 0.2, 1e-3, Clippy(0.25, 0.0625), **SHARED),
-    "Adam": lambda: Adam(0.125, 0.8, 0.99, 1e-4, AdaptiveGradient(0.5, 0.01), **SHARED),
-    "SGD": lambda: SGD(0.125, 0.9, True, GradientNorm(0.5), **SHARED),
-    "AdaX": lambda: AdaX(0.125, 0.8, 1e-3, 1e-6, TrustRatio(0.5, scope="row"), **SHARED),
-    "ClippyAdagrad": lambda: ClippyAdagrad(0.25, 0.25, 0.0625, 0.01, 0.2, 1e-3, True, True, "row", **SHARED),
-    "ClippyAdam": lambda: ClippyAdam(schedule(), 0.25, 0.0625, 0.8, 0.99, 1e-4, "element", **SHARED),
+    "Adagrad": lambda: Adagrad(schedule(), 0.2, 1e-3, clipping=Clippy(0.25, 0.0625), **SHARED),
+    "Adam": lambda: Adam(0.125, 0.8, 0.99, 1e-4, clipping=AdaptiveGradient(0.5, 0.01), **SHARED),
+    "SGD": lambda: SGD(0.125, 0.9, True, clipping=GradientNorm(0.5), **SHARED),
+    "AdaX": lambda: AdaX(0.125, 0.8, 1e-3, 1e-6, clipping=TrustRatio(0.5, scope="row"), **SHARED),
+    "ClippyAdagrad": lambda: ClippyAdagrad(
+        0.25,
+        0.25,
+        0.0625,
+        0.01,
+        initial_accumulator=0.2,
+        epsilon=1e-3,
+        delayed_accumulator=True,
+        clip_accumulator_update=True,
+        scope="row",
+        **SHARED,
+    ),
+    "ClippyAdam": lambda: ClippyAdam(
+        schedule(), 0.25, 0.0625, beta_1=0.8, beta_2=0.99, epsilon=1e-4, scope="element", **SHARED
+    ),
     "Composite": lambda: Composite(
         [Group("embeddings", Adagrad(0.25)), Group("kernel|bias", ClippyAdam(schedule(), weight_decay=0.01))],
         on_nonfinite="raise",

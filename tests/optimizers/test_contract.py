@@ -12,10 +12,21 @@ import tensorflow as tf
 
 import tfstable.optimizers as package
 from tests.optimizers.cases import HEIGHT, OPTIMIZERS, WIDTH, gradients, make_variables, spoil
+from tfstable.optimizers import SGD, Group
 from tfstable.optimizers.clipping import Clipping
+from tfstable.optimizers.guarded import GuardedOptimizer
 
 EVERY = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
+DEFAULT_NAMES = {
+    "SGD": "sgd",
+    "AdaX": "adax",
+    "Adagrad": "adagrad",
+    "Adam": "adam",
+    "ClippyAdagrad": "clippy_adagrad",
+    "ClippyAdam": "clippy_adam",
+    "Composite": "composite",
+}
 XLA_BY_DEFAULT = ("ClippyAdagrad", "AdaX", "Composite")  # compiling takes seconds; the others are marked slow
 
 
@@ -42,12 +53,36 @@ def test_the_cases_hold_every_optimizer():
     assert set(OPTIMIZERS) == exported == exported & set(package.__all__)
 
 
+GIVEN = {"ClippyAdagrad": {"clipping"}, "ClippyAdam": {"clipping"}, "Composite": {"learning_rate"}}  # By the class.
+
+
+def arguments(optimizer_class):
+    """The arguments of an optimizer, common ones included, with their defaults."""
+    bases = [base for base in reversed(optimizer_class.__mro__) if issubclass(base, GuardedOptimizer)]
+    found = {n: p for base in bases for n, p in inspect.signature(base.__init__).parameters.items()}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    given = GIVEN.get(optimizer_class.__name__, set())
+    return {n: p.default for n, p in found.items() if p.kind in named and n not in given | {"self"}}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_common_arguments_are_keywords_with_one_default(name):
+    make, first = getattr(package, name), [Group("dense", SGD(0.1))] if name == "Composite" else 0.1
+    for argument in GIVEN.get(name, set()) | {"no_such_argument"}:
+        with pytest.raises(TypeError, match=argument):
+            make(first, **{argument: None})
+    assert make(first).on_nonfinite == "skip"
+    assert make(first).name == make(first).name == DEFAULT_NAMES[name]
+    for argument, value in {"on_nonfinite": "skip", "name": None, "track_every": 0, "weight_decay": None}.items():
+        assert arguments(make).get(argument, value) == value
+
+
 @EVERY
 def test_config_holds_every_argument_and_rebuilds_the_optimizer(make):
     optimizer = make()
     config = optimizer.get_config()
-    assert set(config) == set(inspect.signature(type(optimizer).__init__).parameters) - {"self"}
-    defaults = {name: p.default for name, p in inspect.signature(type(optimizer).__init__).parameters.items()}
+    defaults = arguments(type(optimizer))
+    assert set(config) == set(defaults)
     assert [name for name, value in config.items() if value == defaults[name] and name != "weight_decay"] == []
     serialized = keras.optimizers.serialize(optimizer)
     again = keras.optimizers.deserialize(copy.deepcopy(serialized))  # Keras writes into what it is given

@@ -121,7 +121,7 @@ def test_every_signature_scores_an_infinite_number_as_a_missing_one(table, tmp_p
     partial = export.save(
         tmp_path / "export",
         model,
-        {"window_end": str(DAY)},
+        export.ModelCard(str(DAY)),
         user_columns=["single"],
         score_weights={"click": 1.0},
     )

@@ -4,8 +4,7 @@ import gc
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.serving.runs import LAST, USER, load, start
+from tests.trainers import commands
 from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
@@ -97,7 +97,7 @@ def _nodes(graph):
 
 
 def test_names_types_and_shapes_are_the_configs(run):
-    first = export.metadata(run / "export" / "1")["signatures"]
+    first = export.metadata(run / "export" / "1").signatures
     assert {name: spec["shape"] for name, spec in first["rank"]["inputs"].items()} == {
         **{name: [1] for name in USER},
         **{name: [None] for name in ("video_id", "author_id", "category", "duration_s")},
@@ -114,12 +114,12 @@ def test_names_types_and_shapes_are_the_configs(run):
 def test_the_card_tells_what_the_model_is(log, run):
     version = run / "export" / "1"
     card, config = export.metadata(version), load(log)
-    assert card["window_end"] == "2025-01-03"
-    assert card["data"] == {"log": str(log), "first_day": "2025-01-01", "last_day": "2025-01-03"}
+    assert card.window_end == "2025-01-03"
+    assert card.data == {"log": str(log), "first_day": "2025-01-01", "last_day": "2025-01-03"}
     first = json.loads((run / "windows" / "2025-01-02" / "metrics.json").read_text())
-    assert card["evaluation"] == {"window": ["2025-01-01", "2025-01-02"], "day": "2025-01-03", "tasks": first["tasks"]}
-    assert card["config_hash"] == hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest()
-    assert card["score_weights"] == {"click": 1.0, "follow": 4.0}
+    assert card.evaluation == cards.Evaluation(("2025-01-01", "2025-01-02"), "2025-01-03", first["tasks"])
+    assert card.config_hash == hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest()
+    assert card.score_weights == {"click": 1.0, "follow": 4.0}
     text = (version / "MODEL_CARD.md").read_text()
     assert f"| click | {first['tasks']['click']['auc']:.4f} |" in text
     assert "| inputs | tags | string | [?, ?] |" in text
@@ -141,20 +141,21 @@ def test_warm_up_requests_are_real_rows_for_every_signature(run, day):
     assert seen == [(name, rows) for rows in (1, 100) for name in ("serving_default", "serve_examples", "rank")]
 
 
-def test_rollback_from_the_command_line_stays_until_the_next_window(log, run, tmp_path):
+def test_rollback_from_the_command_line_stays_until_the_next_window(log, run, tmp_path, monkeypatch, capsys):
     copy = shutil.copytree(run, tmp_path / "run", symlinks=True)
     shutil.copytree(log, tmp_path / "log")
     shutil.copytree(copy / "export" / "1", copy / "export" / "2")
     for number, day in (("1", "2025-01-02"), ("2", "2025-01-03")):  # As two daily jobs would have left them.
         version = copy / "export" / number
-        cards.write(version, {**export.metadata(version), "window_end": day})
+        cards.write(version, replace(export.metadata(version), window_end=day))
 
     def tfstable(*arguments) -> str:
-        command = [sys.executable, "-m", "trainers", "export", "--model-dir", copy, *arguments]
-        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
-        return done.stdout
+        status, printed, complaints = commands.tfstable(monkeypatch, capsys, "export", "--model-dir", copy, *arguments)
+        assert status == 0, complaints
+        return printed
 
-    assert "a copy of version 1; not published again: the models of 2025-01-03" in tfstable("--promote", "1")
+    promoted = " ".join(tfstable("--promote", "1").split())
+    assert "a copy of version 1; not published again: the models of 2025-01-03" in promoted
     listed = tfstable("--list").splitlines()
     names = [line.split("│")[1].strip() for line in listed if line.startswith("│")]
     assert [name for name in names if name] == ["3, newest, copy of 1", "2", "1"]  # A row may take two lines.
@@ -164,8 +165,8 @@ def test_rollback_from_the_command_line_stays_until_the_next_window(log, run, tm
     shutil.copytree(log / "date=2025-01-03", new)
     start(tmp_path / "log", copy, "export.keep_versions=2")
     assert export.versions(copy / "export") == [3, 4]
-    assert export.metadata(copy / "export" / "4")["window_end"] == "2025-01-04"
-    assert export.metadata(copy / "export" / "4")["withdrawn"] == []
+    assert export.metadata(copy / "export" / "4").window_end == "2025-01-04"
+    assert export.metadata(copy / "export" / "4").withdrawn == ()
 
 
 def test_a_model_that_puts_out_no_number_is_not_published(log, run, tmp_path):
@@ -182,14 +183,14 @@ def test_a_model_that_puts_out_no_number_is_not_published(log, run, tmp_path):
 
 def test_graphs_of_versions_do_not_outlive_them(log, run, day, tmp_path):
     model, kept = restored(log, run).state.learner.model, []
-    for _ in range(3):
+    for _ in range(2):
         version = export.save(
-            tmp_path, model, {"window_end": "2025-01-03"}, user_columns=USER, score_weights={"click": 1.0}
+            tmp_path, model, export.ModelCard("2025-01-03"), user_columns=USER, score_weights={"click": 1.0}
         )
         assert export.Serving(version)(day).keys() == set(TASKS)
         gc.collect()
         kept.append(sum(type(found).__name__ == "FuncGraph" for found in gc.get_objects()))
-    assert kept[0] == kept[2]
+    assert kept[0] == kept[1]
 
 
 @pytest.mark.slow
@@ -204,5 +205,5 @@ def test_without_user_columns_there_is_no_rank(log, run, tmp_path):
 def test_signatures_stay_between_versions_and_precisions(log, run, tmp_path):
     start(log, tmp_path / "run", "trainer.precision=mixed_bfloat16", "trainer.steps=1", "model.units=[8]")
     other = export.metadata(tmp_path / "run" / "export" / "1")
-    assert other["signatures"] == export.metadata(run / "export" / "1")["signatures"]  # float32 among them.
-    assert other["config_hash"] != export.metadata(run / "export" / "1")["config_hash"]
+    assert other.signatures == export.metadata(run / "export" / "1").signatures  # float32 among them.
+    assert other.config_hash != export.metadata(run / "export" / "1").config_hash

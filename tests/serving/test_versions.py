@@ -15,7 +15,7 @@ def publish(directory: Path, window_end: str, **card) -> Path:
     partial = versions.begin(directory)
     (partial / "variables").mkdir(parents=True)
     (partial / "variables" / "data").write_text(window_end)
-    cards.write(partial, {"window_end": window_end, "withdrawn": [], "promoted_from": None, "signatures": {}, **card})
+    cards.write(partial, cards.ModelCard(window_end, **card))
     return versions.publish(partial)
 
 
@@ -56,13 +56,13 @@ def test_a_rollback_is_a_copy_under_the_next_number(tmp_path):
     assert versions.promote(tmp_path, 1).name == "4"
     assert content(tmp_path, 4) == content(tmp_path, 1) == "2025-01-01"
     card = versions.metadata(tmp_path / "4")
-    assert card["promoted_from"] == 1
-    assert card["withdrawn"] == ["2025-01-02", "2025-01-03"]
+    assert card.promoted_from == 1
+    assert card.withdrawn == ("2025-01-02", "2025-01-03")
     assert "copy of version: 1" in (tmp_path / "4" / "MODEL_CARD.md").read_text()
-    assert versions.metadata(tmp_path / "1")["promoted_from"] is None
+    assert versions.metadata(tmp_path / "1").promoted_from is None
     # Rolled forward again: the third day's model is back, what stays withdrawn is the second's and the first's.
     assert versions.promote(tmp_path, 3).name == "5"
-    assert versions.metadata(tmp_path / "5")["withdrawn"] == ["2025-01-01", "2025-01-02"]
+    assert versions.metadata(tmp_path / "5").withdrawn == ("2025-01-01", "2025-01-02")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 

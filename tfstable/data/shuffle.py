@@ -23,6 +23,7 @@ class FullShuffle:
     Examples:
         The order is a function of its key:
 
+        >>> from tfstable.data.shuffle import FullShuffle
         >>> order = FullShuffle().rows((0, 1), rows=4, batch_size=2)
         >>> sorted(order.tolist()), bool((order == FullShuffle().rows((0, 1), rows=4, batch_size=2)).all())
         ([0, 1, 2, 3], True)

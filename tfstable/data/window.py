@@ -48,6 +48,7 @@ def windows(days: Sequence[date], length: int, stride: int, after: date | None =
 
     Examples:
         >>> from datetime import date
+        >>> from tfstable.data.window import windows
         >>> days = [date(2025, 1, day) for day in range(1, 5)]
         >>> for window in windows(days, length=2, stride=1):
         ...     print([day.day for day in window.days], "then", [day.day for day in window.next_days])

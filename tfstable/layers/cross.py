@@ -12,23 +12,24 @@ from tfstable.layers.shapes import Shape, check_one_input
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class CrossTower(keras.layers.Layer):
-    """A stack of DCN-v2 cross layers, each multiplying its transformed input with the first one.
+    """A stack of DCN-v2 cross layers. Each multiplies a transformation of its input by the input of the stack.
 
         x_{l+1} = x_0 * (W_l x_l + b_l) + x_l      (* element-wise)
 
-    W is a full matrix, or of low rank, W = U V^T; a rank of a quarter of the width keeps the full matrix's accuracy in
-    the paper. With several experts, a mixture of low-rank maps that the input itself chooses from (see `CrossMixture`).
+    W is a full matrix, or has low rank, W = U V^T. In the paper, a rank of a quarter of the width keeps the accuracy of
+    the full matrix. With several experts, W is a mixture of low-rank maps with gates that read the input (see
+    `CrossMixture`).
 
     Args:
         depth: Number of cross layers. At least 1.
         rank: Rank of W, at least 1; None for a full matrix.
-        experts: Low-rank experts of each layer. At least 1; more than 1 needs a `rank`.
+        experts: Low-rank experts per layer. At least 1; more than 1 needs a `rank`.
 
     Shapes:
         `(batch, width)` in, same shape out.
 
     Raises:
-        ValueError: If an argument is outside its domain, or the input has another rank.
+        ValueError: If an argument is outside its domain, or the input is not `(batch, width)`.
 
     Reference:
         Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank

@@ -14,23 +14,23 @@ class CrossMixture(keras.layers.Layer):
 
         y = x_0 * (sum_k p_k U_k tanh(C_k tanh(V_k^T x)) + b) + x,   p = softmax(G x)      (* element-wise)
 
-    The gates sum to one, so the bias b stands outside the sum, and they may be applied before U_k: all experts are then
-    two matrix products and a batch of small ones.
+    The gates sum to one. So the bias b can stand outside the sum, and the gates can be applied before U_k: all experts
+    then cost two matrix products and a batch of small ones.
 
     Args:
         experts: Number of experts, k = 1 .. experts. At least 1.
         rank: Width of each expert's inner space. At least 1.
 
     Call arguments:
-        x0: The tower's input.
-        x: The previous layer's output.
+        x0: The input of the tower.
+        x: The output of the previous layer.
 
     Shapes:
         `(batch, width)` twice in, same shape out. Variables: V `(width, experts, rank)`, C `(experts, rank, rank)`,
         U `(experts, rank, width)`, gate `(width, experts)`, bias `(width,)`.
 
     Raises:
-        ValueError: If `experts` or `rank` is below 1, or the inputs have different shapes, or another rank.
+        ValueError: If `experts` or `rank` is below 1, or the inputs differ in shape or are not `(batch, width)`.
 
     Reference:
         Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank

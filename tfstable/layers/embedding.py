@@ -15,7 +15,7 @@ class EmbeddingFeature(NamedTuple):
     """One categorical input of `Embeddings`.
 
     Attributes:
-        table: Name of its table; features of one table share the rows.
+        table: Name of its table; features with the same table share its rows.
         rows: Rows of the table.
         dim: Width of the table.
         pooling: How the rows of a several-valued example become one: "mean" or "sum".
@@ -31,20 +31,20 @@ class EmbeddingFeature(NamedTuple):
 class Embeddings(keras.layers.Layer):
     """Looks up every categorical feature, one gather for all tables of one width.
 
-    Tables of equal width are stacked into one variable `tables_<dim>`; a table is a run of its rows. A model of 1000
-    features is then a handful of operations, and so is its sparse update. Rows are gathered from the variable itself:
-    reading it whole, as `keras.layers.Embedding` does, copies the tables in every step.
+    Tables of equal width are stacked into one variable `tables_<dim>`; a table is a range of its rows. The lookup of
+    1000 features is then a handful of operations, and so is the sparse update. Rows are gathered from the variable
+    itself. `keras.layers.Embedding` reads the whole variable, which copies the tables in every step.
 
     Args:
         features: Inputs by name.
         stddev: Standard deviation of the initial rows, normal. Non-negative.
 
     Shapes:
-        In: a dict with the rows of each feature, `(batch,)` int, or `(batch, values)` padded with -1. All must be below
-            the feature's `rows`: tables lie side by side, and no step checks.
-        Out: a dict with `(batch, dim)` for each feature; zeros where every value is padding. With `joined=True` one
-            tensor of all of them in order, `(batch, sum of the dims)`: neither the vectors nor their gradients are then
-            cut apart and put together again.
+        In: a dict with the rows per feature, `(batch,)` int, or `(batch, values)` padded with -1. Each row must be
+            below the feature's `rows`: tables are adjacent, and no step checks this.
+        Out: a dict with `(batch, dim)` per feature; zeros if every value is padding. With `joined=True`, one tensor of
+            all vectors in order, `(batch, sum of the dims)`. This avoids splitting and joining the vectors and
+            gradients.
 
     Raises:
         ValueError: If features that share a table differ in its rows or width, a table is empty, a pooling is unknown,

@@ -12,14 +12,14 @@ from tfstable.layers.shapes import Shape
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class FeatureNormalization(keras.layers.Layer):
-    """Divides each feature's vector by its own size, for vectors that lie side by side:
+    """Divides the vector of each feature by its own size, for feature vectors that are joined to one input:
 
         y = x / sqrt(mean(x^2) + floor^2)
 
-    with the mean over the elements of one feature. No feature changes what becomes of another, so a model can get a
-    new feature and keep its predictions. The floor keeps the row of a rare value, whose elements are mostly noise,
-    smaller than a row that has learned: without a floor both would have the same size. There is no gain and no bias:
-    the next layer has a kernel.
+    The mean runs over the elements of one feature. Features do not affect each other, so a model can get a new feature
+    and keep its predictions. The floor keeps the row of a rare value, whose elements are mostly noise, smaller than a
+    trained row; without a floor both would have the same size. There is no gain and no bias, because the next layer has
+    a kernel.
 
     Args:
         widths: Width of each feature's vector, in order. At least 1 each.
@@ -32,7 +32,7 @@ class FeatureNormalization(keras.layers.Layer):
         ValueError: If a width is below 1 or `floor` is not positive.
 
     Reference:
-        Zhang, Sennrich, "Root Mean Square Layer Normalization", 2019, here per feature and with a floor that matters.
+        Zhang, Sennrich, "Root Mean Square Layer Normalization", 2019; here per feature, with a floor of relevant size.
 
     Examples:
         One feature with two elements, one with a single element; a tiny floor leaves a root mean square of 1:

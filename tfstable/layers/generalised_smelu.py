@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class GeneralisedSmeLU(keras.layers.Layer):
-    """Two lines joined by a parabola, applied element-wise: a smooth leaky ReLU among others.
+    """Two lines joined by a parabola, applied element-wise: for example a smooth leaky ReLU.
 
         f(x) = shift + slope_below * min(x + a, 0)                                       the line below -a
              + slope_below * u + (slope_above - slope_below) * u^2 / (2 (a + b))         the parabola
@@ -18,7 +18,7 @@ class GeneralisedSmeLU(keras.layers.Layer):
         where u = clip(x + a, 0, a + b)
 
     The slope is continuous: slope_below up to -a, slope_above from b, linear between them.
-    `GeneralisedSmeLU(beta, beta)` is `SmeLU(beta)`, in more operations.
+    `GeneralisedSmeLU(beta, beta)` equals `SmeLU(beta)` and takes more operations.
 
     Args:
         a: The parabola begins at x = -a. Finite.

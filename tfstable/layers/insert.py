@@ -8,20 +8,20 @@ from tfstable.layers.rezero import ReZero
 
 
 def insert(model: keras.Sequential, position: int, layer: keras.layers.Layer) -> keras.Sequential:
-    """Returns a deeper model that predicts the same: `ReZero(layer)` before the layer at `position`.
+    """Returns a deeper model with the same predictions: it has `ReZero(layer)` before the layer at `position`.
 
-    The new gate is zero, so x + 0 * F(x) = x: predictions are equal bit for bit, and training goes on from there. The
-    trained layers are shared with `model`, not copied. `ReZeroStack.insert` does the same inside a stack.
+    The new gate is zero, so x + 0 * F(x) = x: predictions are equal bit for bit, and training continues from there. The
+    deeper model shares the trained layers with `model`. `ReZeroStack.insert` does the same inside a stack.
 
     Args:
-        model: A built `keras.Sequential`. In a functional or subclassed model, layers may branch and be shared, which a
-            list of them does not say: make such a model anew with the layer in it, and use `carry_over`.
+        model: A built `keras.Sequential`. A functional or subclassed model may branch and share layers, which a list of
+            layers cannot express: make that model again with the layer in it, and use `carry_over`.
         position: In [0, number of layers]; the latter appends. A model inside the model is one layer.
         layer: The layer to add; its output has the shape of its input.
 
     Raises:
-        ValueError: If `model` is no `keras.Sequential` or not built, `position` is outside its domain, or `layer` puts
-            out another shape.
+        ValueError: If `model` is not a `keras.Sequential` or not built, `position` is outside its domain, or `layer`
+            returns another shape.
 
     Reference:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
@@ -48,9 +48,9 @@ def insert(model: keras.Sequential, position: int, layer: keras.layers.Layer) ->
 
 
 def carry_over(trained: keras.Model, deeper: keras.Model, new: Sequence[ReZero]) -> None:
-    """Copies the weights of `trained` into `deeper`, the same model with `new` layers: then both predict the same.
+    """Copies the weights of `trained` into `deeper`, the same model with `new` layers. Both then predict the same.
 
-    This is `insert` for models that are made by their config, `RankingModel` among them:
+    Use it instead of `insert` for models that are made from a config, such as `RankingModel`:
 
         deeper = RankingModel.from_config({**trained.get_config(), "units": [256] * 12})    # 8 before; rezero: true
         deeper.build()

@@ -14,21 +14,21 @@ class ReZero(keras.layers.Layer):
 
         y = x + alpha * F(x),  alpha = 0 at the start
 
-    At the start the layer is the identity, whatever F is and however deep the stack: signals and gradients pass
-    unchanged, and alpha opens each branch as far as the loss asks. That F(x) is finite is all it takes.
+    The layer starts as the identity, for any F and any depth: signals and gradients pass unchanged. Training opens each
+    branch as far as the loss asks. The only requirement is that F(x) is finite.
 
     Args:
-        layer: The layer F; its output has the shape of its input. Of an attention layer, x is query, key and value.
+        layer: The layer F; its output has the shape of its input. For an attention layer, x is query, key and value.
 
     Call arguments:
         x: Input.
-        **kwargs: Passed on to F: `training`, `attention_mask`, ...
+        **kwargs: Passed to F: `training`, `attention_mask`, ...
 
     Shapes:
         `(batch, ..., width)` in, same shape out.
 
     Raises:
-        ValueError: If the input is not one tensor, or F puts out another shape.
+        ValueError: If the input is not one tensor, or F returns another shape.
 
     Reference:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.

@@ -20,15 +20,15 @@ class ReZeroStack(keras.layers.Layer):
 
         x_{i+1} = x_i + alpha_i * f(x_i W_i + b_i),  alpha_i = 0 at the start,  i = 1 .. depth
 
-    The weights of all layers are stacked into three variables and a loop runs over blocks of ten layers, so the size of
-    the graph and the time to trace it do not depend on `depth`. The gradient keeps the input of each block and computes
-    what is inside again: four matrix products a layer instead of three, and activations in memory for a tenth of the
+    The weights of all layers are stacked into three variables, and a loop runs over blocks of ten layers. So the size
+    of the graph and the time to trace it do not depend on `depth`. The gradient keeps the input of each block and
+    recomputes the rest: four matrix products per layer instead of three, and activations in memory for a tenth of the
     layers.
 
-    The stacked weights are one variable to whatever works on variables. Clipping by the tensor then takes its norm, or
-    Clippy its minimum, over all layers at once, and one layer's steep gradient slows every layer. Where each part of
-    the depth shall have a factor of its own, stack stacks: `keras.Sequential([ReZeroStack(100) for _ in range(100)])`
-    clips by the hundred layers, and its graph grows with the number of stacks.
+    An optimizer sees the stacked weights as one variable. A clipping per tensor then takes its norm, or Clippy its
+    minimum, over all layers, and one layer's steep gradient slows every layer. To give each part of the depth its own
+    factor, stack stacks: `keras.Sequential([ReZeroStack(100) for _ in range(100)])` has one factor per hundred layers,
+    and its graph grows with the number of stacks.
 
     Args:
         depth: Number of layers. At least 1.
@@ -39,11 +39,11 @@ class ReZeroStack(keras.layers.Layer):
         `(depth, width)`, zero; alpha `(depth,)`, zero.
 
     Raises:
-        ValueError: If `depth` is below 1, the input has another rank, or `activation` changes a shape.
+        ValueError: If `depth` is below 1, the input is not `(batch, width)`, or `activation` changes a shape.
 
     References:
         Bachlechner et al., "ReZero is All You Need: Fast Convergence at Large Depth", 2020.
-        Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016 (what is computed again).
+        Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016 (the recomputation).
 
     Examples:
         >>> from tfstable.layers import ReZeroStack

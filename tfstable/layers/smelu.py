@@ -9,7 +9,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="tfstable")
 def smelu(x: tf.Tensor, beta: float = 1.0) -> tf.Tensor:
-    """The function of the layer `SmeLU`, for `activation=smelu`; `activation=SmeLU(0.5)` sets the half-width there."""
+    """The function of the layer `SmeLU`, for `activation=smelu`. To set the half-width, use `activation=SmeLU(0.5)`."""
     if isinstance(x, keras.KerasTensor):
         return SmeLU(beta)(x)
     x = tf.convert_to_tensor(x)
@@ -26,12 +26,12 @@ class SmeLU(keras.layers.Layer):
         f(x) = (x + beta)^2 / (4 beta)  if |x| <= beta        f'(x) = (x + beta) / (2 beta)
         f(x) = x                        if x >= beta          f'(x) = 1
 
-    The tails are exact: 0 and x, with slopes 0 and 1. Infinities and NaN come out as ReLU's do.
+    The tails are exact: 0 and x, with slopes 0 and 1. Infinities and NaN give the same outputs as with ReLU.
 
-    The half-width is a number, each layer's own, and is not trained: df/dbeta = (beta^2 - x^2) / (4 beta^2) on the
-    parabola follows the loss, and the loss knows nothing of reproducibility, which is what beta buys. A trained beta
-    may shrink to ReLU's kink without a sign. Behind a dense layer it would add nothing the weights cannot do, which
-    scale x against beta.
+    Each layer has its own half-width, a number that is not trained. Its gradient df/dbeta = (beta^2 - x^2) / (4 beta^2)
+    on the parabola follows the loss, and the loss does not see reproducibility, the purpose of beta. A trained beta may
+    shrink to ReLU's kink unnoticed. Behind a dense layer it would add nothing, because the weights already scale x
+    against beta.
 
     Args:
         beta: Half-width of the parabola, in the units of the input. In [1e-30, 1e30], where float32 holds 1 / beta.

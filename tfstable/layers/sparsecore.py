@@ -20,8 +20,8 @@ class SparseCoreEmbeddings(keras.layers.Layer):
     """Looks up every feature of an `Embeddings` layer in a `keras_rs.layers.DistributedEmbedding`.
 
     SparseCores update their tables themselves, inside the backward pass, by stock Adagrad: no clipping, no finite flag.
-    The layer starts from the host layer's tables and can be written back to it: exports, and runs on other devices, use
-    that host form. Adagrad's accumulators stay on the TPU; a run that moves to it or off it starts them anew.
+    The layer starts from the host layer's tables and can be written back to it. Exports and runs on other devices use
+    that host form. Adagrad's accumulators stay on the TPU; a run that moves to or from the TPU starts them again.
 
     Args:
         host: The layer to stand in for; its features, offsets and tables are used.

@@ -17,11 +17,11 @@ class ReZeroEncoder(keras.layers.Layer):
         x <- x + alpha_1 * SelfAttention(x)
         x <- x + alpha_2 * FeedForward(x),     FeedForward(x) = f(x W_1 + b_1) W_2 + b_2,     alphas 0 at the start
 
-    The ReZero gates stand where layer normalisation does in the usual encoder. A deep stack is the identity at the
-    start and trains at its full learning rate from the first step.
+    ReZero gates replace the layer normalisation of the usual encoder. A deep stack starts as the identity and trains at
+    its full learning rate from the first step.
 
     Args:
-        heads: Attention heads; they share the width of the input, so it must be a multiple. At least 1.
+        heads: Attention heads. At least 1. The width of the input must be a multiple of it.
         units: Inner width of the feed-forward part. At least 1.
         activation: The function f: a Keras activation by name, or a callable.
         dropout: Rate on attention weights and on the inner feed-forward layer, in [0, 1).
@@ -35,7 +35,7 @@ class ReZeroEncoder(keras.layers.Layer):
         `(batch, length, width)` in, same shape out.
 
     Raises:
-        ValueError: If an argument is outside its domain, the width is no multiple of `heads`, or input or mask have
+        ValueError: If an argument is outside its domain, the width is not a multiple of `heads`, or input or mask have
             another shape.
 
     References:

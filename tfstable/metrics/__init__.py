@@ -2,8 +2,6 @@
 
 All of them take 1-D arrays of equal length, leave out the rows whose label is NaN (masked) or whose weight is 0, and
 answer NaN, rather than a lie, where nothing is left to measure or a remaining prediction is not finite.
-
-`tfstable.metrics.streaming` has what Keras's own loops can use.
 """
 
 from tfstable.metrics.auc import auc, auc_standard_error

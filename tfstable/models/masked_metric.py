@@ -1,6 +1,7 @@
 """A Keras metric that leaves out examples whose label is masked."""
 
 import inspect
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -16,12 +17,12 @@ class MaskedMetric(keras.metrics.Metric):
         weighted: Whether the weights of examples count. Otherwise each labelled example has a weight of 1.
     """
 
-    def __init__(self, metric: keras.metrics.Metric, weighted: bool, **kwargs):
+    def __init__(self, metric: keras.metrics.Metric, weighted: bool, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "name": metric.name})
         self.metric, self.weighted = metric, weighted
         self._takes_weights = "sample_weight" in inspect.signature(metric.update_state).parameters
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None) -> None:
         if not self._takes_weights:
             self.metric.update_state(y_true, y_pred)
             return
@@ -32,21 +33,21 @@ class MaskedMetric(keras.metrics.Metric):
         y_true, y_pred, weights = (tf.where(known, value, 0.0) for value in (y_true, y_pred, weights))
         self.metric.update_state(y_true, y_pred, sample_weight=tf.reshape(weights, [-1]))
 
-    def result(self):
+    def result(self) -> Any:
         return self.metric.result()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.metric.reset_state()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"metric": keras.saving.serialize_keras_object(self.metric), "weighted": self.weighted}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "metric": keras.saving.deserialize_keras_object(config["metric"])})
 
 
-def masked(metrics, weighted: bool):
+def masked(metrics: Any, weighted: bool) -> Any:
     """Returns what `compile` takes for `metrics` with a `MaskedMetric` for each metric in it.
 
     Args:
@@ -56,7 +57,7 @@ def masked(metrics, weighted: bool):
     return keras.tree.map_structure(lambda metric: _masked(metric, weighted), metrics)
 
 
-def _masked(metric, weighted):
+def _masked(metric: Any, weighted: bool) -> Any:
     if metric is None or isinstance(metric, MaskedMetric):
         return metric
     name = metric if isinstance(metric, str) else getattr(metric, "__name__", None)

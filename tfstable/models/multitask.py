@@ -2,7 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,7 +14,7 @@ from tfstable.models.targets import labels_by_task, only_tasks, weights_by_task
 from tfstable.specs import TaskSpec
 
 
-def _prepared(name):
+def _prepared(name: str) -> Callable[..., Any]:
     """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer.
 
     Of labels and weights by task it leaves those of the model's tasks: others, or missing ones, Keras would answer by
@@ -22,7 +23,7 @@ def _prepared(name):
     method = getattr(keras.Model, name)
 
     @functools.wraps(method)
-    def prepared(self, *args, **kwargs):
+    def prepared(self: "MultitaskModel", *args: Any, **kwargs: Any) -> Any:
         bound = inspect.signature(method).bind(self, *args, **kwargs)
         given = bound.arguments
         given.update(
@@ -53,11 +54,11 @@ class MultitaskModel(keras.Model):
 
     task_specs: Mapping[str, TaskSpec]
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.loss_tracker = _MeanOfBatches(name="loss")
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.logits is not MultitaskModel.logits or "as_logits" not in inspect.signature(cls.call).parameters:
             raise TypeError(
@@ -67,20 +68,22 @@ class MultitaskModel(keras.Model):
 
     # --- The forward pass.
 
-    def call(self, features, training=None, as_logits=False):
+    def call(
+        self, features: Mapping[str, tf.Tensor], training: bool | None = None, as_logits: bool = False
+    ) -> dict[str, tf.Tensor]:
         raise NotImplementedError
 
-    def logits(self, features, training=None) -> dict[str, tf.Tensor]:
+    def logits(self, features: Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
         """Returns the logits of each task, `(batch,)`: a call of the model without the step to predictions."""
         return self(features, training=training, as_logits=True)
 
-    def stage(self, method, *args, training):
+    def stage(self, method: Callable[..., Any], *args: Any, training: bool | None) -> Any:
         """Calls a method with `training`, or without if a subclass wrote it so: its layers are told by Keras anyway."""
         parameters = inspect.signature(method).parameters.values()
         takes = any(p.name == "training" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
         return method(*args, training=training) if takes else method(*args)
 
-    def predictions(self, logits) -> dict[str, tf.Tensor]:
+    def predictions(self, logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the predictions of each task, `(batch,)`, in its own units."""
         return {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
 
@@ -91,7 +94,14 @@ class MultitaskModel(keras.Model):
 
     # --- The loss.
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Mapping[str, tf.Tensor] | None = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
         """Returns the scalar loss: the tasks' weighted sum, plus the losses that layers and stages added.
 
         Args:
@@ -106,7 +116,7 @@ class MultitaskModel(keras.Model):
         added = [tf.reduce_sum(tf.cast(loss, total.dtype)) for loss in self.losses]
         return total + tf.add_n(added) if added else total
 
-    def task_losses(self, y, logits, sample_weight=None):
+    def task_losses(self, y: Any, logits: Mapping[str, tf.Tensor], sample_weight: Any = None) -> dict[str, tf.Tensor]:
         """Returns each task's loss: the sum over its labelled examples, each times its weight, over the batch's size.
 
         The divisor is the same for every task and every replica, so an example counts the same wherever it falls, and
@@ -130,7 +140,7 @@ class MultitaskModel(keras.Model):
         _prepared(name) for name in ("get_weights", "set_weights", "count_params", "summary")
     )
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Makes all variables that are not there yet: of the model, and of what `compile` got."""
         with self.distribute_strategy.scope():
             if not self.built:
@@ -145,22 +155,22 @@ class MultitaskModel(keras.Model):
                     self.compute_metrics({}, none, none)
                 self._has_metrics = True
 
-    def _maybe_symbolic_build(self, *args, **kwargs):
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """Keras makes variables here, from a batch of the data; they are there by now."""
 
-    def get_build_config(self):
+    def get_build_config(self) -> dict[str, Any]:
         self.prepare()
         return {"input_shape": None}  # The specs say all shapes.
 
-    def build_from_config(self, config):
+    def build_from_config(self, config: dict[str, Any]) -> None:
         self.prepare()
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         for number, state in enumerate(self._seed_states()):  # Keras saves none: dropout would go on otherwise.
             store[f"seed_{number}"] = state
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         keys = list(store.keys())  # An entry of a file, no dict.
         seeds = {f"seed_{number}": state for number, state in enumerate(self._seed_states())}
         super().load_own_variables({key: store[key] for key in keys if not key.startswith("seed_")})
@@ -168,13 +178,21 @@ class MultitaskModel(keras.Model):
             if key in keys:
                 state.assign(store[key])
 
-    def _seed_states(self):
+    def _seed_states(self) -> list[Any]:
         weights = {id(variable) for variable in self.weights}
         return [variable for variable in self.variables if id(variable) not in weights]
 
     # --- Training and evaluation.
 
-    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: None = None,
+        loss_weights: None = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Takes what `keras.Model.compile` takes, without losses.
 
         Raises:
@@ -196,16 +214,16 @@ class MultitaskModel(keras.Model):
                 f"compiles neither; got {self.steps_per_execution} and {self.jit_compile}."
             )
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.prepare()
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[Any]:
         """The metrics of Keras, with this model's loss in the place of Keras's."""
         return [self.loss_tracker, *(metric for metric in super().metrics if metric.name != "loss")]
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y = labels_by_task(self.task_specs, y, self.logit_dtype)
         share = _share_of_batch(y)
@@ -223,14 +241,22 @@ class MultitaskModel(keras.Model):
         applied = None if skipped is None else tf.equal(tf.identity(skipped.value), before)
         return self._report(x, y, logits, sample_weight, loss, applied)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y = labels_by_task(self.task_specs, y, self.logit_dtype)
         logits = self.logits(x, training=False)
         loss = self.stage(self.compute_loss, x, y, logits, sample_weight, training=False)
         return self._report(x, y, logits, sample_weight, loss)
 
-    def _report(self, x, y, logits, sample_weight, loss, applied=None):
+    def _report(
+        self,
+        x: Any,
+        y: dict[str, tf.Tensor],
+        logits: Mapping[str, tf.Tensor],
+        sample_weight: Any,
+        loss: tf.Tensor,
+        applied: tf.Tensor | None = None,
+    ) -> dict[str, Any]:
         """Updates the loss and the metrics by a batch, unless its step was not applied; returns their results."""
         examples = tf.shape(next(iter(y.values())))[0]
         if applied is not None:
@@ -239,7 +265,9 @@ class MultitaskModel(keras.Model):
         self.loss_tracker.update_state(tf.where(examples > 0, loss, 0.0), sample_weight=examples)
         return self.compute_metrics(x, y, self.predictions(logits), sample_weight)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Mapping[str, tf.Tensor], sample_weight: Any = None
+    ) -> dict[str, Any]:
         """Updates the metrics that `compile` got and returns the results of all, as `keras.Model` does.
 
         Args:
@@ -261,13 +289,20 @@ class MultitaskModel(keras.Model):
         raise NotImplementedError
 
     @functools.wraps(keras.Model.export)
-    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
         self.prepare()
         signature = [self.input_signature()] if input_signature is None else input_signature
         super().export(filepath, format, verbose, signature, **kwargs)
 
     @property
-    def _default_save_signature(self):
+    def _default_save_signature(self) -> Callable[..., Any]:
         """What `tf.saved_model.save` takes for `serving_default`. Keras's own takes every input for a float."""
         return tf.function(lambda features: self(features, training=False), input_signature=[self.input_signature()])
 
@@ -275,11 +310,11 @@ class MultitaskModel(keras.Model):
 class _MeanOfBatches(keras.metrics.Mean):
     """A mean that is NaN, not 0, without any value."""
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         return self.total / self.count
 
 
-def _share_of_batch(y):
+def _share_of_batch(y: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
     """Returns this replica's share of the global batch's examples, a float32 scalar; None on a single replica."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return None

@@ -1,11 +1,12 @@
 """Labels and weights as `fit` and other callers hand them over, in the one form that losses and metrics read."""
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import tensorflow as tf
 
 
-def labels_by_task(tasks: Collection[str], y, dtype) -> dict[str, tf.Tensor]:
+def labels_by_task(tasks: Collection[str], y: Any, dtype: Any) -> dict[str, tf.Tensor]:
     """Returns the labels of each task, `(batch,)` in `dtype`, NaN where masked.
 
     Args:
@@ -25,7 +26,7 @@ def labels_by_task(tasks: Collection[str], y, dtype) -> dict[str, tf.Tensor]:
     return {name: tf.cast(_column(y[name], f"labels of task {name}"), dtype) for name in tasks}
 
 
-def weights_by_task(tasks: Collection[str], sample_weight) -> dict[str, tf.Tensor | None]:
+def weights_by_task(tasks: Collection[str], sample_weight: Any) -> dict[str, tf.Tensor | None]:
     """Returns the example weights of each task, `(batch,)`; None where there are none.
 
     Args:
@@ -43,7 +44,7 @@ def weights_by_task(tasks: Collection[str], sample_weight) -> dict[str, tf.Tenso
     return {name: _column(sample_weight[name], f"sample_weight of task {name}") for name in tasks}
 
 
-def only_tasks(tasks: Collection[str], argument: str, given):
+def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
     """Returns a dict's entries of the tasks; other values as they are.
 
     Raises:
@@ -57,7 +58,7 @@ def only_tasks(tasks: Collection[str], argument: str, given):
     return {name: given[name] for name in tasks}
 
 
-def _column(value, what):
+def _column(value: Any, what: str) -> tf.Tensor:
     value = tf.convert_to_tensor(value)
     rank = value.shape.rank
     if rank == 1:
@@ -67,5 +68,5 @@ def _column(value, what):
     return tf.reshape(value, [-1])
 
 
-def _kind(y):
+def _kind(y: Any) -> str:
     return "None" if y is None else "a list" if isinstance(y, list | tuple) else "one array"

@@ -1,8 +1,18 @@
+from typing import Any, Unpack
+
 import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
-from tfstable.optimizers.rule import RuleOptimizer
+from tfstable.optimizers.guarded import LearningRate
+from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State
+
+
+class AdagradArguments(RuleArguments, total=False):
+    """The keyword arguments of `Adagrad`, for the signatures of its subclasses."""
+
+    initial_accumulator: float
+    epsilon: float
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -15,7 +25,7 @@ class Adagrad(RuleOptimizer):
     Hence |r| <= 1, and no weight ever moves by more than the learning rate in one step.
 
     Args:
-        learning_rate, clipping, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        learning_rate, **rule: See `RuleOptimizer`.
         initial_accumulator: G_0, at least 0.
         epsilon: At least 0. None is needed: r is 0 where the root is.
 
@@ -28,38 +38,34 @@ class Adagrad(RuleOptimizer):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        initial_accumulator=0.1,
-        epsilon=0.0,
-        clipping=None,
-        weight_decay=None,
-        on_nonfinite="skip",
-        track_every=0,
-        name="adagrad",
-    ):
+        learning_rate: LearningRate = 0.01,
+        initial_accumulator: float = 0.1,
+        epsilon: float = 0.0,
+        **rule: Unpack[RuleArguments],
+    ) -> None:
         check_number("initial_accumulator", initial_accumulator, least=0)
         check_number("epsilon", epsilon, least=0)
-        super().__init__(learning_rate, clipping, weight_decay, on_nonfinite, track_every, name)
+        super().__init__(learning_rate, **rule)
         self.initial_accumulator = initial_accumulator
         self.epsilon = epsilon
 
-    def slots(self):
+    def slots(self) -> dict[str, float]:
         return {"accumulator": self.initial_accumulator}
 
-    def direction(self, gradient, state, step):
+    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
         (accumulator,) = state
         accumulator += tf.square(gradient)
         return adagrad_direction(gradient, accumulator + self.epsilon), (accumulator,)
 
-    def accumulator(self, variable):
+    def accumulator(self, variable: Any) -> Any:
         """G of a variable that this optimizer was built for, of the variable's shape."""
         return self._slots[self._get_variable_index(variable)]["accumulator"].value
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"initial_accumulator": self.initial_accumulator, "epsilon": self.epsilon}
 
 
-def adagrad_direction(gradient, square):
+def adagrad_direction(gradient: tf.Tensor, square: tf.Tensor) -> tf.Tensor:
     """gradient / sqrt(square), and 0 where `square` is 0.
 
     `tf.math.divide_no_nan` rather than `/` or `rsqrt` also because graphs turn x / sqrt(y) into x * rsqrt(y) and then

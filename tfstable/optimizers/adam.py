@@ -1,10 +1,20 @@
 import math
+from typing import Any, Unpack
 
 import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
-from tfstable.optimizers.rule import RuleOptimizer
+from tfstable.optimizers.guarded import LearningRate
+from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State
+
+
+class AdamArguments(RuleArguments, total=False):
+    """The keyword arguments of `Adam`, for the signatures of its subclasses."""
+
+    beta_1: float
+    beta_2: float
+    epsilon: float
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -20,7 +30,7 @@ class Adam(RuleOptimizer):
     beta_1)^2), about 3 times, as long.
 
     Args:
-        learning_rate, clipping, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        learning_rate, **rule: See `RuleOptimizer`.
         beta_1: At least 0, below 1.
         beta_2: At least 0, below 1.
         epsilon: Above 0.
@@ -36,38 +46,34 @@ class Adam(RuleOptimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        clipping=None,
-        weight_decay=None,
-        on_nonfinite="skip",
-        track_every=0,
-        name="adam",
-    ):
+        learning_rate: LearningRate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        **rule: Unpack[RuleArguments],
+    ) -> None:
         check_number("beta_1", beta_1, least=0, below=1)
         check_number("beta_2", beta_2, least=0, below=1)
         check_number("epsilon", epsilon, above=0)
-        super().__init__(learning_rate, clipping, weight_decay, on_nonfinite, track_every, name)
+        super().__init__(learning_rate, **rule)
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def slots(self):
+    def slots(self) -> dict[str, float]:
         return {"mean": 0.0, "square": 0.0}
 
-    def direction(self, gradient, state, step):
+    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
         mean, square = state
         mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
         square = self.beta_2 * square + (1.0 - self.beta_2) * tf.square(gradient)
         root = tf.sqrt(square / one_minus_power(self.beta_2, step)) + self.epsilon
         return mean / one_minus_power(self.beta_1, step) / root, (mean, square)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
 
 
-def one_minus_power(beta, step):
+def one_minus_power(beta: float, step: tf.Tensor) -> tf.Tensor:
     """1 - beta^step, without the cancellation that costs float32 half its digits when beta is near 1."""
     return -tf.math.expm1(step * math.log(beta)) if beta else tf.ones_like(step)

@@ -14,12 +14,13 @@ class AdaptiveGradient(Clipping):
 
         sigma_j = min(1, threshold max(||w_j||_2, floor) / ||g_j||_2)
 
-    A unit j is an output column of a kernel, that is everything but the last axis; a tensor of one axis is one unit.
+    A unit j is one output column of a kernel: the norms run over all axes except the last. A tensor of one axis is one
+    unit.
 
     Args:
         threshold: lambda, above 0. The paper tries 1e-2, 1e-3 and 1e-4.
-        floor: The least norm a unit is taken to have, so that units of zeros can move. Above 0.
-        scope: "tensor": units as above; for a table, columns over the touched rows. "row": each row of a table is a
+        floor: Lower bound of a unit's weight norm in the formula, so that units of zeros can move. Above 0.
+        scope: "tensor": units as above; for a table, columns over the touched rows. "row": each row of a table is one
             unit.
 
     Raises:
@@ -40,12 +41,14 @@ class AdaptiveGradient(Clipping):
     threshold: float = 1e-2
     floor: float = 1e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("threshold", self.threshold, above=0)
         check_number("floor", self.floor, above=0)
 
-    def __call__(self, update, gradient, weight, rate, is_table):
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
         axes = self.axes(weight, is_table)
         if axes[:1] == [0] and weight.shape.rank > 1:
             axes = axes[:-1]

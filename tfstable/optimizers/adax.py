@@ -1,10 +1,12 @@
 import math
+from typing import Any, Unpack
 
 import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
-from tfstable.optimizers.rule import RuleOptimizer
+from tfstable.optimizers.guarded import LearningRate
+from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -23,7 +25,7 @@ class AdaX(RuleOptimizer):
     For the rows of a table t counts the steps that touched the row.
 
     Args:
-        learning_rate, clipping, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        learning_rate, **rule: See `RuleOptimizer`.
         beta_1: At least 0, below 1.
         beta_2: Above 0.
         epsilon: Above 0.
@@ -39,28 +41,24 @@ class AdaX(RuleOptimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=1e-4,
-        epsilon=1e-12,
-        clipping=None,
-        weight_decay=None,
-        on_nonfinite="skip",
-        track_every=0,
-        name="adax",
-    ):
+        learning_rate: LearningRate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 1e-4,
+        epsilon: float = 1e-12,
+        **rule: Unpack[RuleArguments],
+    ) -> None:
         check_number("beta_1", beta_1, least=0, below=1)
         check_number("beta_2", beta_2, above=0)
         check_number("epsilon", epsilon, above=0)
-        super().__init__(learning_rate, clipping, weight_decay, on_nonfinite, track_every, name)
+        super().__init__(learning_rate, **rule)
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def slots(self):
+    def slots(self) -> dict[str, float]:
         return {"mean": 0.0, "square": 0.0}
 
-    def direction(self, gradient, state, step):
+    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
         mean, square = state
         share = self.beta_2 / tf.math.expm1(step * math.log1p(self.beta_2))
         mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
@@ -68,5 +66,5 @@ class AdaX(RuleOptimizer):
         # Divided by a root of its own op: graphs turn x / sqrt(y) into x * rsqrt(y), see `adagrad_direction`.
         return tf.math.divide_no_nan(mean, tf.sqrt(square + self.epsilon)), (mean, square)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}

@@ -1,16 +1,18 @@
-"""Averages of weights over training: the same model, less moved by the last batches. No dense work on tables.
+"""Averages of the weights over training. The last batches move them less, and tables need no dense work.
 
     optimizer = Composite([Group("embeddings", Adagrad(0.1)), Group("dense", ClippyAdagrad(0.3))], averaging=Ema(2000))
     ...
     with optimizer.averaged_weights():
         model.predict(...)  # or export it
 
-What is averaged are the variables that the optimizer was built for; other state of a model, such as the moments of a
-batch normalisation, stays what it is.
+An average covers the variables that the optimizer was built for. It leaves other state of a model, such as the moments
+of a batch normalisation, as it is.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -21,12 +23,12 @@ from tfstable.optimizers.tables import is_embedding_table
 
 
 class WeightAverage:
-    """What the averages share: state beside each variable of an optimizer, and the exchange of both.
+    """Base of the averages: it keeps state per variable of an optimizer, and swaps averages and weights.
 
-    The state is made of the optimizer's own variables, so it is in its checkpoints and mirrored as its slots are.
+    The state consists of variables of the optimizer, so checkpoints hold it, and replicas mirror it like slots.
     """
 
-    def build(self, optimizer, variables):
+    def build(self, optimizer: Any, variables: Sequence[Any]) -> None:
         """Makes the state. Called by the optimizer, once."""
         self.variables, self._is_swapped_in = list(variables), False
         self._applied = optimizer.iterations
@@ -35,29 +37,30 @@ class WeightAverage:
             with tf.distribute.get_strategy().extended.colocate_vars_with(_handle(variable)):
                 self._state[id(variable)] = self._make_state(optimizer, variable)
 
-    def _make_state(self, optimizer, variable):
+    def _make_state(self, optimizer: Any, variable: Any) -> dict[str, Any]:
         average = optimizer.add_variable(variable.shape, "zeros", working_dtype(variable), name=_name(variable, ""))
         return {"average": average}
 
-    def update(self, strategy, pairs):
+    def update(self, strategy: Any, pairs: Sequence[tuple[Any, Any]]) -> None:
         """Called in each step that is applied, with its (gradient, variable) pairs, before the variables move."""
 
-    def snapshot(self):
-        """Called where training pauses on good weights, as at the end of a window of days."""
+    def snapshot(self) -> None:
+        """Called when training pauses on good weights, such as at the end of a window of days."""
 
-    def averaged_values(self):
+    def averaged_values(self) -> list[tf.Tensor]:
         """Returns the average of each variable, in the order of `variables`: tensors. Nothing changes by being read."""
         return [self._averaged(variable) for variable in self.variables]
 
-    def _averaged(self, variable):
+    def _averaged(self, variable: Any) -> tf.Tensor:
         raise NotImplementedError
 
     @contextmanager
-    def swapped_in(self):
-        """Around code that shall see the averages in the variables; the weights come back bit for bit, and no step may
-        be made in between. Inside itself it does nothing.
+    def swapped_in(self) -> Iterator[None]:
+        """Puts the averages into the variables for the code inside. The weights come back bit for bit.
 
-        Costs a copy of each variable for as long as it lasts, and a pass over all of them on either side.
+        Make no step inside. Nested uses do nothing.
+
+        It costs a copy of each variable while it lasts, and a pass over all variables on entry and on exit.
         """
         if self._is_swapped_in:
             yield
@@ -76,29 +79,29 @@ class WeightAverage:
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class Ema(WeightAverage):
-    """Exponential moving average over the steps, with a start that forgets the initial weights:
+    """Exponential moving average over the steps, without the initial weights:
 
         A_t = A_{t-1} + (w_t - A_{t-1}) / min(t, h)
 
-    the mean of w_1 to w_t up to step h, the horizon, and exponential from there. t counts applied steps: one that is
-    skipped for a gradient that is not finite does not exist.
+    Up to step h, the horizon, this is the mean of w_1 to w_t; from there it is exponential. t counts applied steps: a
+    step that was skipped because a gradient was not finite does not count.
 
-    **Tables.** A row that a step does not touch keeps its weight v, so over the steps s+1 to t its average only decays
+    **Tables.** A row that no step touches keeps its weight v. Over the steps s+1 to t its average then only decays
     towards v, and the product of the decays has a closed form:
 
         A_t = v + (A_s - v) D(s, t),   D(s, t) = prod_{u=s+1}^{t} (1 - 1/min(u, h))
                                                = min(s, h) / min(t, h) * (1 - 1/h)^(max(t, h) - max(s, h))
 
-    for the first factors, (u-1)/u, cancel each other. So a row needs no work until step t touches it. Just before its
-    weight moves, A_{t-1} is computed from the weight v that it had since the last touch, and kept with the number of
-    steps that it covers, t-1. The average covers a weight when that weight ends; `averaged_values` adds the last one.
-    The result is that of the dense average to rounding, and a step costs a gather and a scatter of the batch's rows.
+    because the first factors, (u-1)/u, cancel each other. So a row needs no work until step t touches it. Just before
+    its weight moves, A_{t-1} is computed from the weight v that it had since the last touch. It is kept with the number
+    of steps that it covers, t-1. The average includes a weight when that weight changes; `averaged_values` adds the
+    last one. The result equals the dense average to rounding. A step costs a gather and a scatter of the batch's rows.
 
     Args:
-        horizon: h, in steps, a whole number of at least 2: the average is about that of the last h steps.
+        horizon: h, in steps, a whole number of at least 2. The average covers about the last h steps.
 
     Raises:
-        ValueError: If `horizon` is not.
+        ValueError: If `horizon` is outside its domain.
 
     Reference:
         Polyak, Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992.
@@ -118,15 +121,15 @@ class Ema(WeightAverage):
         [-1.0]
     """
 
-    def __init__(self, horizon):
+    def __init__(self, horizon: int) -> None:
         check_number("horizon", horizon, least=2, whole=True)
         self.horizon = horizon
 
-    def build(self, optimizer, variables):
+    def build(self, optimizer: Any, variables: Sequence[Any]) -> None:
         super().build(optimizer, variables)
         self._covered = optimizer.add_variable((), "zeros", "int64", name="covered")  # By all that are no tables.
 
-    def _make_state(self, optimizer, variable):
+    def _make_state(self, optimizer: Any, variable: Any) -> dict[str, Any]:
         state = super()._make_state(optimizer, variable)
         if is_embedding_table(variable):
             # A count a row. int64: GPUs have no scatter for int32, and float32 stops counting at 2^24.
@@ -135,14 +138,16 @@ class Ema(WeightAverage):
             )
         return state
 
-    def update(self, strategy, pairs):
+    def update(self, strategy: Any, pairs: Sequence[tuple[Any, Any]]) -> None:
         through = tf.identity(self._applied.value)
         decay = self._decay(self._covered.value, through)
 
-        def bring_up_to_date(weights, average):
+        def bring_up_to_date(weights: tf.Variable, average: tf.Variable) -> None:
             average.assign(_towards(read_rows(weights), read_rows(average), decay))
 
-        def bring_rows_up_to_date(weights, gradient, average, covered):
+        def bring_rows_up_to_date(
+            weights: tf.Variable, gradient: Any, average: tf.Variable, covered: tf.Variable
+        ) -> None:
             indices = gradient.indices if isinstance(gradient, tf.IndexedSlices) else None
             v, A, s = (read_rows(variable, indices) for variable in (weights, average, covered))
             write_rows(average, indices, _towards(v, A, self._decay(s, through)))
@@ -158,28 +163,28 @@ class Ema(WeightAverage):
                 strategy.extended.update(target, bring_rows_up_to_date, args=arguments, group=False)
         self._covered.assign(through)
 
-    def _averaged(self, variable):
+    def _averaged(self, variable: Any) -> tf.Tensor:
         state = self._state[id(variable)]
         decay = self._decay(state.get("covered", self._covered).value, self._applied.value)
         return _towards(read_rows(_handle(variable)), read_rows(state["average"].value), decay)
 
-    def _decay(self, s, t):
+    def _decay(self, s: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         """D(s, t), float64, in the shape of s: a count, or one for each row."""
         s, t, h = (tf.cast(count, tf.float64) for count in (s, t, self.horizon))
         later = tf.maximum(t, h) - tf.maximum(s, h)
         return tf.minimum(s, h) / tf.maximum(tf.minimum(t, h), 1) * tf.exp(later * math.log1p(-1 / self.horizon))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"horizon": self.horizon}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class Swa(WeightAverage):
-    """Mean of the weights at `snapshot`s, as at the ends of windows: of all of them, or exponential over the last h.
+    """Mean of the weights at `snapshot`s, such as the ends of windows: over all, or exponential over the last h.
 
         A_n = A_{n-1} + (w_n - A_{n-1}) / min(n, h),   w_n the weights at snapshot n
 
@@ -189,23 +194,23 @@ class Swa(WeightAverage):
         horizon: h, in snapshots, a whole number of at least 1; None for the mean of all.
 
     Raises:
-        ValueError: If `horizon` is neither.
+        ValueError: If `horizon` is outside its domain.
 
     Reference:
         Izmailov, Podoprikhin, Garipov, Vetrov, Wilson, "Averaging Weights Leads to Wider Optima and Better
         Generalization", 2018.
     """
 
-    def __init__(self, horizon=None):
+    def __init__(self, horizon: int | None = None) -> None:
         if horizon is not None:
             check_number("horizon", horizon, least=1, whole=True)
         self.horizon = horizon
 
-    def build(self, optimizer, variables):
+    def build(self, optimizer: Any, variables: Sequence[Any]) -> None:
         super().build(optimizer, variables)
         self.snapshots = optimizer.add_variable((), "zeros", "int64", name="snapshots")
 
-    def snapshot(self):
+    def snapshot(self) -> None:
         self.snapshots.assign_add(1)
         n = int(self.snapshots.numpy())
         for variable in self.variables:
@@ -213,28 +218,28 @@ class Swa(WeightAverage):
             A, w = read_rows(average.value), tf.cast(read_rows(_handle(variable)), average.dtype)
             average.assign(A + (w - A) / tf.cast(min(n, self.horizon or n), w.dtype))
 
-    def _averaged(self, variable):
+    def _averaged(self, variable: Any) -> tf.Tensor:
         average = self._state[id(variable)]["average"] if int(self.snapshots.numpy()) else variable
         return read_rows(_handle(average))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"horizon": self.horizon}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
-def _towards(v, A, decay):
+def _towards(v: tf.Tensor, A: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
     """v + (A - v) * decay, in A's dtype, where `decay` is a scalar or has an element for each row."""
     v = tf.cast(v, A.dtype)
     ones = [1] * (v.shape.rank - decay.shape.rank) if decay.shape.rank else []
     return v + (A - v) * tf.cast(tf.reshape(decay, [-1, *ones]) if ones else decay, v.dtype)
 
 
-def _handle(variable):
+def _handle(variable: Any) -> Any:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _name(variable, suffix):
+def _name(variable: Any, suffix: str) -> str:
     return getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_") + "_average" + suffix

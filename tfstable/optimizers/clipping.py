@@ -1,6 +1,8 @@
-"""What the clippings of eq. (5) have in common."""
+"""The base of the clippings of eq. (5)."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import tensorflow as tf
 
@@ -11,7 +13,7 @@ from tfstable.optimizers.domains import check_choice
 class Clipping:
     """A factor mu*sigma of eq. (5) of Tang et al. 2023: w -= eta * (mu*sigma) * r.
 
-    Subclasses are frozen dataclasses; calling one gives the factor:
+    Subclasses are frozen dataclasses. A call returns the factor:
 
         factor = clipping(update, gradient, weight, rate, is_table)
 
@@ -20,7 +22,7 @@ class Clipping:
         gradient: g, same shape.
         weight: w before the step, same shape.
         rate: eta, a scalar.
-        is_table: True if the first axis counts rows of an embedding table; with `scope="row"` each then has its own
+        is_table: True if the first axis counts rows of an embedding table. With `scope="row"` each row then has its own
             factor.
 
     Returns of the call:
@@ -29,24 +31,24 @@ class Clipping:
 
     scope: str = dataclasses.field(default="tensor", kw_only=True)
 
-    scopes = ("tensor", "row")
+    scopes: ClassVar[tuple[str, ...]] = ("tensor", "row")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choice("scope", self.scope, self.scopes)
 
-    def axes(self, tensor, is_table):
+    def axes(self, tensor: tf.Tensor, is_table: bool) -> list[int]:
         """The axes over which one factor is shared: all, or all but the first for the rows of a table."""
         return list(range(1 if is_table and self.scope == "row" else 0, tensor.shape.rank))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
-def squared_norm(tensor, axes):
+def squared_norm(tensor: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
     """Squared Euclidean norm over `axes`, which are kept with length 1.
 
     Ratios of norms are written as roots of ratios: graphs turn x / sqrt(y) into x * rsqrt(y) and then reorder products,

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -15,13 +16,14 @@ class Clippy(Clipping):
         sigma = min(1, min_i (relative |w_i| + absolute) / (eta |r_i|))
 
     Args:
-        relative: lambda_rel, the greatest change of a weight relative to itself. At least 0.
-        absolute: lambda_abs, the change that is always allowed, in the units of the weights. Above 0: at 0, a weight of
-            zero could never move, nor could any other of its tensor.
-        scope: Over what the inner minimum runs. "tensor": the whole tensor, as in the paper; for a sparse gradient, the
-            touched rows of the table. "row": each row of a table by itself, so that one near-zero row does not throttle
-            the batch; dense tensors as under "tensor". "element": each coordinate by itself. That keeps the bound on
-            every coordinate and the signs of the step, so it stays a descent direction, but not its direction.
+        relative: lambda_rel, the largest change of a weight relative to itself. At least 0.
+        absolute: lambda_abs, the change that is always allowed, in the units of the weights. Above 0: at 0, a zero
+            weight could never move, and neither could any other weight of its tensor.
+        scope: The range of the inner minimum. "tensor": the whole tensor, as in the paper; for a sparse gradient, the
+            touched rows of the table. "row": one minimum per row of a table, so that one near-zero row does not
+            throttle the batch; dense tensors as under "tensor". "element": one factor per coordinate. This keeps the
+            bound per coordinate and the signs of the step, so the step still descends, but it changes the step's
+            direction.
 
     Raises:
         ValueError: If an argument is outside its domain.
@@ -46,17 +48,19 @@ class Clippy(Clipping):
     relative: float = 0.5
     absolute: float = 1e-2
 
-    scopes = ("tensor", "row", "element")
+    scopes: ClassVar[tuple[str, ...]] = ("tensor", "row", "element")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("relative", self.relative, least=0)
         check_number("absolute", self.absolute, above=0)
 
-    def __call__(self, update, gradient, weight, rate, is_table):
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
         return self.shrink(update, self.relative * tf.abs(weight) + self.absolute, rate, is_table)
 
-    def shrink(self, update, bound, rate, is_table):
+    def shrink(self, update: tf.Tensor, bound: tf.Tensor, rate: tf.Tensor, is_table: bool) -> tf.Tensor:
         """The largest factor, at most 1, with eta * factor * |r_i| <= bound_i wherever the scope shares it."""
         # Where r_i = 0 the ratio is infinite, which bounds nothing: the bound itself is positive.
         ratio = bound / tf.abs(update)

@@ -1,11 +1,14 @@
 import warnings
+from typing import Any, Unpack
 
 import keras
 import tensorflow as tf
 
-from tfstable.optimizers.adagrad import Adagrad, adagrad_direction
+from tfstable.optimizers.adagrad import Adagrad, AdagradArguments, adagrad_direction
 from tfstable.optimizers.clippy import Clippy
 from tfstable.optimizers.domains import check_number
+from tfstable.optimizers.guarded import LearningRate
+from tfstable.optimizers.rule import State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -32,14 +35,12 @@ class ClippyAdagrad(Adagrad):
     Its defaults differ: relative 0.1, absolute 1e-7, epsilon 1e-7 and the delayed accumulator.
 
     Args:
-        learning_rate, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        learning_rate, **adagrad: See `Adagrad`; there is no `clipping`.
         relative_threshold: lambda_rel, at least 0.
         absolute_threshold: lambda_abs, above 0. While the learning rate does not exceed it, nothing can be clipped
             (unless the accumulator is delayed, where |r| may exceed 1); a warning then says so.
-        accumulator_relative_threshold: Allows more while a weight's accumulator is small, as above. At least 0.
-        initial_accumulator: G_0, at least 0.
-        epsilon: At least 0.
-        delayed_accumulator: Divide by G_{t-1}, which does not know g_t yet.
+        accumulator_relative_threshold: Loosens the bound while a weight's accumulator is small, as above. At least 0.
+        delayed_accumulator: Divide by G_{t-1}, which does not contain g_t yet.
         clip_accumulator_update: Add (sigma_t g_t)^2 to G instead of g_t^2. Needs `delayed_accumulator`: sigma_t depends
             on G.
         scope: See `Clippy`.
@@ -67,27 +68,21 @@ class ClippyAdagrad(Adagrad):
 
     def __init__(
         self,
-        learning_rate=0.1,
-        relative_threshold=0.5,
-        absolute_threshold=1e-2,
-        accumulator_relative_threshold=0.0,
-        initial_accumulator=0.1,
-        epsilon=0.0,
-        delayed_accumulator=False,
-        clip_accumulator_update=False,
-        scope="tensor",
-        weight_decay=None,
-        on_nonfinite="skip",
-        track_every=0,
-        name="clippy_adagrad",
-    ):
-        clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
+        learning_rate: LearningRate = 0.1,
+        relative_threshold: float = Clippy.relative,
+        absolute_threshold: float = Clippy.absolute,
+        accumulator_relative_threshold: float = 0.0,
+        *,
+        delayed_accumulator: bool = False,
+        clip_accumulator_update: bool = False,
+        scope: str = Clippy.scope,
+        **adagrad: Unpack[AdagradArguments],
+    ) -> None:
         check_number("accumulator_relative_threshold", accumulator_relative_threshold, least=0)
         if clip_accumulator_update and not delayed_accumulator:
             raise ValueError("clip_accumulator_update=True must come with delayed_accumulator=True; got False.")
-        super().__init__(
-            learning_rate, initial_accumulator, epsilon, clipping, weight_decay, on_nonfinite, track_every, name
-        )
+        clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
+        super().__init__(learning_rate, clipping=clipping, **adagrad)
         self.accumulator_relative_threshold = accumulator_relative_threshold
         self.delayed_accumulator = delayed_accumulator
         self.clip_accumulator_update = clip_accumulator_update
@@ -98,7 +93,16 @@ class ClippyAdagrad(Adagrad):
                 stacklevel=2,
             )
 
-    def rule(self, gradient, weight, state, rate, step, is_table, padding=None):
+    def rule(
+        self,
+        gradient: tf.Tensor,
+        weight: tf.Tensor,
+        state: State,
+        rate: tf.Tensor,
+        step: tf.Tensor,
+        is_table: bool,
+        padding: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor, State]:
         (accumulator,) = state
         new_accumulator = accumulator + tf.square(gradient)
         square = (accumulator if self.delayed_accumulator else new_accumulator) + self.epsilon
@@ -112,7 +116,7 @@ class ClippyAdagrad(Adagrad):
             new_accumulator = accumulator + tf.square(factor * gradient)
         return update, factor, (new_accumulator,)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config() | {
             "relative_threshold": self.clipping.relative,
             "absolute_threshold": self.clipping.absolute,

@@ -1,20 +1,20 @@
+from typing import Any, Unpack
+
 import keras
 
-from tfstable.optimizers.adam import Adam
+from tfstable.optimizers.adam import Adam, AdamArguments
 from tfstable.optimizers.clippy import Clippy
+from tfstable.optimizers.guarded import LearningRate
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class ClippyAdam(Adam):
-    """Adam with Clippy: `Adam(clipping=Clippy(...))`. See those for the equations.
+    """Adam with Clippy: `Adam(clipping=Clippy(...))`. Their docstrings have the equations.
 
     Args:
-        learning_rate, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        learning_rate, **adam: See `Adam`; there is no `clipping`, and the default rate is larger.
         relative_threshold: lambda_rel, at least 0.
         absolute_threshold: lambda_abs, above 0.
-        beta_1: At least 0, below 1.
-        beta_2: At least 0, below 1.
-        epsilon: Above 0.
         scope: See `Clippy`.
 
     Raises:
@@ -23,24 +23,17 @@ class ClippyAdam(Adam):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        relative_threshold=0.5,
-        absolute_threshold=1e-2,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        scope="tensor",
-        weight_decay=None,
-        on_nonfinite="skip",
-        track_every=0,
-        name="clippy_adam",
-    ):
+        learning_rate: LearningRate = 0.01,
+        relative_threshold: float = Clippy.relative,
+        absolute_threshold: float = Clippy.absolute,
+        *,
+        scope: str = Clippy.scope,
+        **adam: Unpack[AdamArguments],
+    ) -> None:
         clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
-        super().__init__(
-            learning_rate, beta_1, beta_2, epsilon, clipping, weight_decay, on_nonfinite, track_every, name
-        )
+        super().__init__(learning_rate, clipping=clipping, **adam)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         clipping = {
             "relative_threshold": self.clipping.relative,

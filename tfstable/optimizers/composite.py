@@ -1,11 +1,14 @@
 import contextlib
 import dataclasses
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, Unpack
 
 import keras
+import tensorflow as tf
 
 from tfstable.optimizers.averaging import WeightAverage
-from tfstable.optimizers.guarded import GuardedOptimizer
+from tfstable.optimizers.guarded import GuardedArguments, GuardedOptimizer, Pairs
 from tfstable.optimizers.rule import RuleOptimizer
 from tfstable.optimizers.tables import is_embedding_table
 
@@ -27,7 +30,7 @@ class Group:
     variables: str
     optimizer: RuleOptimizer
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             re.compile(self.variables)
         except (re.error, TypeError) as error:
@@ -40,19 +43,19 @@ class Group:
                 f"got {self.optimizer!r}."
             )
 
-    def __contains__(self, variable):
+    def __contains__(self, variable: Any) -> bool:
         if self.variables in ("embeddings", "dense"):
             return is_embedding_table(variable) == (self.variables == "embeddings")
         return re.search(self.variables, getattr(variable, "path", variable.name)) is not None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "variables": self.variables,
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(config["variables"], keras.saving.deserialize_keras_object(config["optimizer"]))
 
 
@@ -67,17 +70,18 @@ class Composite(GuardedOptimizer):
     Args:
         groups: `Group`s that together hold every variable exactly once. `learning_rate` of the composite reads the
             first group's; set it on the optimizer of a group.
-        on_nonfinite: As for the other optimizers; it stands for all groups, whose own setting is not used.
         averaging: None, or an `Ema` or `Swa` of the weights of all groups, used by this optimizer alone; see
             `averaged_weights`.
-        name: Name of the optimizer.
+        **guarded: See `GuardedOptimizer`. `on_nonfinite` stands for all groups, whose own setting is not used.
 
     Raises:
         ValueError: If `groups` is empty or shares an optimizer, or `averaging` is neither. When built: if a variable is
             in no group or in several, or a regular expression matches no variable.
     """
 
-    def __init__(self, groups, on_nonfinite="skip", averaging=None, name="composite"):
+    def __init__(
+        self, groups: Iterable[Group], *, averaging: WeightAverage | None = None, **guarded: Unpack[GuardedArguments]
+    ) -> None:
         groups = list(groups)
         if not groups or not all(isinstance(group, Group) for group in groups):
             raise ValueError(f"groups must be one or more Group; got {groups!r}.")
@@ -85,12 +89,12 @@ class Composite(GuardedOptimizer):
             raise ValueError("groups must not share an optimizer: its counters would rise once for each of them.")
         if not isinstance(averaging, WeightAverage | None):
             raise ValueError(f"averaging must be None, an Ema or a Swa of tfstable.optimizers; got {averaging!r}.")
-        super().__init__(0.0, on_nonfinite, name)
+        super().__init__(0.0, **guarded)
         self.averaging = averaging
         self.groups = groups
         self.optimizers = [group.optimizer for group in groups]
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return
         members = [[v for v in variables if v in group] for group in self.groups]
@@ -109,7 +113,7 @@ class Composite(GuardedOptimizer):
             self.averaging.build(self, variables)
         self._group_of = [next(i for i, group in enumerate(self.groups) if v in group) for v in variables]
 
-    def update_variables(self, strategy, pairs):
+    def update_variables(self, strategy: Any, pairs: Pairs) -> None:
         if self.averaging is not None:
             self.averaging.update(strategy, pairs)
         groups = [self._group_of[self._get_variable_index(v)] for _, v in pairs]
@@ -117,32 +121,32 @@ class Composite(GuardedOptimizer):
             own = [pair for pair, group in zip(pairs, groups, strict=True) if group == number]
             optimizer.update_variables(strategy, own)
 
-    def count(self, applied):
+    def count(self, applied: tf.Tensor) -> None:
         super().count(applied)
         for optimizer in self.optimizers:
             optimizer.count(applied)
 
-    def averaged_weights(self):
+    def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which the variables hold their averages; one that does nothing without `averaging`."""
         return contextlib.nullcontext() if self.averaging is None else self.averaging.swapped_in()
 
     @property
-    def variables(self):
+    def variables(self) -> list[Any]:
         return [*super().variables, *(v for optimizer in self.optimizers for v in optimizer.variables)]
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         return self.optimizers[0].learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: Any) -> None:
         raise AttributeError("a Composite has no learning rate of its own: set that of `composite.optimizers[i]`.")
 
-    def diagnostics(self):
+    def diagnostics(self) -> dict[str, dict[str, float]]:
         """The diagnostics of all groups whose optimizer has `track_every` set; see `RuleOptimizer.diagnostics`."""
         return {path: figures for optimizer in self.optimizers for path, figures in optimizer.diagnostics().items()}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["learning_rate"]
         return config | {
@@ -151,7 +155,7 @@ class Composite(GuardedOptimizer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
         groups = [
             keras.saving.deserialize_keras_object(group, custom_objects=custom_objects) for group in config["groups"]
         ]

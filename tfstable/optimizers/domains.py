@@ -1,10 +1,20 @@
 """The check that every constructor of this package makes of its numbers."""
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 
-def check_number(argument, value, *, above=None, least=None, below=None, whole=False):
+def check_number(
+    argument: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> None:
     """Raises a ValueError naming argument, rule and value unless `value` is a finite number in the domain.
 
     Args:
@@ -30,7 +40,7 @@ def check_number(argument, value, *, above=None, least=None, below=None, whole=F
         raise ValueError(f"{argument} must be {', '.join(rules)}; got {value!r}.")
 
 
-def check_choice(argument, value, choices):
+def check_choice(argument: str, value: Any, choices: Sequence[str]) -> None:
     """Raises a ValueError naming argument, choices and value unless `value` is one of the choices."""
     if value not in choices:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}; got {value!r}.")

@@ -10,15 +10,15 @@ from tfstable.optimizers.domains import check_number
 @keras.saving.register_keras_serializable(package="tfstable")
 @dataclasses.dataclass(frozen=True)
 class GradientNorm(Clipping):
-    """Gradient clipping (GC): shrinks the update by as much as the gradient's norm exceeds a threshold.
+    """Gradient clipping (GC): shrinks the update by the factor by which the gradient's norm exceeds a threshold.
 
         sigma = min(1, threshold / ||g||_2)
 
-    As in eq. (5) the factor multiplies the update; the optimizer's state is fed the raw gradient.
+    As in eq. (5), the factor multiplies the update. The optimizer's state gets the raw gradient.
 
     Args:
         threshold: lambda, above 0. The paper tries 1e-1, 1e-2 and 1e-3.
-        scope: "tensor": one norm a tensor, or over the touched rows of a table. "row": one norm a row of a table.
+        scope: "tensor": one norm per tensor, or over the touched rows of a table. "row": one norm per row of a table.
 
     Raises:
         ValueError: If an argument is outside its domain.
@@ -39,10 +39,12 @@ class GradientNorm(Clipping):
 
     threshold: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("threshold", self.threshold, above=0)
 
-    def __call__(self, update, gradient, weight, rate, is_table):
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
         square = squared_norm(gradient, self.axes(gradient, is_table))
         return tf.minimum(self.threshold * tf.math.rsqrt(square), 1.0)

@@ -1,15 +1,17 @@
 """Rows of tables: read, written, and the unique ones of a batch, each with its duplicates summed."""
 
+from typing import Any
+
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # TensorFlow offers no public way to ask for the XLA context.
 
 
-def under_xla():
+def under_xla() -> bool:
     """Whether the ops made now are compiled by XLA (`jit_compile=True`), which needs static shapes."""
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
-def working_dtype(variable):
+def working_dtype(variable: Any) -> tf.DType:
     """In which the gradient, the state and the update of a variable are: float32 for bfloat16, else its own.
 
     Eight bits of mantissa hold a weight, but no sum: 256 + 1 is 256.
@@ -18,7 +20,7 @@ def working_dtype(variable):
     return tf.float32 if dtype == tf.bfloat16 else dtype
 
 
-def sum_duplicates(slices, height):
+def sum_duplicates(slices: tf.IndexedSlices, height: int) -> tf.IndexedSlices:
     """Sums the values of equal indices, so that every row of the table occurs once.
 
     Args:
@@ -37,7 +39,7 @@ def sum_duplicates(slices, height):
     return tf.IndexedSlices(values, indices)
 
 
-def _sum_sorted(slices, height):
+def _sum_sorted(slices: tf.IndexedSlices, height: int) -> tf.IndexedSlices:
     order = tf.argsort(slices.indices, stable=True)
     indices = tf.gather(slices.indices, order)  # (n,), ascending
     is_first = tf.concat([tf.ones_like(indices[:1], tf.bool), indices[1:] != indices[:-1]], axis=0)
@@ -48,17 +50,17 @@ def _sum_sorted(slices, height):
     return tf.IndexedSlices(values, tf.minimum(unique, tf.cast(height, unique.dtype)))
 
 
-def is_row(indices, height, rank):
+def is_row(indices: tf.Tensor, height: int, rank: int) -> tf.Tensor:
     """(n, 1, ...) of this rank: True for rows of the table, False for what `sum_duplicates` pads with under XLA."""
     return tf.reshape(indices < tf.cast(height, indices.dtype), [-1] + [1] * (rank - 1))
 
 
-def read_rows(variable, indices=None):
+def read_rows(variable: Any, indices: tf.Tensor | None = None) -> tf.Tensor:
     """The variable, or its rows alone: gathered from the variable itself, so that the table is never read."""
     return tf.convert_to_tensor(variable) if indices is None else tf.gather(variable, indices)
 
 
-def write_rows(variable, indices, value):
+def write_rows(variable: Any, indices: tf.Tensor | None, value: tf.Tensor) -> None:
     """Assigns the variable, or its rows alone."""
     if indices is None:
         variable.assign(value)

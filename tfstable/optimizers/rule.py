@@ -1,17 +1,28 @@
 """Eq. (5) applied to variables: dense tensors and the touched rows of tables alike."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any, Self, Unpack
 
 import keras
 import tensorflow as tf
 
 from tfstable.optimizers.clipping import Clipping
 from tfstable.optimizers.domains import check_number
-from tfstable.optimizers.guarded import GuardedOptimizer, done
+from tfstable.optimizers.guarded import Gradient, GuardedArguments, GuardedOptimizer, LearningRate, Pairs, done
 from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_rows
 from tfstable.optimizers.tables import is_embedding_table
 
 DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
+State = tuple[tf.Tensor, ...]  # The slots of a weight, in the order of `slots`.
+
+
+class RuleArguments(GuardedArguments, total=False):
+    """The keyword arguments of `RuleOptimizer`, for the signatures of its subclasses."""
+
+    clipping: Clipping | None
+    weight_decay: float | None
+    track_every: int
 
 
 class RuleOptimizer(GuardedOptimizer):
@@ -28,15 +39,13 @@ class RuleOptimizer(GuardedOptimizer):
     w and s are the unique rows of the batch. The state of a row advances in those steps alone which touch it.
 
     Args:
-        learning_rate: eta, at least 0. A float, a `keras.optimizers.schedules.LearningRateSchedule`, or a callable.
+        learning_rate: eta, at least 0 if it is a number. See `GuardedOptimizer`.
         clipping: None, or a `Clippy`, `GradientNorm`, `AdaptiveGradient` or `TrustRatio`.
         weight_decay: None, or the decoupled decay, at least 0, of dense variables (Loshchilov, Hutter, "Decoupled
             Weight Decay Regularization", 2019). Refused for embedding tables, where it would touch every row in every
             step.
-        on_nonfinite: "skip" leaves out a step with a non-finite gradient (see `GuardedOptimizer`). "raise" also raises
-            `tf.errors.InvalidArgumentError` naming the variable; XLA drops assertions, there it only skips.
-        track_every: 0, or the number of steps after which `diagnostics` is refreshed.
-        name: Name of the optimizer.
+        track_every: Refresh `diagnostics` every so many steps; 0 = never.
+        on_nonfinite, name: See `GuardedOptimizer`.
 
     Raises:
         ValueError: If an argument is outside its domain.
@@ -45,7 +54,15 @@ class RuleOptimizer(GuardedOptimizer):
     # Whether `direction` uses the step t. Tables then keep one t a row, since a row's state advances by touches.
     uses_step = False
 
-    def __init__(self, learning_rate, clipping=None, weight_decay=None, on_nonfinite="skip", track_every=0, name=None):
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        *,
+        clipping: Clipping | None = None,
+        weight_decay: float | None = None,
+        track_every: int = 0,
+        **guarded: Unpack[GuardedArguments],
+    ) -> None:
         if not callable(learning_rate):
             check_number("learning_rate", learning_rate, least=0)
             learning_rate = float(learning_rate)
@@ -54,7 +71,7 @@ class RuleOptimizer(GuardedOptimizer):
         if weight_decay is not None:
             check_number("weight_decay", weight_decay, least=0)
         check_number("track_every", track_every, least=0, whole=True)
-        super().__init__(learning_rate, on_nonfinite, name)
+        super().__init__(learning_rate, **guarded)
         self.clipping = clipping
         self.weight_decay = weight_decay
         self.track_every = track_every
@@ -63,15 +80,24 @@ class RuleOptimizer(GuardedOptimizer):
             shape=(), dtype="float32", initializer="ones", aggregation="only_first_replica", name="rate_factor"
         )
 
-    def slots(self):
+    def slots(self) -> dict[str, float]:
         """Name and initial value of each slot; a slot has the shape of its weight, and its `working_dtype`."""
         return {}
 
-    def direction(self, gradient, state, step):
+    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
         """The pure rule: r and the new state from g, the state, and t (counted from 1)."""
         raise NotImplementedError
 
-    def rule(self, gradient, weight, state, rate, step, is_table, padding=None):
+    def rule(
+        self,
+        gradient: tf.Tensor,
+        weight: tf.Tensor,
+        state: State,
+        rate: tf.Tensor,
+        step: tf.Tensor,
+        is_table: bool,
+        padding: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor, State]:
         """r, f and the new state: a pure function of tensors. `padding` marks rows that are none, under XLA."""
         update, state = self.direction(gradient, state, step)
         if padding is not None:
@@ -79,19 +105,19 @@ class RuleOptimizer(GuardedOptimizer):
         factor = 1.0 if self.clipping is None else self.clipping(update, gradient, weight, rate, is_table)
         return update, tf.convert_to_tensor(factor, weight.dtype), state
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return
         super().build(variables)
         self._slots = [self._make_slots(v) for v in variables]
 
-    def _make_slots(self, variable):
+    def _make_slots(self, variable: Any) -> dict[str, Any]:
         path = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
         is_table = is_embedding_table(variable)
         if is_table:
             self._refuse_whole_table_work(variable)
 
-        def slot(name, initial, shape, dtype):
+        def slot(name: str, initial: float, shape: Sequence[int], dtype: Any) -> Any:
             value = variable.value if isinstance(variable, keras.Variable) else variable
             with tf.distribute.get_strategy().extended.colocate_vars_with(value):
                 # `keras.initializers.Constant` would round the value to float32 on its way to float64.
@@ -108,7 +134,7 @@ class RuleOptimizer(GuardedOptimizer):
         made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
         return made
 
-    def _refuse_whole_table_work(self, variable):
+    def _refuse_whole_table_work(self, variable: Any) -> None:
         path = getattr(variable, "path", variable.name)
         if self.weight_decay:
             raise ValueError(
@@ -121,10 +147,10 @@ class RuleOptimizer(GuardedOptimizer):
                 f"got {variable.constraint!r}."
             )
 
-    def update_variables(self, strategy, pairs):
+    def update_variables(self, strategy: Any, pairs: Pairs) -> None:
         rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
 
-        def update_all(track):
+        def update_all(track: bool) -> None:
             for gradient, variable in pairs:
                 slots = self._slots[self._get_variable_index(variable)]
                 update = functools.partial(
@@ -141,7 +167,17 @@ class RuleOptimizer(GuardedOptimizer):
         else:
             update_all(track=False)
 
-    def _update_variable(self, target, gradient, *slots, of, names, rate, step, track):
+    def _update_variable(
+        self,
+        target: tf.Variable,
+        gradient: Gradient,
+        *slots: tf.Variable,
+        of: Any,
+        names: Sequence[str],
+        rate: tf.Tensor,
+        step: tf.Tensor,
+        track: bool,
+    ) -> None:
         slots = dict(zip(names, slots, strict=True))
         diagnostics = slots.pop("diagnostics", None)
         is_sparse = isinstance(gradient, tf.IndexedSlices)
@@ -179,7 +215,7 @@ class RuleOptimizer(GuardedOptimizer):
             least = tf.reduce_min(factor if padding is None else tf.where(padding, factor.dtype.max, factor))
             diagnostics.assign(tf.cast(tf.stack([least, *norms]), tf.float32))
 
-    def diagnostics(self):
+    def diagnostics(self) -> dict[str, dict[str, float]]:
         """Figures of the last step that `track_every` divides, per variable path; NaN before the first.
 
         Returns:
@@ -194,7 +230,7 @@ class RuleOptimizer(GuardedOptimizer):
             for v, slots in zip(self._trainable_variables, self._slots, strict=True)
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "clipping": keras.saving.serialize_keras_object(self.clipping),
             "weight_decay": self.weight_decay,
@@ -202,7 +238,7 @@ class RuleOptimizer(GuardedOptimizer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
         config = dict(config)  # Keras's own from_config writes into it
         if "clipping" in config:
             clipping = keras.saving.deserialize_keras_object(config["clipping"], custom_objects=custom_objects)
@@ -210,5 +246,5 @@ class RuleOptimizer(GuardedOptimizer):
         return super().from_config(config, custom_objects=custom_objects)
 
 
-def _fill(value, shape, dtype):
+def _fill(value: float, shape: Sequence[int], dtype: Any) -> tf.Tensor:
     return tf.fill(shape, tf.constant(value, dtype))

@@ -1,23 +1,26 @@
 """The learning rate over the steps."""
 
+from typing import Any, Literal
+
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfstable.optimizers.domains import check_choice, check_number
 
 
-def window_decay(done, end):
-    """What a rate is multiplied by inside a window: half a cosine from 1 at its start to `end` where it is done.
+def window_decay(done: ArrayLike, end: float) -> np.ndarray:
+    """Factor of the rate inside a window: half a cosine, from 1 at the start of the window to `end` at its end.
 
         d(s) = end + (1 - end) (1 + cos(pi s)) / 2
 
-    The last batches of a window then move the weights little, and the next window starts at the whole rate again. It is
-    a function of the place alone, so a run that resumes goes on exactly, however long its windows are.
+    The last batches of a window then move the weights little, and the next window starts at the whole rate again. The
+    factor depends only on the position in the window, so a run resumes exactly, for windows of any length.
 
     Args:
-        done: s, the share of the window's steps that came before a step, in [0, 1]. Any shape.
-        end: What is left at the end, in [0, 1].
+        done: s, the share of the window's steps before this one, in [0, 1]. Any shape.
+        end: The factor at the end, in [0, 1].
 
     Returns:
         An array of the shape of `done`, float64.
@@ -46,7 +49,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         learning_rate: eta, at least 0.
         warmup_steps: Steps of the warm-up, at least 0. The first step already has eta / warmup_steps.
         decay: "none", "cosine" or "inverse_sqrt".
-        decay_steps: The decay's unit, in steps, at least 1. Unused with "none".
+        decay_steps: Time scale of the decay, in steps, at least 1. Unused with "none".
 
     Raises:
         ValueError: If an argument is outside its domain.
@@ -58,7 +61,13 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         [0.1, 0.2, 0.4, 0.283, 0.2]
     """
 
-    def __init__(self, learning_rate, warmup_steps=0, decay="none", decay_steps=1):
+    def __init__(
+        self,
+        learning_rate: float,
+        warmup_steps: int = 0,
+        decay: Literal["none", "cosine", "inverse_sqrt"] = "none",
+        decay_steps: int = 1,
+    ) -> None:
         check_number("learning_rate", learning_rate, least=0)
         check_number("warmup_steps", warmup_steps, least=0, whole=True)
         check_choice("decay", decay, ("none", "cosine", "inverse_sqrt"))
@@ -66,7 +75,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.decay, self.decay_steps = decay, decay_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> tf.Tensor:
         t = tf.cast(step, tf.float32)
         rate = self.learning_rate * tf.minimum(1.0, (t + 1) / max(self.warmup_steps, 1))
         s = tf.maximum(0.0, t - self.warmup_steps) / self.decay_steps
@@ -74,7 +83,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             return rate * (1 + tf.cos(3.141592653589793 * tf.minimum(s, 1.0))) / 2
         return rate / tf.sqrt(1 + s) if self.decay == "inverse_sqrt" else rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "learning_rate": self.learning_rate,
             "warmup_steps": self.warmup_steps,

@@ -1,7 +1,11 @@
+from typing import Any, Unpack
+
 import keras
+import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
-from tfstable.optimizers.rule import RuleOptimizer
+from tfstable.optimizers.guarded import LearningRate
+from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -14,7 +18,7 @@ class SGD(RuleOptimizer):
     The velocity holds gradients, not steps, so that a change of the learning rate acts at once.
 
     Args:
-        learning_rate, clipping, weight_decay, on_nonfinite, track_every, name: See `RuleOptimizer`.
+        learning_rate, **rule: See `RuleOptimizer`.
         momentum: At least 0, below 1. At 0 there is no velocity.
         nesterov: Look ahead by one step of the velocity. Needs a momentum.
 
@@ -27,31 +31,27 @@ class SGD(RuleOptimizer):
 
     def __init__(
         self,
-        learning_rate=0.01,
-        momentum=0.0,
-        nesterov=False,
-        clipping=None,
-        weight_decay=None,
-        on_nonfinite="skip",
-        track_every=0,
-        name="sgd",
-    ):
+        learning_rate: LearningRate = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **rule: Unpack[RuleArguments],
+    ) -> None:
         check_number("momentum", momentum, least=0, below=1)
         if nesterov and not momentum:
             raise ValueError(f"momentum must be above 0 with nesterov=True; got {momentum!r}.")
-        super().__init__(learning_rate, clipping, weight_decay, on_nonfinite, track_every, name)
+        super().__init__(learning_rate, **rule)
         self.momentum = momentum
         self.nesterov = nesterov
 
-    def slots(self):
+    def slots(self) -> dict[str, float]:
         return {"velocity": 0.0} if self.momentum else {}
 
-    def direction(self, gradient, state, step):
+    def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
         if not self.momentum:
             return gradient, ()
         (velocity,) = state
         velocity = self.momentum * velocity + gradient
         return gradient + self.momentum * velocity if self.nesterov else velocity, (velocity,)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"momentum": self.momentum, "nesterov": self.nesterov}

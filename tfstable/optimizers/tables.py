@@ -1,7 +1,9 @@
 """How an optimizer knows an embedding table."""
 
+from typing import Any
 
-def is_embedding_table(variable):
+
+def is_embedding_table(variable: Any) -> bool:
     """Whether `variable` is an embedding table: rows looked up by id, of which a batch touches few.
 
     An embedding layer says so by setting the attribute `is_embedding_table` of its variable, True or False. Without

@@ -14,12 +14,11 @@ class TrustRatio(Clipping):
 
         mu * sigma,  sigma = ||w||_2 / ||r||_2, or 1 where either norm is 0
 
-    The exception lets weights that start at zero move. Unlike the other treatments this one also enlarges updates.
+    The exception lets weights that start at zero move. Unlike the other clippings, this one also enlarges updates.
 
     Args:
         mu: The fraction, above 0. The paper tries 1e-1, 1e-2 and 1e-3.
-        scope: "tensor": norms of the whole tensor, or of the touched rows of a table. "row": norms of each row of a
-            table.
+        scope: "tensor": norms of the whole tensor, or of the touched rows of a table. "row": norms per row of a table.
 
     Raises:
         ValueError: If an argument is outside its domain.
@@ -39,11 +38,13 @@ class TrustRatio(Clipping):
 
     mu: float = 1e-2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_number("mu", self.mu, above=0)
 
-    def __call__(self, update, gradient, weight, rate, is_table):
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
         axes = self.axes(weight, is_table)
         weight_square, update_square = squared_norm(weight, axes), squared_norm(update, axes)
         has_ratio = (weight_square > 0) & (update_square > 0)

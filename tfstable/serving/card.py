@@ -1,5 +1,7 @@
 """The model card of a version, as JSON and Markdown: what it was trained on, how good it was, what it takes."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,70 @@ JSON, MARKDOWN = "model_card.json", "MODEL_CARD.md"
 FILES = (JSON, MARKDOWN)
 
 
-def write(version: Path, card: dict[str, Any]):
-    """Writes both forms into a version's folder.
+@dataclass(frozen=True)
+class Evaluation:
+    """The newest evaluation when the version was published.
 
-    Args:
-        version: The folder.
-        card: `window_end`, `withdrawn`, `promoted_from`, `columns`, `signatures`; and by whatever program published
-            it `data`, `evaluation`, `config_hash`, `score_weights`, `versions`, `created`, `model`.
+    Attributes:
+        window: First and last day of the window of the model that was evaluated.
+        day: The day that it was evaluated on.
+        tasks: By task, the metrics by name.
     """
-    write_json(version / JSON, {**card, "format": FORMAT})
+
+    window: tuple[str, str]
+    day: str
+    tasks: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a version says of itself. Days are text, such as "2025-01-31".
+
+    Attributes:
+        window_end: Last day that the model was trained on.
+        withdrawn: Last days of the versions that a rollback to this one took out of service.
+        promoted_from: Number of the version that this one is a copy of; None: of none.
+        model: `class` (import path), `weights` (their number) and `precision`.
+        data: `log` (its path), `first_day` and `last_day`.
+        evaluation: How good the model was; None: it has not been evaluated.
+        config_hash: SHA-256 of the keys of the config that affect the weights.
+        tasks: By task, its `kind` and its `label` column; None: not stated, as in older versions.
+        weight: Column of example weights; None: no such column.
+        score_weights: By task, its weight in the score of `rank`; None: there is no `rank`.
+        versions: By package, the version that trained the model.
+        created: When the version was written, UTC.
+        columns: By raw column, the arguments of its `RawColumn`.
+        signatures: By signature, `inputs` and `outputs` by name, each with `dtype` and `shape`.
+        files: By file, its SHA-256; None: not published yet, or by an older version.
+    """
+
+    window_end: str
+    withdrawn: tuple[str, ...] = ()
+    promoted_from: int | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Evaluation | None = None
+    config_hash: str | None = None
+    tasks: Mapping[str, Mapping[str, str]] | None = None
+    weight: str | None = None
+    score_weights: Mapping[str, float] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str | None = None
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    signatures: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    files: Mapping[str, str] | None = None
+
+
+def write(version: Path, card: ModelCard) -> None:
+    """Writes both forms of the card into a version's folder."""
+    values = asdict(card)
+    if card.files is None:
+        del values["files"]
+    write_json(version / JSON, {**values, "format": FORMAT})
     (version / MARKDOWN).write_text(markdown(card), encoding="utf-8")
 
 
-def read(version: Path) -> dict[str, Any]:
+def read(version: Path) -> ModelCard:
     """Returns the card of a version, of this format or of format 1.
 
     Raises:
@@ -31,36 +84,41 @@ def read(version: Path) -> dict[str, Any]:
     path = version / JSON
     if not path.exists():
         raise InputError(f"{version}: not an export of tfstable; name a version such as DIR/export/1")
-    card = read_json(path, "name another version, or restore this one from a backup")
-    if missing := [key for key in ("window_end", "withdrawn", "promoted_from", "signatures") if key not in card]:
+    values = read_json(path, "name another version, or restore this one from a backup")
+    if missing := [key for key in ("window_end", "withdrawn", "promoted_from", "signatures") if key not in values]:
         raise InputError(f"{path}: not a card of tfstable, it has no {missing[0]}; name another version")
-    return card
+    known = {each.name: values[each.name] for each in fields(ModelCard) if each.name in values}
+    if known.get("evaluation"):
+        evaluation = known["evaluation"]
+        first, last = evaluation["window"]
+        known["evaluation"] = Evaluation((first, last), evaluation["day"], evaluation["tasks"])
+    return ModelCard(**{**known, "withdrawn": tuple(known["withdrawn"])})
 
 
-def markdown(card: dict[str, Any]) -> str:
+def markdown(card: ModelCard) -> str:
     """Returns the card as Markdown."""
     lines = ["# Model card", ""]
     facts = {
-        "model": card.get("model"),
-        "trained through": card["window_end"],
-        "data": card.get("data"),
-        "created": card.get("created"),
-        "config hash": card.get("config_hash"),
-        "versions": card.get("versions"),
-        "copy of version": card["promoted_from"],
-        "score": card.get("score_weights"),
+        "model": card.model,
+        "trained through": card.window_end,
+        "data": card.data,
+        "created": card.created,
+        "config hash": card.config_hash,
+        "versions": card.versions,
+        "copy of version": card.promoted_from,
+        "score": card.score_weights,
     }
     lines += [f"- {name}: {_line(value)}" for name, value in facts.items() if value]
-    if evaluation := card.get("evaluation"):
-        first, last = evaluation["window"]
-        lines += ["", "## Evaluation", "", f"On {evaluation['day']}, by the model trained on {first} to {last}."]
-        metrics = list(dict.fromkeys(metric for values in evaluation["tasks"].values() for metric in values))
+    if evaluation := card.evaluation:
+        first, last = evaluation.window
+        lines += ["", "## Evaluation", "", f"On {evaluation.day}, by the model trained on {first} to {last}."]
+        metrics = list(dict.fromkeys(metric for values in evaluation.tasks.values() for metric in values))
         rows = [
             [task, *("" if values.get(name) is None else f"{values[name]:.4f}" for name in metrics)]
-            for task, values in evaluation["tasks"].items()
+            for task, values in evaluation.tasks.items()
         ]
         lines += ["", *_table(["task", *metrics], rows)]
-    for name, signature in card["signatures"].items():
+    for name, signature in card.signatures.items():
         rows = [
             [way, key, spec["dtype"], str(spec["shape"]).replace("None", "?")]
             for way in ("inputs", "outputs")

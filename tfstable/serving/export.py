@@ -1,6 +1,7 @@
 """SavedModels: raw named columns in, named tasks out; numbered versions that appear whole or not at all."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,21 @@ from tfstable.models import RankingModel
 from tfstable.serving import card as cards
 from tfstable.serving import versions as numbered
 from tfstable.serving import warmup
+from tfstable.serving.card import ModelCard
 from tfstable.serving.examples import parse
 from tfstable.serving.gradients import without_gradients
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.rank import Rank
 from tfstable.serving.versions import begin, give_up, metadata, prune, publish, resolve, verify, versions
 
-__all__ = ["Serving", "give_up", "metadata", "promote", "prune", "publish", "resolve", "save", "versions"]
+__all__ = ["ModelCard", "Serving", "give_up", "metadata", "promote", "prune", "publish", "resolve", "save", "versions"]
 
 
 @without_gradients()
 def save(
     directory: Path,
     model: RankingModel,
-    card: dict[str, Any],
+    card: ModelCard,
     *,
     user_columns: Collection[str] = (),
     score_weights: Mapping[str, float] | None = None,
@@ -39,7 +41,7 @@ def save(
     Args:
         directory: Where the versions are, `MODEL_DIR/export`.
         model: The trained model.
-        card: What the model card says besides columns and signatures: at least `window_end`.
+        card: The model card. Columns and signatures are filled in.
         user_columns: Raw columns of the user and the context, of which `rank` takes one row.
         score_weights: Weights of the tasks in the score of `rank`.
     """
@@ -76,11 +78,11 @@ class Serving:
     """
 
     @without_gradients()
-    def __init__(self, version: Path):
+    def __init__(self, version: Path) -> None:
         self._version = version = resolve(version)
         verify(version)
         try:
-            self.columns = {name: RawColumn(**column) for name, column in metadata(version)["columns"].items()}
+            self.columns = {name: RawColumn(**column) for name, column in metadata(version).columns.items()}
             self._loaded = tf.saved_model.load(str(version))
             self.signatures = list(self._loaded.signatures)
         except InputError:
@@ -105,7 +107,7 @@ class Serving:
         except tf.errors.InvalidArgumentError as error:
             raise InputError(f"{self._version}: {error.message.splitlines()[0]}") from None
 
-    def warm_up(self):
+    def warm_up(self) -> None:
         """Answers the warm-up requests.
 
         Raises:
@@ -130,10 +132,10 @@ class Serving:
 def _write(
     partial: Path,
     model: RankingModel,
-    card: dict[str, Any],
+    card: ModelCard,
     user_columns: Collection[str],
     score_weights: Mapping[str, float] | None,
-):
+) -> None:
     """Writes SavedModel and card into a folder."""
     module = tf.Module()
     preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns)
@@ -153,25 +155,25 @@ def _write(
     tf.saved_model.save(module, str(partial), signatures=signatures)
     described = {name: _described(signature) for name, signature in signatures.items()}
     shown = {name: column.model_dump() for name, column in columns.items()}
-    cards.write(partial, {"withdrawn": [], "promoted_from": None, **card, "columns": shown, "signatures": described})
+    cards.write(partial, replace(card, columns=shown, signatures=described))
 
 
-def _signature(function, inputs):
+def _signature(function: Callable[[Any], Mapping[str, tf.Tensor]], inputs: Any) -> Any:
     """A traced function for a signature: float predictions as float32, and an error for one that is not finite."""
 
-    def call(argument):
+    def call(argument: Any) -> dict[str, tf.Tensor]:
         outputs = function(argument)
         return {name: value if value.dtype.is_integer else _checked(name, value) for name, value in outputs.items()}
 
     return tf.function(call, input_signature=[inputs], autograph=False).get_concrete_function()
 
 
-def _checked(name, value):
+def _checked(name: str, value: tf.Tensor) -> tf.Tensor:
     return tf.debugging.check_numerics(tf.cast(value, tf.float32), f"{name} is not finite; inputs are out of range")
 
 
-def _described(function) -> dict[str, dict[str, dict[str, Any]]]:
-    def spec(tensor):
+def _described(function: Any) -> dict[str, dict[str, dict[str, Any]]]:
+    def spec(tensor: Any) -> dict[str, Any]:
         return {"dtype": tensor.dtype.name, "shape": tensor.shape.as_list()}
 
     (inputs,), _ = function.structured_input_signature

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +12,7 @@ from tfstable.data.arrays import to_numpy
 from tfstable.data.columns import arrow_types, check_schemas
 from tfstable.data.log import DayLog, common_types, read
 from tfstable.errors import InputError
+from tfstable.serving.card import ModelCard
 from tfstable.serving.export import Serving, metadata, resolve
 
 MARK = b"tfstable.predictions"  # Key of the file's metadata, by which a later command knows that it may be replaced.
@@ -87,10 +87,10 @@ def _check_out(out: Path, log: DayLog) -> None:
         raise InputError(f"--out {out}: there is something that is no predictions of tfstable; choose another name")
 
 
-def _names(keep: list[str], card: dict[str, Any]) -> dict[str, str]:
+def _names(keep: list[str], card: ModelCard) -> dict[str, str]:
     """Returns the name under which each kept column is written."""
-    outputs = card["signatures"]["serving_default"]["outputs"]
-    label_of = {task: about["label"] for task, about in card.get("tasks", {}).items()}
+    outputs = card.signatures["serving_default"]["outputs"]
+    label_of = {task: about["label"] for task, about in (card.tasks or {}).items()}
     names = {name: f"{name}_label" if label_of.get(name) == name else name for name in keep}
     for name, written in names.items():
         if written == "date":

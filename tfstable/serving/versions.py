@@ -10,13 +10,15 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tfstable.errors import InputError
 from tfstable.files import digest, stranger
 from tfstable.locks import clear_abandoned, grow, locked, settle
 from tfstable.serving import card as cards
+from tfstable.serving.card import ModelCard
 
 #: What a version holds, as `files.stranger` takes it.
 OWN = r"[\w.]+\.pb|model_card\.json|MODEL_CARD\.md|(variables|assets|assets\.extra)/[^/@]*"
@@ -37,7 +39,7 @@ def resolve(version: Path) -> Path:
     return version.resolve() if version.is_symlink() else version
 
 
-def metadata(version: Path) -> dict[str, Any]:
+def metadata(version: Path) -> ModelCard:
     """Returns a version's model card.
 
     Raises:
@@ -46,13 +48,13 @@ def metadata(version: Path) -> dict[str, Any]:
     return cards.read(Path(version))
 
 
-def verify(version: Path):
+def verify(version: Path) -> None:
     """Raises an InputError that names the file if one of a version is not as it was published.
 
     The weights are left to TensorFlow, which checks them while it loads them; files of versions of format 1 have no
     digests.
     """
-    for name, published in metadata(version).get("files", {}).items():
+    for name, published in (metadata(version).files or {}).items():
         try:
             same = digest(Path(version) / name) == published
         except OSError as error:
@@ -72,7 +74,7 @@ def begin(directory: Path) -> Path:
     return grow(directory)
 
 
-def give_up(partial: Path):
+def give_up(partial: Path) -> None:
     """Deletes a version that was begun and is not to be published."""
     settle(partial)
 
@@ -113,9 +115,9 @@ def promote(directory: Path, number: int, check: Callable[[Path], None] = lambda
             _promotable(directory, number)
             withdrawn = set()
             for newer in (_readable_card(directory / str(n)) for n in versions(directory) if n > number):
-                withdrawn |= {newer["window_end"], *newer["withdrawn"]} if newer else set()
-            withdrawn = sorted(withdrawn - {card["window_end"]})
-            _seal(partial, {**card, "promoted_from": number, "withdrawn": withdrawn})
+                withdrawn |= {newer.window_end, *newer.withdrawn} if newer else set()
+            withdrawn = tuple(sorted(withdrawn - {card.window_end}))
+            _seal(partial, replace(card, promoted_from=number, withdrawn=withdrawn))
             return _appear(partial)
     finally:
         give_up(partial)  # Unless it has appeared.
@@ -138,7 +140,7 @@ def prune(directory: Path, keep: int) -> list[int]:
     return gone
 
 
-def _copy(source: Path, target: Path):
+def _copy(source: Path, target: Path) -> None:
     """Copies what is in a folder; unlike shutil.copytree it raises the error of the file that cannot be copied."""
     for path in sorted(source.rglob("*")):
         to = target / path.relative_to(source)
@@ -158,7 +160,7 @@ def _promotable(directory: Path, number: int) -> Path:
     return directory / str(number)
 
 
-def _readable_card(version: Path) -> dict[str, Any] | None:
+def _readable_card(version: Path) -> ModelCard | None:
     """The card, or None: one damaged version must not keep a healthy one from taking its place."""
     try:
         return metadata(version)
@@ -166,17 +168,17 @@ def _readable_card(version: Path) -> dict[str, Any] | None:
         return None
 
 
-def _seal(partial: Path, card: dict[str, Any]):
+def _seal(partial: Path, card: ModelCard) -> None:
     """Writes the card with the digests of the files, and all of it to the disk itself."""
     files = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
     checked = [name for name in files if not _CHECKED_BY_TENSORFLOW.fullmatch(name) and name not in cards.FILES]
-    cards.write(partial, {**card, "files": {name: digest(partial / name) for name in checked}})
+    cards.write(partial, replace(card, files={name: digest(partial / name) for name in checked}))
     for name in {*files, *cards.FILES}:  # Else a power cut might leave the number and not what is in the files.
         with (partial / name).open("rb") as file:
             os.fsync(file.fileno())
 
 
-def _lock(directory: Path):
+def _lock(directory: Path) -> AbstractContextManager[None]:
     return locked(directory, "it publishes a version; try again when it has", LOCK_SECONDS)
 
 
@@ -204,7 +206,7 @@ def _appear(partial: Path) -> Path:
     return version
 
 
-def _check_latest(directory: Path):
+def _check_latest(directory: Path) -> None:
     """Raises an InputError if `latest` is neither a link nor the copy of a version."""
     latest = directory / "latest"
     if os.path.lexists(latest) and not latest.is_symlink() and not _is_own(latest):

@@ -38,7 +38,10 @@ def model_class(config: Config) -> type[RankingModel]:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"model.class: {path} cannot be imported ({error}); is its package on PYTHONPATH?") from None
+        remedy = "is its package on PYTHONPATH?"
+        if path.startswith("trainers."):
+            remedy = "`trainers` is tfstable's own package; give yours another name"
+        raise InputError(f"model.class: {path} cannot be imported ({error}); {remedy}") from None
     if not (isinstance(found, type) and issubclass(found, RankingModel)):
         raise InputError(f"model.class: {path} is not a subclass of tfstable.models.RankingModel")
     constructors = [base.__init__ for base in found.__mro__ if issubclass(base, RankingModel)]

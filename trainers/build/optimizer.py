@@ -41,7 +41,7 @@ def make_optimizer(config: OptimizerConfig, track_every: int = 0, batch_size: in
     return Composite(
         [Group(name, _rule(rule, track_every)) for name, rule in _groups(config).items()],
         on_nonfinite=config.on_nonfinite,
-        averaging=config.averaging and _average(config.averaging, batch_size),
+        averaging=None if config.averaging is None else _average(config.averaging, batch_size),
     )
 
 

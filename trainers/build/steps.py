@@ -59,7 +59,7 @@ class Steps:
             losses = losses.write(step, self._strategy.reduce(tf.distribute.ReduceOp.MEAN, per_replica, axis=None))
         return losses.stack()
 
-    def trace(self, iterator, rate_factors: tf.TensorSpec | None = None):
+    def trace(self, iterator, rate_factors: tf.TensorSpec | None = None) -> None:
         """Compiles `train`, which takes the time of many steps, without a step."""
         self.train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32), rate_factors)
 

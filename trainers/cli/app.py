@@ -47,7 +47,7 @@ KEPT = {
 }
 
 
-def print_version(wanted: bool):
+def print_version(wanted: bool) -> None:
     if wanted:
         print(f"tfstable {tfstable.__version__}")
         raise typer.Exit
@@ -58,11 +58,11 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True)
     ] = False,
-):
+) -> None:
     """Holds the options that stand before a command; its text is the help of `app`."""
 
 
-def main():
+def main() -> None:
     """Runs the command line; bad input is one line and status 2."""
     sys.path.append(os.getcwd())  # Where a model.class of the user's own lies.
     try:
@@ -88,7 +88,7 @@ def main():
         _leave(os.EX_TEMPFAIL)
 
 
-def _leave(status: int):
+def _leave(status: int) -> None:
     """Ends the process without its threads: one may be reading a large buffer, or waiting for a dead worker."""
     sys.stdout.flush()
     sys.stderr.flush()

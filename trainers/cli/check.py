@@ -7,7 +7,7 @@ import typer
 from tfstable.errors import InputError
 from trainers.cli.options import ConfigFile, Overrides, RecipeName, read_config
 from trainers.cli.screen import console, progress_bar, quiet_tensorflow
-from trainers.config import ModelConfig
+from trainers.config import Config, ModelConfig
 
 
 def check(
@@ -15,13 +15,13 @@ def check(
     recipe: RecipeName = None,
     overrides: Overrides = [],  # noqa: B006
     deep: Annotated[bool, typer.Option("--deep", help="Read the labels and values of every day as well.")] = False,
-):
+) -> None:
     """Find errors before training: wrong keys, missing columns and days; print sizes of tables and memory.
 
     --deep also reads the rows and reports what `train` would refuse or warn about: labels, weights, infinite numbers,
     features without a value in the first window.
     """
-    settings = read_config(config, recipe, overrides)
+    settings = read_config(config, recipe, overrides, Config)
     from trainers.training.check import check_log, check_values, open_log, sizes
 
     with progress_bar() as progress:

@@ -26,7 +26,7 @@ def compare(
     k: Annotated[int, typer.Option("--k", min=1, help="Length of the top list for churn.")] = 10,
     samples: Annotated[int, typer.Option(min=1, help="Bootstrap draws of the groups for the intervals.")] = 1000,
     out: Annotated[Path | None, typer.Option(help="Directory for compare.json and compare.png.")] = None,
-):
+) -> None:
     """Compare two models on a day: prediction difference, AUC of each and their difference, churn, rank correlation.
 
     Compare two trainings of one config to measure how much retraining alone changes the predictions.
@@ -41,9 +41,9 @@ def compare(
     from trainers.studies.compare.compare import compare as run
     from trainers.studies.compare.report import show, write_report
 
-    options = {"group": group, "slice_by": slice_by, "k": k, "samples": samples}
+    when = day.date() if day else log.days[-1]
     with progress_bar() as progress:
-        report = run(first, second, log, day.date() if day else log.days[-1], progress, **options)
+        report = run(first, second, log, when, progress, group=group, slice_by=slice_by, k=k, samples=samples)
     show(report, console)
     if out is not None:
         write_report(report, out)

@@ -20,7 +20,7 @@ def evaluate(
         datetime | None,
         typer.Option(help="Day to evaluate on. Default: the newest, with a warning if it was trained on.", **DAY),
     ] = None,
-):
+) -> None:
     """Evaluate the newest checkpoint of a run on one day of a log, which may be a day held out by data.until."""
     from trainers.training.check import open_trained
 

@@ -1,5 +1,6 @@
 """`tfstable export`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ def export(
     promote: Annotated[
         int | None, typer.Option(metavar="N", help="Roll back: publish a copy of version N as the newest instead.")
     ] = None,
-):
+) -> None:
     """Publish the newest checkpoint of a run as the next version in MODEL_DIR/export."""
     if show or promote is not None:
         _versions(model_dir, show, promote)
@@ -30,7 +31,7 @@ def export(
     console.print(f"{version}: the newest checkpoint", soft_wrap=True)
 
 
-def _versions(model_dir: ModelDir, show: bool, number: int | None):
+def _versions(model_dir: Path, show: bool, number: int | None) -> None:
     from trainers.cli.versions import promote, table
     from trainers.store.params import NAME, read_params
 

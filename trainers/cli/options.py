@@ -30,17 +30,17 @@ DAY = {"formats": ["%Y-%m-%d"], "metavar": "YYYY-MM-DD"}
 Day = Annotated[datetime | None, typer.Option("--day", help="Day to use. Default: the last day of the log.", **DAY)]
 
 
-def read_config(
-    config: Path | None, recipe: str | None, overrides: list[str], kind: type[AnyConfig] = Config
-) -> AnyConfig:
+def read_config(config: Path | None, recipe: str | None, overrides: list[str], kind: type[AnyConfig]) -> AnyConfig:
     """Returns the config that `--config` or `--recipe` names, with `--set` applied.
 
     Raises:
         InputError: If not exactly one of the two is given, or the config is wrong.
     """
-    if (config is None) == (recipe is None):
-        raise InputError("give exactly one of --config FILE and --recipe NAME; `tfstable recipe` lists the recipes")
-    return load(config or recipe_path(recipe), overrides, kind)
+    if config is not None and recipe is None:
+        return load(config, overrides, kind)
+    if recipe is not None and config is None:
+        return load(recipe_path(recipe), overrides, kind)
+    raise InputError("give exactly one of --config FILE and --recipe NAME; `tfstable recipe` lists the recipes")
 
 
 def open_grid(

@@ -21,7 +21,7 @@ def predict(
             help="Columns of the log to copy into OUT: user_id,video_id. A label named like a task becomes NAME_label."
         ),
     ] = "",
-):
+) -> None:
     """Run an export over a log: one row per example in the order of the log, one column per task, and the day."""
     from tfstable.data.log import DayLog
 

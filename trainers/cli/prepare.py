@@ -14,7 +14,7 @@ prepare = typer.Typer(help="Turn the official files of a public data set into a 
 def kuairand(
     raw: Annotated[Path, typer.Option(help="Directory of the official CSV files of KuaiRand-Pure.")],
     out: Annotated[Path, typer.Option(help="Directory of the log to write; days already in it are kept.")],
-):
+) -> None:
     """Join the log of KuaiRand with its users and videos, one partition per day."""
     from tfstable.sources import kuairand as source
 

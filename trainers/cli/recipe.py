@@ -9,7 +9,7 @@ from trainers.config.recipes import examples, recipes, shipped_text
 
 def recipe(
     name: Annotated[str | None, typer.Argument(help="A recipe, or the file of an example. Default: list them.")] = None,
-):
+) -> None:
     """List the recipes, or print one: tfstable recipe quickstart > mine.yaml."""
     if name is not None:
         print(shipped_text(name), end="")

@@ -16,7 +16,7 @@ def reproducibility(
         "runs/reproducibility"
     ),
     overrides: Overrides = [],  # noqa: B006
-):
+) -> None:
     """Measure how much the predictions of two trainings of one config differ, and which settings reduce it.
 
     Rerun the same command to resume: trainings that are already in OUT are not repeated.

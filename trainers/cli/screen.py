@@ -19,7 +19,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = None
 
-        def progress(done: int, total: int, what: str):
+        def progress(done: int, total: int, what: str) -> None:
             nonlocal bar
             if bar is None:
                 bar = bars.add_task(what, total=total)
@@ -28,7 +28,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
         yield progress
 
 
-def quiet_tensorflow():
+def quiet_tensorflow() -> None:
     """Imports TensorFlow without its start-up notes, which it writes to the screen before any log level is set."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()

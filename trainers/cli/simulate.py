@@ -17,7 +17,7 @@ def simulate(
     shock_days: Annotated[
         str, typer.Option(help="Days on which the feed changes abruptly for that day, counted from 0: 5,9.")
     ] = "",
-):
+) -> None:
     """Write the log of a simulated short-video feed, with the true probability of each label."""
     from tfstable.sources.simulate import simulate
     from trainers.training.check import simulate_whole
@@ -26,7 +26,7 @@ def simulate(
         shocks = [int(number) for number in shock_days.split(",") if number]
     except ValueError:
         raise InputError(f"--shock-days {shock_days}: write numbers of days, separated by commas: 5,9") from None
-    arguments = {"days": days, "rows_per_day": rows_per_day, "seed": seed, "shock_days": shocks}
+    write = simulate if out.exists() else simulate_whole
     with progress_bar() as progress:
-        (simulate if out.exists() else simulate_whole)(out, **arguments, progress=progress)
+        write(out, days=days, rows_per_day=rows_per_day, seed=seed, shock_days=shocks, progress=progress)
     console.print(f"{out}: {days} days of {rows_per_day:,} rows")

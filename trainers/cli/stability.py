@@ -16,7 +16,7 @@ def stability(
         "runs/stability"
     ),
     overrides: Overrides = [],  # noqa: B006
-):
+) -> None:
     """Measure which treatments survive which learning rates, per model, on a log: table 2 of Tang et al., 2023.
 
     Rerun the same command to resume: runs that are already in OUT are not repeated.

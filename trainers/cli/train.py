@@ -6,6 +6,7 @@ import typer
 
 from trainers.cli.options import ConfigFile, ModelDir, Overrides, RecipeName, read_config
 from trainers.cli.screen import console, progress_bar, quiet_tensorflow
+from trainers.config import Config
 from trainers.devices.cluster import read_cluster
 
 
@@ -17,7 +18,7 @@ def train(
     overrides: Overrides = [],  # noqa: B006  (typer's way to give a list option a default)
     fresh: Annotated[bool, typer.Option(help="Delete what an earlier run left in MODEL_DIR.")] = False,
     profile: Annotated[bool, typer.Option(help="Write a TensorFlow profile to MODEL_DIR/tensorboard.")] = False,
-):
+) -> None:
     """Train on the days of a log in time order, evaluate each day before training on it, export a SavedModel.
 
     Rerun the same command to resume a stopped run, or to train on days that the log has gained since.
@@ -30,7 +31,7 @@ def train(
     """
     from trainers.devices.workers import Workers, config_on_every_worker
 
-    settings = config_on_every_worker(lambda: read_config(config, recipe, overrides))
+    settings = config_on_every_worker(lambda: read_config(config, recipe, overrides, Config))
     from trainers.training.start import start_together
 
     workers = Workers(read_cluster(settings.trainer.strategy), settings.trainer.start_minutes)

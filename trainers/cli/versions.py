@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.table import Table
 
 from tfstable.serving import versions
+from tfstable.serving.card import ModelCard
 
 
 def table(model_dir: Path) -> Table:
@@ -16,8 +17,8 @@ def table(model_dir: Path) -> Table:
         card = versions.metadata(path)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e6
         name = f"{number}, newest" if number == numbers[-1] else str(number)
-        name += f", copy of {card['promoted_from']}" if card["promoted_from"] else ""
-        shown.add_row(name, card["window_end"], card.get("created", ""), f"{size:,.1f}", _headline(card))
+        name += f", copy of {card.promoted_from}" if card.promoted_from else ""
+        shown.add_row(name, card.window_end, card.created or "", f"{size:,.1f}", _headline(card))
     return shown
 
 
@@ -30,15 +31,15 @@ def promote(model_dir: Path, number: int, keep: int) -> str:
 
     new = export.promote(model_dir / "export", number)
     versions.prune(model_dir / "export", keep)
-    withdrawn = versions.metadata(new)["withdrawn"]
+    withdrawn = versions.metadata(new).withdrawn
     return f"{new}: a copy of version {number}; not published again: the models of {', '.join(withdrawn) or 'no day'}"
 
 
-def _headline(card: dict) -> str:
-    if not (evaluation := card.get("evaluation")):
+def _headline(card: ModelCard) -> str:
+    if not (evaluation := card.evaluation):
         return ""
     shown = [
         f"{task} {'AUC' if 'auc' in m else 'RMSE'} {m.get('auc', m.get('rmse')):.4f}"
-        for task, m in evaluation["tasks"].items()
+        for task, m in evaluation.tasks.items()
     ]
-    return f"{evaluation['day']}: {', '.join(shown[:2])}"
+    return f"{evaluation.day}: {', '.join(shown[:2])}"

@@ -8,61 +8,69 @@ from pydantic import Field, model_validator
 from tfstable.specs import NonNegative, Positive, Spec
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+SCOPE = "What shares one clipping factor: a whole tensor, or a row of a table."
 
 
 class ScheduleConfig(Spec):
-    """The learning rate over the steps: a linear warm-up, then a decay; and a decay inside each window."""
+    """The learning rate over the steps: a linear warm-up, then a decay over the run, and a decay inside each window."""
 
-    warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises linearly to learning_rate.")
-    decay: Literal["none", "cosine", "inverse_sqrt"] = Field(
-        "none", description="cosine falls to 0 over decay_steps; inverse_sqrt is halved after 3 decay_steps."
+    warmup_steps: int = Field(
+        0, ge=0, description="Raise the rate linearly to learning_rate over this many steps; 0 = no warm-up."
     )
-    decay_steps: int | None = Field(None, ge=1, description="Steps of the decay, counted from the warm-up's end.")
+    decay: Literal["none", "cosine", "inverse_sqrt"] = Field(
+        "none",
+        description="none: constant rate. cosine: fall to 0 over decay_steps. inverse_sqrt: halve after 3 decay_steps.",
+    )
+    decay_steps: int | None = Field(
+        None, ge=1, description="Length of the decay in steps, counted from the end of the warm-up."
+    )
     window_end: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
-        description="Share of the rate that is left at the end of each window, to which it falls along half a cosine "
-        "from the whole rate at the window's first step; null for a rate that does not.",
+        description="Lower the rate along half a cosine inside each window, to this share of it at the window's end. "
+        "Default: no decay inside windows.",
     )
 
     @model_validator(mode="after")
-    def _decay_has_steps(self):
+    def _decay_has_steps(self) -> "ScheduleConfig":
         if (self.decay == "none") != (self.decay_steps is None):
             raise ValueError("decay and decay_steps go together: give both or none")
         return self
 
 
 class ClippyConfig(Spec):
-    """Clippy: no weight moves by more than relative * |w| + absolute in a step."""
+    """Clippy: no weight moves by more than relative * |w| + absolute in a step (Tang et al., 2023)."""
 
     kind: Literal["clippy"]
-    relative: NonNegative = 0.5
-    absolute: Positive = 1e-2
-    scope: Literal["tensor", "row", "element"] = Field("tensor", description="What shares one clipping factor.")
+    relative: NonNegative = Field(0.5, description="Largest change of a weight relative to its size.")
+    absolute: Positive = Field(1e-2, description="Change that is always allowed, in the units of the weights.")
+    scope: Literal["tensor", "row", "element"] = Field(
+        "tensor", description="What shares one clipping factor: a whole tensor, a row of a table, or nothing."
+    )
 
 
 class GradientNormConfig(Spec):
     """GC: the factor min(1, threshold / ||g||), per tensor."""
 
     kind: Literal["gradient_norm"]
-    threshold: Positive = 0.1
-    scope: Literal["tensor", "row"] = "tensor"
+    threshold: Positive = Field(0.1, description="Largest norm of a gradient that is not clipped.")
+    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
 
 
 class AdaptiveGradientConfig(Spec):
     """AGC: the factor min(1, threshold * max(||w||, floor) / ||g||), per output unit."""
 
     kind: Literal["adaptive_gradient"]
-    threshold: Positive = 1e-2
-    floor: Positive = 1e-3
-    scope: Literal["tensor", "row"] = "tensor"
+    threshold: Positive = Field(1e-2, description="Largest norm of a gradient, relative to that of the weights.")
+    floor: Positive = Field(1e-3, description="Smallest norm that weights count with, so that zeros can move.")
+    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
 
 
 class TrustRatioConfig(Spec):
     """LAMB's factor mu * ||w|| / ||r||, per tensor."""
 
     kind: Literal["trust_ratio"]
-    mu: Positive = 1e-2
-    scope: Literal["tensor", "row"] = "tensor"
+    mu: Positive = Field(1e-2, description="Size of a step relative to the norm of the weights.")
+    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
 
 
 ClippingConfig = Annotated[
@@ -73,18 +81,28 @@ ClippingConfig = Annotated[
 class RuleConfig(Spec):
     """How one group of variables is updated: w -= learning_rate * clipping * direction."""
 
-    rule: Literal["adagrad", "adam", "sgd", "adax"] = Field("adagrad", description="The direction.")
-    learning_rate: Positive = 0.05
-    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
-    clipping: ClippingConfig | None = Field(None, description="What shrinks a step; null for nothing.")
-    weight_decay: NonNegative | None = Field(None, description="Decoupled decay; not for embedding tables.")
-    initial_accumulator: NonNegative | None = Field(None, description="Adagrad's G_0; default 0.1.")
-    momentum: Fraction | None = Field(None, description="Of SGD; default 0.")
-    beta_1: Fraction | None = Field(None, description="Of Adam and AdaX; default 0.9.")
-    beta_2: Positive | None = Field(None, description="Of Adam (default 0.999) and AdaX (default 1e-4).")
+    rule: Literal["adagrad", "adam", "sgd", "adax"] = Field(
+        "adagrad", description="Rule that gives the direction of a step."
+    )
+    learning_rate: Positive = Field(0.05, description="The learning rate, at its highest.")
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="The learning rate over the steps.")
+    clipping: ClippingConfig | None = Field(None, description="How steps are shrunk; null = not at all.")
+    weight_decay: NonNegative | None = Field(
+        None, description="Decoupled weight decay. Embedding tables take none. Default: no decay."
+    )
+    initial_accumulator: NonNegative | None = Field(
+        None, description="Adagrad: initial sum of squares. Default: that of tfstable.optimizers."
+    )
+    momentum: Fraction | None = Field(None, description="SGD: momentum. Default: that of tfstable.optimizers.")
+    beta_1: Fraction | None = Field(
+        None, description="Adam and AdaX: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
+    )
+    beta_2: Positive | None = Field(
+        None, description="Adam and AdaX: beta_2, of the mean of squares. Default: that of tfstable.optimizers."
+    )
 
     @model_validator(mode="after")
-    def _keys_of_the_rule(self):
+    def _keys_of_the_rule(self) -> "RuleConfig":
         own = {"adagrad": ["initial_accumulator"], "sgd": ["momentum"]}.get(self.rule, ["beta_1", "beta_2"])
         for key in ("initial_accumulator", "momentum", "beta_1", "beta_2"):
             if getattr(self, key) is not None and key not in own:
@@ -96,19 +114,21 @@ class DenseConfig(RuleConfig):
     """A rule with Clippy unless the config says otherwise."""
 
     clipping: ClippingConfig | None = Field(
-        default_factory=lambda: ClippyConfig(kind="clippy"), description="What shrinks a step; null for nothing."
+        default_factory=lambda: ClippyConfig(kind="clippy"), description="How steps are shrunk; null = not at all."
     )
 
 
 class EmaConfig(Spec):
-    """An exponential average of the weights over steps; its start is the plain mean, until the horizon is reached."""
+    """Exponential average of the weights over steps. Until the horizon is reached it is the plain mean."""
 
     kind: Literal["ema"]
-    horizon_steps: int | None = Field(None, ge=2, description="Steps over which it averages, about.")
-    horizon_examples: int | None = Field(None, ge=1, description="The same in examples; at least two steps.")
+    horizon_steps: int | None = Field(None, ge=2, description="Average over about this many steps.")
+    horizon_examples: int | None = Field(
+        None, ge=1, description="Average over about this many examples, but at least two steps."
+    )
 
     @model_validator(mode="after")
-    def _one_horizon(self):
+    def _one_horizon(self) -> "EmaConfig":
         if (self.horizon_steps is None) == (self.horizon_examples is None):
             raise ValueError("give one of horizon_steps and horizon_examples")
         return self
@@ -118,31 +138,36 @@ class SwaConfig(Spec):
     """The mean of the weights at the ends of windows."""
 
     kind: Literal["swa"]
-    horizon_windows: int | None = Field(None, ge=1, description="Windows over which it averages, about; null for all.")
+    horizon_windows: int | None = Field(
+        None, ge=1, description="Average over about this many windows. Default: all windows."
+    )
 
 
 AveragingConfig = Annotated[EmaConfig | SwaConfig, Field(discriminator="kind")]
 
 
 class OptimizerConfig(Spec):
+    """How weights are updated: a rule for embedding tables, one for all other variables."""
+
     dense: DenseConfig = Field(
-        default_factory=DenseConfig, description="For every variable that is not an embedding table."
+        default_factory=DenseConfig, description="Rule for every variable that is not an embedding table."
     )
-    embeddings: RuleConfig = Field(default_factory=RuleConfig, description="For the embedding tables.")
+    embeddings: RuleConfig = Field(default_factory=RuleConfig, description="Rule for the embedding tables.")
     groups: dict[str, RuleConfig] | None = Field(
         None,
-        description="Instead of dense and embeddings: a rule for each group of variables, named embeddings, dense, or "
-        "a regular expression on the variable's path. Every variable belongs to exactly one.",
+        description="Rules by group of variables, instead of dense and embeddings. A key is embeddings, dense, or "
+        "a regular expression that is searched in a variable's path. Each variable must be in exactly one group.",
     )
     averaging: AveragingConfig | None = Field(
-        None, description="An average of the weights, which evaluations and exports then use; null for none."
+        None, description="Average the weights, and use the average in evaluations and exports. Default: no average."
     )
     on_nonfinite: Literal["skip", "raise"] = Field(
-        "skip", description="What a gradient that is not finite does to its step, on all replicas."
+        "skip",
+        description="skip: leave out a step with a non-finite gradient, on all replicas. raise: stop the run as well.",
     )
 
     @model_validator(mode="after")
-    def _groups_stand_alone(self):
+    def _groups_stand_alone(self) -> "OptimizerConfig":
         if self.groups is not None and {"dense", "embeddings"} & self.model_fields_set:
             raise ValueError("groups stands instead of dense and embeddings; name them inside groups")
         for pattern in self.groups or ():

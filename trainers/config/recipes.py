@@ -4,6 +4,7 @@ import difflib
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 
 from tfstable.errors import InputError
@@ -69,8 +70,8 @@ def _known(name: str, names: list[str]) -> str:
 
 
 def _recipe(path: Path) -> Recipe:
-    heading = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8")).group()
-    lines = [line.removeprefix("#").removeprefix(" ") for line in heading.splitlines()]
-    command = next(line.strip() for line in lines if f"--recipe {path.stem}" in line)
-    cost = re.search(r"^Cost[^:]*: (.+?)\.\s", "\n".join(lines), re.DOTALL | re.MULTILINE).group(1)
-    return Recipe(path.stem, lines[0], re.sub(r"\s{2,}.*", "", command), " ".join(cost.split()))
+    with path.open(encoding="utf-8") as file:
+        lines = [line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), file)]
+    command = next(line for line in lines if f"--recipe {path.stem}" in line)
+    _, cost = re.split(r"^Cost[^:]*: ", "\n".join(lines), maxsplit=1, flags=re.MULTILINE)
+    return Recipe(path.stem, lines[0], re.split(r"\s{2,}", command)[0], " ".join(re.split(r"\.\s", cost)[0].split()))

@@ -1,4 +1,4 @@
-"""Keys of a run's config that a grid of trainings does not honour: refused, where they would change what it measures.
+"""Refuses keys of a run's config that a grid of trainings does not honour.
 
 Imports no TensorFlow.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from tfstable.specs import Spec
 
-# By key, or section of keys, why no grid honours it.
+# By key or section, the reason why no grid honours it.
 OF_ANY_GRID = {
     "trainer.strategy": "a grid trains on one device",
     "trainer.devices": "a grid trains on one device",
@@ -16,7 +16,7 @@ OF_ANY_GRID = {
 }
 
 
-def refuse(config: Spec, grid: str, keys: Mapping[str, str]):
+def refuse(config: Spec, grid: str, keys: Mapping[str, str]) -> None:
     """Checks that keys have their defaults.
 
     Args:
@@ -25,20 +25,20 @@ def refuse(config: Spec, grid: str, keys: Mapping[str, str]):
         keys: Dotted keys or sections, each with the reason why it cannot be set.
 
     Raises:
-        ValueError: Naming the first key that has not.
+        ValueError: If a key has another value; names the first one.
     """
     for wanted, reason in keys.items():
         spec, (*parents, last) = config, wanted.split(".")
         for parent in parents:
             spec = getattr(spec, parent)
-        default = type(spec).model_fields[last].get_default(call_default_factory=True)
+        default = type(spec).model_fields[last].get_default(call_default_factory=True, validated_data={})
         for key, usual in changes(getattr(spec, last), default, wanted):
             shown = "its default" if isinstance(usual, Spec) else "null" if usual is None else usual
             raise ValueError(f"{grid}: {key} is not honoured, {reason}; leave it at {shown}")
 
 
 def changes(value: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the dotted keys in which two parts of a config differ, with what the other one has."""
+    """Yields the dotted keys in which two parts of a config differ, each with its value in `other`."""
     if isinstance(value, Spec) and type(value) is type(other):
         for name, field in type(value).model_fields.items():
             inner = ".".join(filter(None, (key, field.alias or name)))

@@ -16,6 +16,7 @@ from tfstable.errors import InputError
 from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.serving import export, warmup
+from tfstable.serving.card import Evaluation, ModelCard
 from tfstable.serving.examples import serialize
 from trainers.config import Config, weight_keys
 from trainers.devices.memory import give_back_memory
@@ -58,7 +59,7 @@ class Publisher:
             newest = self._run.exports / str(published[-1])
             card = export.metadata(newest)
             # A model that was rolled back does not come back by itself: `promote` brings it, or the next window.
-            if str(last) <= card["window_end"] or str(last) in card["withdrawn"]:
+            if str(last) <= card.window_end or str(last) in card.withdrawn:
                 return str(newest)
         return None
 
@@ -151,38 +152,37 @@ class Publisher:
     def _repeated(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {n: v[[0] * len(v)] if n in self._config.export.user_columns else v for n, v in rows.items()}
 
-    def _card(self, last: date) -> dict[str, Any]:
-        """Returns what the model card says, the signatures aside."""
+    def _card(self, last: date) -> ModelCard:
+        """Returns the model card, without columns and signatures."""
         config, record = self._config, self._run.window(last)
         if record is None or record.eval_day is None:  # No day after the window yet: what the model before it did.
             record = self._run.newest()
-        evaluation = record and {
-            "window": [str(day) for day in record.window],
-            "day": str(record.eval_day),
-            "tasks": record.tasks,
-        }
-        return {
-            "window_end": str(last),
-            "model": {
+        evaluation = None
+        if record is not None:
+            first, end = map(str, record.window)
+            evaluation = Evaluation((first, end), str(record.eval_day), record.tasks or {})
+        return ModelCard(
+            window_end=str(last),
+            model={
                 "class": config.model.model_class,
                 "weights": int(sum(np.prod(w.shape) for w in self._model.trainable_variables)),
                 "precision": config.trainer.precision,
             },
-            "data": {
+            data={
                 "log": str(config.data.path),
                 "first_day": str(self._run.first_day()),
                 "last_day": str(last),
             },
-            "evaluation": evaluation,
-            "config_hash": hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest(),
+            evaluation=evaluation,
+            config_hash=hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest(),
             # What an export alone can be judged by: `tfstable compare`.
-            "tasks": {name: {"kind": task.kind, "label": task.label or name} for name, task in config.tasks.items()},
-            "weight": config.data.weight,
-            "score_weights": config.score_weights if config.export.user_columns else None,
-            "versions": {
+            tasks={name: {"kind": task.kind, "label": task.label or name} for name, task in config.tasks.items()},
+            weight=config.data.weight,
+            score_weights=config.score_weights if config.export.user_columns else None,
+            versions={
                 "tfstable": installed("tfstable"),
                 "tensorflow": tf.__version__,
                 "keras": keras.__version__,
             },
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )

@@ -1,4 +1,4 @@
-"""Stock Keras 3: its layers, its Adagrad, `fit` with many steps a call."""
+"""Stock Keras 3: its layers, its Adagrad, `fit` with many steps per call."""
 
 import keras
 

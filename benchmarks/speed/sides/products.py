@@ -1,4 +1,4 @@
-"""The matrix products of a workload's step and nothing else: what no framework on this library can beat."""
+"""The matrix products of a workload's step and nothing else: the limit of every framework on this library."""
 
 import itertools
 

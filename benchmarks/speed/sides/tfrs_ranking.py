@@ -1,4 +1,4 @@
-"""TensorFlow Recommenders on Keras 2: its `Model` and `Ranking` tasks, `fit` with many steps a call."""
+"""TensorFlow Recommenders on Keras 2: its `Model` and `Ranking` tasks, `fit` with many steps per call."""
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.trainers.commands import complaint
+
 ROOT = Path(__file__).parents[3]
 SCRIPT = "import sys; from tfstable_command import main; sys.exit(main())"  # As pip writes it into bin/tfstable.
 
@@ -48,3 +50,15 @@ def test_a_folder_that_hides_nothing_is_let_be(tmp_path):
     done = start(["-m", "trainers"], tmp_path, [tmp_path, ROOT])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("tfstable ")
+
+
+def test_a_model_class_in_a_foreign_trainers_is_told_the_reason(run, tmp_path, monkeypatch):
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "mine.py").touch()
+    monkeypatch.chdir(tmp_path)
+    small = ("--set", "data.path=log", "--set", "data.simulate={days: 3, rows_per_day: 60}")
+    said = complaint(run("check", "--recipe", "quickstart", *small, "--set", "model.class=trainers.mine.Model"))
+    assert said == (
+        "model.class: trainers.mine.Model cannot be imported (No module named 'trainers.mine'); `trainers` is "
+        "tfstable's own package; give yours another name"
+    )

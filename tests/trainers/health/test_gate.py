@@ -156,7 +156,7 @@ def test_an_odd_day_keeps_the_model_that_is_served(log, tmp_path):
     bad = poisoned(log, DAYS[3], tmp_path / "log", flipped)
     go(bad, tmp_path / "run", "export.when=every_window", "export.keep_versions=20")
     directory = tmp_path / "run" / "export"
-    served = [export.metadata(directory / str(number))["window_end"] for number in export.versions(directory)]
+    served = [export.metadata(directory / str(number)).window_end for number in export.versions(directory)]
     # On the odd day no model can be judged; the run then leaves it out, and goes on.
     assert served == [str(day) for day in DAYS if day != DAYS[3]]
     assert (directory / "latest").resolve().name == str(export.versions(directory)[-1])

@@ -50,7 +50,7 @@ def nothing(*names: str) -> Callable[[pa.Table], dict[str, np.ndarray]]:
 
 def served(run: Path) -> list[str]:
     directory = run / "export"
-    return [export.metadata(directory / str(number))["window_end"] for number in export.versions(directory)]
+    return [export.metadata(directory / str(number)).window_end for number in export.versions(directory)]
 
 
 def test_days_without_labels_are_trained_on_served_and_no_divergence(log, tmp_path):

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_versions_published_and_promoted_at_once_keep_what_they_say(place, tmp_p
             shutil.copytree(source, partial, dirs_exist_ok=True)
             (partial / "assets").mkdir(exist_ok=True)
             (partial / "assets" / "mark").write_text(f"{mark} {number}")
-            versions.cards.write(partial, {**export.metadata(source), "mark": f"{mark} {number}"})
+            versions.cards.write(partial, replace(export.metadata(source), created=f"{mark} {number}"))
             versions.publish(partial)
 
     def promote():
@@ -77,8 +78,8 @@ def test_versions_published_and_promoted_at_once_keep_what_they_say(place, tmp_p
     assert found == list(range(1, 61))  # Nobody failed, and no number was given twice.
     for number in found:
         card = export.metadata(exports / str(number))
-        assert card["mark"] == (exports / str(number) / "assets" / "mark").read_text()
-        assert card["promoted_from"] in (None, 1)
+        assert card.created == (exports / str(number) / "assets" / "mark").read_text()
+        assert card.promoted_from in (None, 1)
         versions.verify(exports / str(number))
     assert (exports / "latest").resolve().name == "60"
     assert not list(exports.glob(".*"))

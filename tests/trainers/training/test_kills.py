@@ -80,7 +80,7 @@ def exported(run: Path) -> dict[str, list[tuple]]:
         version = run / "export" / str(number)
         variables = tf.saved_model.load(str(version)).variables_read
         values = [variable.numpy() for variable in variables]
-        found[export.metadata(version)["window_end"]] = sorted((value.shape, value.tobytes()) for value in values)
+        found[export.metadata(version).window_end] = sorted((value.shape, value.tobytes()) for value in values)
     return found
 
 

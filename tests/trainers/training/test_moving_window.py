@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from tests.trainers import commands
 from tests.trainers.runs import (
     DAYS,
     ROWS,
@@ -326,15 +327,14 @@ def test_an_interrupted_simulation_is_not_taken_for_the_log(tmp_path):
     assert open_log(config, lambda *_: None).days == [date(2025, 1, 1), date(2025, 1, 2)]
 
 
-def test_evaluate_export_and_predict_from_the_command_line(run, log, tmp_path):
+def test_evaluate_export_and_predict_from_the_command_line(run, log, tmp_path, monkeypatch, capsys):
     shutil.copytree(run, tmp_path / "run", symlinks=True)
     shutil.rmtree(tmp_path / "run" / "export")
 
     def tfstable(*arguments) -> str:
-        command = [sys.executable, "-m", "trainers", *map(str, arguments)]
-        done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        status, printed, complaints = commands.tfstable(monkeypatch, capsys, *arguments)
+        assert status == 0, complaints
+        return printed
 
     # The newest checkpoint has seen all five days; what it says of the last one is not what was measured before.
     printed = json.loads(tfstable("evaluate", "--model-dir", tmp_path / "run", "--day", DAYS[4]))

@@ -70,16 +70,16 @@ def open_side(path: Path) -> Side:
         raise InputError(f"{path}: no export yet; publish one with `tfstable export --model-dir {path}`")
     version = path / "export" / str(published[-1]) if is_run else resolve(path)
     stored = metadata(version)
-    columns = {name: RawColumn(**column) for name, column in stored["columns"].items()}
+    columns = {name: RawColumn(**column) for name, column in stored.columns.items()}
     params = read_params(path / NAME) if is_run else {}
-    if "tasks" in stored:
-        tasks, weight = {n: (task["kind"], task["label"]) for n, task in stored["tasks"].items()}, stored["weight"]
+    if stored.tasks is not None:
+        tasks, weight = {n: (task["kind"], task["label"]) for n, task in stored.tasks.items()}, stored.weight
     elif is_run:
         tasks = {name: (task["kind"], task.get("label") or name) for name, task in params["tasks"].items()}
         weight = params["data"].get("weight")
     else:
         raise InputError(f"{path}: an older export, which does not say its label columns; name its model directory")
-    return Side(version, stored["window_end"], columns, tasks, weight, params.get("evaluation", {}).get("gauc_column"))
+    return Side(version, stored.window_end, columns, tasks, weight, params.get("evaluation", {}).get("gauc_column"))
 
 
 def compare(

@@ -26,39 +26,41 @@ class Difference(Spec):
     """The one thing in which trainings differ."""
 
     kind: Literal["order", "weights", "seed", "replicas", "precision"] = Field(
-        description="order: of the rows, by trainer.shuffle. weights: the initial ones. seed: both, as with another "
-        "trainer.seed. replicas: over which each batch is summed. precision: of the arithmetic."
+        description="order: the order of the rows, by trainer.shuffle. weights: the initial weights. seed: both, as "
+        "another trainer.seed. replicas: the number of parts that a batch is summed in. precision: of the arithmetic."
     )
-    replicas: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 2), min_length=2, description="A run for each.")
-    precisions: tuple[Precision, ...] = Field(("float32", "float64"), min_length=2, description="A run for each.")
-    keys: Keys = Field(default_factory=dict, description="Keys of the run, such as trainer.shuffle.")
+    replicas: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 2), min_length=2, description="One run per number.")
+    precisions: tuple[Precision, ...] = Field(
+        ("float32", "float64"), min_length=2, description="One run per precision."
+    )
+    keys: Keys = Field(default_factory=dict, description="Dotted keys of these runs, such as trainer.shuffle.")
 
 
 class ExperimentConfig(Spec):
-    """Every curve's every point, in every setting, trained several times with every difference."""
+    """What is compared: each point of each curve, in each setting, is trained several times with each difference."""
 
     differ: dict[str, Difference] = Field(
-        {"seed": Difference(kind="seed")}, min_length=1, description="By name, what trainings differ in."
+        {"seed": Difference(kind="seed")}, min_length=1, description="By name, the one thing in which trainings differ."
     )
     settings: dict[str, Keys] = Field(
-        {"": {}}, min_length=1, description="By name, keys that all curves are tried with."
+        {"": {}}, min_length=1, description="By name, dotted keys with which all curves are tried."
     )
     curves: dict[str, Annotated[tuple[Keys, ...], Field(min_length=1)]] = Field(
         {"model": ({},)},
         min_length=1,
-        description="By name, the points of a curve, the first of which the others are compared with.",
+        description="By name, the points of a curve, as dotted keys. The others are compared with the first point.",
     )
-    runs: int = Field(4, ge=2, le=10, description="Trainings of a point; all pairs of them are compared.")
+    runs: int = Field(4, ge=2, le=10, description="Trainings per point. All pairs of them are compared.")
     ensembles: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (), description="Sizes of ensembles of the first point's runs, which are compared as well."
+        (), description="Sizes of ensembles of the first point's runs, to compare as well."
     )
-    days: int = Field(1, ge=1, description="Newest days of the log to compare on, each before it is trained on.")
-    tasks: tuple[str, ...] = Field((), description="Tasks of the report; empty for all.")
-    k: int = Field(10, ge=1, description="Length of the list of which churn is measured.")
+    days: int = Field(1, ge=1, description="Compare on this many newest days of the log, each before it is trained on.")
+    tasks: tuple[str, ...] = Field((), description="Tasks in the report. Default: all.")
+    k: int = Field(10, ge=1, description="Length of the top list whose churn is measured.")
     trace_every: int = Field(
         0,
         ge=0,
-        description="Steps between two looks at how far weights and predictions have drifted apart; 0 for none.",
+        description="Measure how far weights and predictions have drifted apart every N steps; 0 = off.",
     )
 
 
@@ -97,7 +99,7 @@ class ReproducibilityConfig(Config):
     reproducibility: ExperimentConfig = Field(default_factory=ExperimentConfig)
 
     @model_validator(mode="after")
-    def _cells_fit(self):
+    def _cells_fit(self) -> "ReproducibilityConfig":
         refuse(self, "reproducibility", NOT_HONOURED)
         for cell in self.cells():
             where = "/".join(filter(None, (cell.setting, f"{cell.curve}[{cell.point}]", cell.differ)))

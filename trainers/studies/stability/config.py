@@ -28,34 +28,42 @@ NOT_HONOURED = OF_ANY_GRID | {
 class Treatment(Spec):
     """One point of a treatment's own grid: its thresholds."""
 
-    dense: ClippingConfig | None = Field(None, description="Clipping of every variable that is no embedding table.")
+    dense: ClippingConfig | None = Field(None, description="Clipping of every variable that is not an embedding table.")
     embeddings: ClippingConfig | None = Field(None, description="Clipping of the embedding tables.")
-    model: dict[str, Any] = Field(default_factory=dict, description="Keys of the model that belong to it.")
+    model: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of the model section that belong to this treatment."
+    )
 
 
 class GridConfig(Spec):
     """The grid: treatments with their thresholds x models x learning-rate multiples x seeds."""
 
     models: dict[str, dict[str, Any]] = Field(
-        min_length=1, description="By name, the keys of `model` in which each differs; the first finds the rate."
+        min_length=1,
+        description="By name, the keys of the model section that differ. The first model finds the learning rate.",
     )
     treatments: dict[str, Annotated[tuple[Treatment, ...], Field(min_length=1)]] = Field(
         min_length=1, description="By name, the thresholds to choose from."
     )
-    rates: tuple[Positive, ...] = Field(min_length=1, description="Learning rates among which 1x is chosen.")
-    rate_treatment: str = Field("gc", description="The treatment under which the first model's best rate is 1x.")
-    reported: tuple[Positive, ...] = Field((1, 2), description="Multiples with a choice of thresholds and every seed.")
-    most: Positive = Field(
-        16, description="Largest multiple, doubling from the reported ones until a treatment breaks."
+    rates: tuple[Positive, ...] = Field(min_length=1, description="Learning rates to choose the rate 1x from.")
+    rate_treatment: str = Field("gc", description="The first model's best rate under this treatment is 1x.")
+    reported: tuple[Positive, ...] = Field(
+        (1, 2), description="Multiples of 1x with a choice of thresholds and all seeds."
     )
-    seeds: int = Field(3, ge=1, description="Seeds of a reported multiple; thresholds are chosen with the first.")
+    most: Positive = Field(
+        16,
+        description="Largest multiple of 1x. Multiples double from the largest reported one until a treatment breaks.",
+    )
+    seeds: int = Field(3, ge=1, description="Seeds per reported multiple. Thresholds are chosen with the first seed.")
     sharpness_steps: int = Field(
-        12, ge=0, description="Steps around the onset before which the sharpness of two runs is measured; 0 for none."
+        12,
+        ge=0,
+        description="Measure the sharpness of two runs before each of this many steps around the onset; 0 = off.",
     )
     detector: DivergenceConfig = Field(default_factory=DivergenceConfig, description="When a run counts as diverged.")
 
     @model_validator(mode="after")
-    def _rate_treatment_is_there(self):
+    def _rate_treatment_is_there(self) -> "GridConfig":
         if self.rate_treatment not in self.treatments:
             raise ValueError(f"rate_treatment: {self.rate_treatment} is none of {', '.join(self.treatments)}")
         return self
@@ -67,12 +75,12 @@ class StabilityConfig(Config):
     stability: GridConfig
 
     @model_validator(mode="after")
-    def _keys_are_honoured(self):
+    def _keys_are_honoured(self) -> "StabilityConfig":
         refuse(self, "stability", NOT_HONOURED)
         return self
 
     @model_validator(mode="after")
-    def _models_fit(self):
+    def _models_fit(self) -> "StabilityConfig":
         for name, treatments in self.stability.treatments.items():
             for model in self.stability.models:
                 for treatment in treatments:
@@ -87,6 +95,7 @@ class StabilityConfig(Config):
         return self
 
     def model_config_of(self, model: str, treatment: Treatment) -> ModelConfig:
+        """Returns the model section of a run of the grid."""
         common = self.model.model_dump(by_alias=True)
         return ModelConfig.model_validate({**common, **self.stability.models[model], **treatment.model})
 
