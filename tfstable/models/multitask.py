@@ -53,6 +53,7 @@ class MultitaskModel(keras.Model):
     """
 
     task_specs: Mapping[str, TaskSpec]
+    _has_metrics: bool  # Whether the metrics that `compile` got have their variables.
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -98,7 +99,7 @@ class MultitaskModel(keras.Model):
         self,
         x: Any = None,
         y: Any = None,
-        y_pred: Mapping[str, tf.Tensor] | None = None,
+        y_pred: Any = None,
         sample_weight: Any = None,
         training: bool = True,
     ) -> tf.Tensor:

@@ -36,6 +36,11 @@ class Clipping:
     def __post_init__(self) -> None:
         check_choice("scope", self.scope, self.scopes)
 
+    def __call__(
+        self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
+    ) -> tf.Tensor:
+        raise NotImplementedError
+
     def axes(self, tensor: tf.Tensor, is_table: bool) -> list[int]:
         """The axes over which one factor is shared: all, or all but the first for the rows of a table."""
         return list(range(1 if is_table and self.scope == "row" else 0, tensor.shape.rank))

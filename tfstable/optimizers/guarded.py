@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import keras
 import tensorflow as tf
@@ -11,9 +11,9 @@ import tensorflow as tf
 from tfstable.optimizers.domains import check_choice
 from tfstable.optimizers.rows import sum_duplicates, under_xla, working_dtype
 
-LearningRate = float | keras.optimizers.schedules.LearningRateSchedule | Callable[[], Any]
-Gradient = tf.Tensor | tf.IndexedSlices
-Pairs = Sequence[tuple[Gradient, Any]]  # Of a gradient and its variable, of Keras or TensorFlow.
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule | Callable[[], Any]
+Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
+Pairs: TypeAlias = Sequence[tuple[Gradient, Any]]  # Of a gradient and its variable, of Keras or TensorFlow.
 
 
 class GuardedArguments(TypedDict, total=False):
@@ -118,7 +118,12 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             # Every replica has computed the same flag from the same sums; one of them decides for all.
             decision = strategy.experimental_local_results(finite)[0]
             pairs = list(zip(gradients, variables, strict=True))
-            tf.cond(decision, lambda: done(self.update_variables(strategy, pairs)), done)
+
+            def apply() -> tf.Tensor:
+                self.update_variables(strategy, pairs)
+                return done()
+
+            tf.cond(decision, apply, done)
 
         merge_call = tf.__internal__.distribute.interim.maybe_merge_call
         merge_call(update, tf.distribute.get_strategy(), finite, *gradients)
@@ -138,7 +143,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         return {"learning_rate": config["learning_rate"], "on_nonfinite": self.on_nonfinite, "name": config["name"]}
 
 
-def done(_: Any = None) -> tf.Tensor:
+def done() -> tf.Tensor:
     """What both branches of a `tf.cond` return when they work by side effects."""
     return tf.constant(True)
 

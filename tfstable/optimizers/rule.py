@@ -150,7 +150,7 @@ class RuleOptimizer(GuardedOptimizer):
     def update_variables(self, strategy: Any, pairs: Pairs) -> None:
         rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
 
-        def update_all(track: bool) -> None:
+        def update_all(track: bool) -> tf.Tensor:
             for gradient, variable in pairs:
                 slots = self._slots[self._get_variable_index(variable)]
                 update = functools.partial(
@@ -160,10 +160,11 @@ class RuleOptimizer(GuardedOptimizer):
                 # Passed as arguments, mirrored slots arrive as the copy on the device that is being updated.
                 arguments = (gradient, *(slot.value for slot in slots.values()))
                 strategy.extended.update(target, update, args=arguments, group=False)
+            return done()
 
         if self.track_every:
             due = step % self.track_every == 0
-            tf.cond(due, lambda: done(update_all(track=True)), lambda: done(update_all(track=False)))
+            tf.cond(due, lambda: update_all(track=True), lambda: update_all(track=False))
         else:
             update_all(track=False)
 
@@ -171,15 +172,15 @@ class RuleOptimizer(GuardedOptimizer):
         self,
         target: tf.Variable,
         gradient: Gradient,
-        *slots: tf.Variable,
+        *values: tf.Variable,
         of: Any,
         names: Sequence[str],
         rate: tf.Tensor,
         step: tf.Tensor,
         track: bool,
     ) -> None:
-        slots = dict(zip(names, slots, strict=True))
-        diagnostics = slots.pop("diagnostics", None)
+        slots = dict(zip(names, values, strict=True))
+        diagnostics = slots.pop("diagnostics")
         is_sparse = isinstance(gradient, tf.IndexedSlices)
         if is_sparse:
             self._refuse_whole_table_work(of)

@@ -16,7 +16,9 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 def load(
-    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), kind: type[AnyConfig] = Config
+    source: Path | str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    kind: type[AnyConfig] = Config,  # type: ignore[assignment]  # mypy #3737.
 ) -> AnyConfig:
     """Reads a config and applies overrides.
 

@@ -7,7 +7,16 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tfstable.specs import Feature, NumericFeature, QuantileFeature, Spec, TaskSpec, feature_columns, label_columns
+from tfstable.specs import (
+    BinaryTask,
+    Feature,
+    NumericFeature,
+    QuantileFeature,
+    Spec,
+    TaskSpec,
+    feature_columns,
+    label_columns,
+)
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.model import ModelConfig
 from trainers.config.optimizer import OptimizerConfig
@@ -46,7 +55,9 @@ class Config(Spec):
     @model_validator(mode="after")
     def _no_outcome_among_the_features(self) -> "Config":
         outcomes = {column: f"tasks.{name}" for name, column in label_columns(self.tasks).items()}
-        outcomes |= {t.truth: f"tasks.{n}.truth" for n, t in self.tasks.items() if getattr(t, "truth", None)}
+        outcomes |= {
+            t.truth: f"tasks.{n}.truth" for n, t in self.tasks.items() if isinstance(t, BinaryTask) and t.truth
+        }
         for name, column in feature_columns(self.features).items():
             if column in outcomes:
                 raise ValueError(f"features.{name} reads {column}, the outcome of {outcomes[column]}; drop the feature")

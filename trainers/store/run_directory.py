@@ -85,7 +85,7 @@ class RunDirectory:
             write_params(self._params, self._config)
             if not os.path.lexists(self._preprocessing):
                 write_json(self._preprocessing, {"format": FORMAT, **statistics.model_dump(mode="json")})
-            return self.statistics()
+            return self.statistics() or statistics
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --model-dir") from None
 
