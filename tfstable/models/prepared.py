@@ -1,0 +1,35 @@
+"""Methods of `keras.Model` for a model whose variables are made at once, whatever comes first."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tfstable.models.targets import only_tasks
+
+
+def prepared(name: str) -> Callable[..., Any]:
+    """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer.
+
+    Of labels and weights by task it leaves those of the model's tasks: others, or missing ones, Keras would answer by
+    printing all labels and weights.
+    """
+    method = getattr(keras.Model, name)
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(method).bind(self, *args, **kwargs)
+        given = bound.arguments
+        given.update(
+            {key: only_tasks(self.task_specs, key, given[key]) for key in ("y", "sample_weight") if key in given}
+        )
+        if isinstance(given.get("validation_data"), tuple | list):
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(given["validation_data"]))
+            y, weights = only_tasks(self.task_specs, "y", y), only_tasks(self.task_specs, "sample_weight", weights)
+            given["validation_data"] = (x, y, weights)
+        self.prepare()
+        return method(*bound.args, **bound.kwargs)
+
+    return call
