@@ -148,7 +148,7 @@ def _write(
         "serve_examples": _signature(lambda serialized: serve(parse(serialized, columns)), examples),
     }
     if user_columns:
-        rank = Rank(model, preprocess, user_columns, score_weights)
+        rank = Rank(model, preprocess, user_columns, score_weights or {})
         signatures["rank"] = _signature(rank, rank.signature())
     # What the signatures read, and nothing else: the model would bring what only training needs.
     module.variables_read = list({id(v): v for s in signatures.values() for v in s.graph.variables}.values())

@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tfstable.data.columns import arrow_types, check_schemas, to_numpy
+from tfstable.data.arrays import to_numpy
+from tfstable.data.columns import arrow_types, check_schemas
 from tfstable.data.log import DayLog, common_types, read
 from tfstable.errors import InputError
 from tfstable.serving.card import ModelCard

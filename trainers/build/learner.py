@@ -34,7 +34,7 @@ class Learner:
     rates: OptimizerConfig
     rate_factor: float = 1.0
 
-    def set_rate_factor(self, factor: float):
+    def set_rate_factor(self, factor: float) -> None:
         """Multiplies the learning rates of the config by `factor`, from the next step on."""
         self.rate_factor = factor
         for optimizer in self.optimizer.optimizers:
@@ -50,7 +50,7 @@ class Learner:
             return None
         return tf.constant(self.rate_factor * window_rates(self.rates, numbers, total), tf.float32)
 
-    def trace(self, batches: Iterator):
+    def trace(self, batches: Iterator) -> None:
         """Compiles the train step, which takes the time of many steps, and trains none."""
         groups = len(self.optimizer.optimizers)
         factors = tf.TensorSpec([None, groups], tf.float32) if decays_in_windows(self.rates) else None

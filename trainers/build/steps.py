@@ -1,5 +1,8 @@
 """The compiled parts of training: many steps in one call, and predictions for a batch."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -41,7 +44,7 @@ class Steps:
             self._compute_gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
 
     @tf.function(reduce_retracing=True)
-    def train(self, iterator, steps: tf.Tensor, rate_factors: tf.Tensor | None = None) -> tf.Tensor:
+    def train(self, iterator: Iterator[Any], steps: tf.Tensor, rate_factors: tf.Tensor | None = None) -> tf.Tensor:
         """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and each task's, a row a step.
 
         Args:
@@ -59,7 +62,7 @@ class Steps:
             losses = losses.write(step, self._strategy.reduce(tf.distribute.ReduceOp.MEAN, per_replica, axis=None))
         return losses.stack()
 
-    def trace(self, iterator, rate_factors: tf.TensorSpec | None = None):
+    def trace(self, iterator: Iterator[Any], rate_factors: tf.TensorSpec | None = None) -> None:
         """Compiles `train`, which takes the time of many steps, without a step."""
         self.train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32), rate_factors)
 
@@ -72,7 +75,9 @@ class Steps:
 
     # Keras does not convert its steps either: a conversion would cost seconds at every start and change nothing.
     @tf.autograph.experimental.do_not_convert
-    def train_step(self, features, labels, weight) -> tf.Tensor:
+    def train_step(
+        self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
+    ) -> tf.Tensor:
         """One step in replica context, on a replica's part of a batch. Returns its losses, `(1 + tasks,)`."""
         gradients, losses = self._compute_gradients(features, labels, weight)
         if self._dense_tables:
@@ -80,7 +85,9 @@ class Steps:
         self._optimizer.apply_gradients(zip(gradients, self._model.trainable_variables, strict=True))
         return losses
 
-    def _gradients(self, features, labels, weight):
+    def _gradients(
+        self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as tape:
             logits = self._model.logits(features, training=True)
             loss = self._model.compute_loss(features, labels, logits, weight)
@@ -91,6 +98,6 @@ class Steps:
         return gradients, tf.stack([loss, *(parts[name] for name in self._tasks)])
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _predict(self, features):
+    def _predict(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         predictions = self._strategy.run(self._model, args=(features,), kwargs={"training": False})
         return {name: self._strategy.gather(value, axis=0) for name, value in predictions.items()}

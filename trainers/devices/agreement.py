@@ -36,7 +36,7 @@ class Agreement:
             return list(values)
         return self._total(tf.constant(values, tf.float64)).numpy().tolist()
 
-    def barrier(self):
+    def barrier(self) -> None:
         """Returns once every worker is here."""
         self.total(0.0)
 

@@ -53,7 +53,7 @@ class Rates:
     patience: int = 1
     raised: bool = False
 
-    def fall(self, factor: float, trained: bool):
+    def fall(self, factor: float, trained: bool) -> None:
         """A recovery, which multiplies the rates by `factor`.
 
         Args:
@@ -65,7 +65,7 @@ class Rates:
         self.patience *= 2 if self.raised else 1  # The rise came too early.
         self.factor, self.in_a_row, self.calm, self.raised = self.factor * factor, self.in_a_row + 1, 0, False
 
-    def rise(self):
+    def rise(self) -> None:
         """A window that was whole and in line."""
         self.proven, self.in_a_row, self.calm = max(self.proven, self.factor), 0, self.calm + 1
         if self.factor == self.proven:

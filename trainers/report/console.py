@@ -49,7 +49,7 @@ class Report:
             bar = progress.add_task(name, total=total, rate=0.0, loss=float("nan"))
             began, examples, running = time.monotonic(), 0, None
 
-            def show(done: int, new_examples: int, iteration: int, losses: np.ndarray):
+            def show(done: int, new_examples: int, iteration: int, losses: np.ndarray) -> None:
                 nonlocal examples, running
                 examples += new_examples
                 mean = losses.mean(axis=0)
@@ -65,39 +65,39 @@ class Report:
         speed = f"{examples / max(seconds, 1e-9):,.0f} examples/s"
         self._say(f"window {name}: {total} steps in {seconds:.1f} s, {speed}, loss {loss:.4f}")
 
-    def skipped(self, window: Window, first: int, last: int, count: int):
+    def skipped(self, window: Window, first: int, last: int, count: int) -> None:
         """Shows that steps were left out because a gradient was not finite."""
         self._say(
             f"window ending {window.last}: {count} of the steps {first} to {last} left out, a gradient was not finite"
         )
 
-    def found(self, line: str):
+    def found(self, line: str) -> None:
         """Shows what was found in the losses or metrics, or what is done about it."""
         if self._console is None:
             LOG.warning(line)
         else:
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    def damaged(self, path: Path, reason: str, restored: int):
+    def damaged(self, path: Path, reason: str, restored: int) -> None:
         """Shows that a checkpoint cannot be read, and which one was restored instead."""
         self.found(f"{path} cannot be read ({reason}); going on from checkpoint {restored}")
 
-    def diagnostics(self, figures: dict[str, dict[str, float]], iteration: int):
+    def diagnostics(self, figures: dict[str, dict[str, float]], iteration: int) -> None:
         """Writes clipping factor and norms of each variable."""
         self._write({f"{figure}/{path}": v for path, d in figures.items() for figure, v in d.items()}, iteration)
 
-    def evaluated(self, record: WindowRecord, iteration: int):
+    def evaluated(self, record: WindowRecord, iteration: int) -> None:
         """Shows the metrics of a window's evaluation day."""
         tasks = record.tasks or {}
         parts = [f"{name} {_headline(values)}" for name, values in tasks.items()]
         self._say(f"day {record.eval_day}, not trained on yet: {', '.join(parts)}")
         self._write({f"{metric}/{name}": v for name, m in tasks.items() for metric, v in m.items()}, iteration)
 
-    def exported(self, path: Path, day: date, difference: float):
+    def exported(self, path: Path, day: date, difference: float) -> None:
         """Shows where a version was published."""
         self._say(f"exported {path}: predicts {day} as the trainer does, within {difference:.1g}")
 
-    def summary(self, record: WindowRecord):
+    def summary(self, record: WindowRecord) -> None:
         """Shows the last evaluation day as a table."""
         tasks = record.tasks or {}
         names = dict.fromkeys(metric for values in tasks.values() for metric in values)
@@ -109,13 +109,13 @@ class Report:
         if self._console is not None:
             self._console.print(table)
 
-    def _say(self, line: str):
+    def _say(self, line: str) -> None:
         if self._console is None:
             LOG.info(line)
         else:
             self._console.print(line, soft_wrap=True)
 
-    def _write(self, scalars: Mapping[str, float | None], iteration: int):
+    def _write(self, scalars: Mapping[str, float | None], iteration: int) -> None:
         if self._writer is not None:
             with self._writer.as_default():
                 for name, value in scalars.items():

@@ -60,7 +60,7 @@ class RunDirectory:
         self._params = self.path / NAME
         self._check()
 
-    def refuse_if_in_use(self):
+    def refuse_if_in_use(self) -> None:
         """Raises an InputError if another process writes here; changes nothing."""
         if self.writable:
             refuse_if_locked(self.path, BUSY)
@@ -85,7 +85,7 @@ class RunDirectory:
             write_params(self._params, self._config)
             if not os.path.lexists(self._preprocessing):
                 write_json(self._preprocessing, {"format": FORMAT, **statistics.model_dump(mode="json")})
-            return self.statistics()
+            return self.statistics() or statistics
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --model-dir") from None
 
@@ -149,7 +149,7 @@ class RunDirectory:
         """Returns the first day that was trained on, once a window is finished."""
         return self.windows()[0].window[0]
 
-    def write_window(self, record: WindowRecord):
+    def write_window(self, record: WindowRecord) -> None:
         """Writes the record of a window; one with an evaluation day becomes the run's metrics.json as well."""
         if not self.writable:
             return
@@ -163,12 +163,12 @@ class RunDirectory:
         remedy = "restore it from a backup, or start the run anew with --fresh"
         return read_json(self._recovery, remedy)["done"] if self._recovery.exists() else []
 
-    def write_recoveries(self, done: list[dict[str, Any]]):
+    def write_recoveries(self, done: list[dict[str, Any]]) -> None:
         """Writes the entries of recovery.json."""
         if self.writable:
             write_json(self._recovery, {"format": FORMAT, "done": plain(done)})
 
-    def add_event(self, kind: str, **details: Any):
+    def add_event(self, kind: str, **details: Any) -> None:
         """Appends a line to events.jsonl, after cutting off one that a killed process left without its end."""
         if not self.writable:
             return
@@ -197,7 +197,7 @@ class RunDirectory:
         remedy = "restore it from a backup, or remove it: what it says of its days then counts no more"
         return WindowRecord.from_json(read_json(path, remedy))
 
-    def _check(self):
+    def _check(self) -> None:
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise InputError(f"{self.path}: not a directory; choose another --model-dir")
         if not self.path.is_dir() or all(path.name in LEFT_OVER for path in self.path.iterdir()):
@@ -213,7 +213,7 @@ class RunDirectory:
                 f"{unknown}: not of this run, so --fresh deletes nothing; move it away, or choose another --model-dir"
             )
 
-    def _delete(self):
+    def _delete(self) -> None:
         """Deletes the run, which `_check` found to be all that is there."""
         trash = self.path / ".deleted.partial"
         trash.mkdir(exist_ok=True)
@@ -225,7 +225,7 @@ class RunDirectory:
         shutil.rmtree(trash)
         self._fresh = False
 
-    def _check_same(self, config: Config, earlier: Config):
+    def _check_same(self, config: Config, earlier: Config) -> None:
         now, before = weight_keys(config), weight_keys(earlier)
         changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
         if changed:

@@ -147,7 +147,7 @@ def served(version: Path, log: Path) -> np.ndarray | str:
 
 
 def export_rows(units, serving):
-    from tfstable.data.columns import raw_batches
+    from tfstable.data.arrays import raw_batches
 
     return raw_batches(units, serving.columns)
 
