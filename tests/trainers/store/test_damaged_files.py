@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -47,11 +48,12 @@ def read(path: Path) -> str | dict:
     try:
         config = read_config(path)
         run = RunDirectory(path, config)
+        newest = run.newest()
         return {
             "config": config,
             "statistics": run.statistics(),
             "evaluations": run.evaluations(),
-            "newest": {key: value for key, value in vars(run.newest()).items() if "second" not in key},
+            "newest": newest and replace(newest, seconds=0.0, examples_per_second=0.0, evaluation_seconds=None),
             "first": run.first_day(),
             "recoveries": run.recoveries(),
         }
