@@ -38,16 +38,14 @@ class DayLog:
 
     Examples:
         >>> import tempfile
-        >>> import pyarrow as pa, pyarrow.parquet as pq
         >>> from tfstable.data.log import DayLog
+        >>> from tfstable.sources.frames import write_log
+        >>> clicks = pa.table({"date": ["2025-01-01", "2025-01-02", "2025-01-02"], "click": [0, 1, 0]})
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for day in (1, 2):
-        ...         partition = Path(folder, f"date=2025-01-0{day}")
-        ...         partition.mkdir()
-        ...         pq.write_table(pa.table({"user": [7, 8], "click": [0, 1]}), partition / "part-0.parquet")
+        ...     days = write_log(clicks, folder)
         ...     log = DayLog(folder)
         ...     [(str(day), log.rows(day)) for day in log.days]
-        [('2025-01-01', 2), ('2025-01-02', 2)]
+        [('2025-01-01', 1), ('2025-01-02', 2)]
     """
 
     def __init__(self, path: Path, missing_day: str = "error", until: date | None = None):

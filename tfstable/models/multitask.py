@@ -29,7 +29,7 @@ class MultitaskModel(keras.Model):
     """
 
     task_specs: Mapping[str, TaskSpec]
-    _has_metrics: bool  # Whether the metrics that `compile` got have their variables.
+    _has_metrics: bool
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""Methods of `keras.Model` for a model whose variables are made at once, whatever comes first."""
+"""Methods of `keras.Model` that first make all variables of the model and of its optimizer."""
 
 import functools
 import inspect
@@ -13,13 +13,12 @@ from tfstable.models.targets import only_tasks
 def prepared(name: str) -> Callable[..., Any]:
     """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer.
 
-    Of labels and weights by task it leaves those of the model's tasks: others, or missing ones, Keras would answer by
-    printing all labels and weights.
+    It drops labels and weights of other tasks, and names missing ones: Keras would print all labels and weights.
     """
     method = getattr(keras.Model, name)
 
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def first_prepared(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = inspect.signature(method).bind(self, *args, **kwargs)
         given = bound.arguments
         given.update(
@@ -32,4 +31,4 @@ def prepared(name: str) -> Callable[..., Any]:
         self.prepare()
         return method(*bound.args, **bound.kwargs)
 
-    return call
+    return first_prepared

@@ -13,20 +13,7 @@ from tfstable.optimizers.domains import check_choice
 class Clipping:
     """A factor mu*sigma of eq. (5) of Tang et al. 2023: w -= eta * (mu*sigma) * r.
 
-    Subclasses are frozen dataclasses. A call returns the factor:
-
-        factor = clipping(update, gradient, weight, rate, is_table)
-
-    Args of the call:
-        update: r, the direction before the learning rate. A tensor, or the touched rows of a table, (n, ...).
-        gradient: g, same shape.
-        weight: w before the step, same shape.
-        rate: eta, a scalar.
-        is_table: True if the first axis counts rows of an embedding table. With `scope="row"` each row then has its own
-            factor.
-
-    Returns of the call:
-        The factor, of a shape that broadcasts against `update`.
+    Subclasses are frozen dataclasses. A call returns the factor.
     """
 
     scope: str = dataclasses.field(default="tensor", kw_only=True)
@@ -39,6 +26,16 @@ class Clipping:
     def __call__(
         self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool
     ) -> tf.Tensor:
+        """Returns the factor, of a shape that broadcasts against `update`.
+
+        Args:
+            update: r, the direction before the learning rate. A tensor, or the touched rows of a table, (n, ...).
+            gradient: g, same shape.
+            weight: w before the step, same shape.
+            rate: eta, a scalar.
+            is_table: True if the first axis counts rows of an embedding table; with `scope="row"` each then has its
+                own factor.
+        """
         raise NotImplementedError
 
     def axes(self, tensor: tf.Tensor, is_table: bool) -> list[int]:

@@ -119,11 +119,11 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
             decision = strategy.experimental_local_results(finite)[0]
             pairs = list(zip(gradients, variables, strict=True))
 
-            def apply() -> tf.Tensor:
+            def update_all() -> tf.Tensor:
                 self.update_variables(strategy, pairs)
                 return done()
 
-            tf.cond(decision, apply, done)
+            tf.cond(decision, update_all, done)
 
         merge_call = tf.__internal__.distribute.interim.maybe_merge_call
         merge_call(update, tf.distribute.get_strategy(), finite, *gradients)

@@ -18,7 +18,7 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 def load(
     source: Path | str | Mapping[str, Any],
     overrides: Sequence[str] = (),
-    kind: type[AnyConfig] = Config,  # type: ignore[assignment]  # mypy #3737.
+    kind: type[AnyConfig] = Config,  # type: ignore[assignment]  # mypy has no defaults of type variables.
 ) -> AnyConfig:
     """Reads a config and applies overrides.
 

@@ -78,8 +78,8 @@ def judge(
         jumped: Whether the losses jumped, as `evaluation_faults` takes it.
     """
     earlier = {task: [m for _, m in healthy_days(task, evaluations, odd, day, since)] for task in tasks}
-    labels = {task: label_fault(task, day, today, earlier[task]) for task, today in tasks.items()}
-    labels = {task: fault for task, fault in labels.items() if fault is not None}
+    found = {task: label_fault(task, day, today, earlier[task]) for task, today in tasks.items()}
+    labels = {task: fault for task, fault in found.items() if fault is not None}
     judged = {task: {**today, "labels": 0} if task in labels else today for task, today in tasks.items()}
     faults = evaluation_faults({task: [*earlier[task], today] for task, today in judged.items()}, jumped)
     return Verdict(labels, faults, not labels and any(today["labels"] for today in tasks.values()))
