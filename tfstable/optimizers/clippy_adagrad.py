@@ -84,7 +84,7 @@ class ClippyAdagrad(Adagrad):
         if clip_accumulator_update and not delayed_accumulator:
             raise ValueError("clip_accumulator_update=True must come with delayed_accumulator=True; got False.")
         clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
-        super().__init__(learning_rate, clipping=clipping, **adagrad)  # type: ignore[misc]  # Two are a TypeError.
+        super().__init__(learning_rate, clipping=clipping, **adagrad)
         self.accumulator_relative_threshold = accumulator_relative_threshold
         self.delayed_accumulator = delayed_accumulator
         self.clip_accumulator_update = clip_accumulator_update

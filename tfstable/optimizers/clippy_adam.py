@@ -33,7 +33,7 @@ class ClippyAdam(Adam):
         **adam: Unpack[AdamArguments],
     ) -> None:
         clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
-        super().__init__(learning_rate, clipping=clipping, **adam)  # type: ignore[misc]  # Two clippings are a TypeError.
+        super().__init__(learning_rate, clipping=clipping, **adam)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
