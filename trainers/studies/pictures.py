@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tfstable.files import whole
+
 
 def figure_of(rows: int, columns: int, **share: str):
     """Returns a figure and its axes, `(rows, columns)`."""
@@ -18,11 +20,8 @@ def save(figure, path: Path, dpi: int = 110):
     """Writes a figure whole, and forgets it."""
     from matplotlib import pyplot
 
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
     try:
-        figure.savefig(partial, dpi=dpi, format=path.suffix[1:])
-        partial.replace(path)
+        with whole(path) as hidden:
+            figure.savefig(hidden, dpi=dpi, format=path.suffix[1:])
     finally:
-        partial.unlink(missing_ok=True)
         pyplot.close(figure)
