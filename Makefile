@@ -22,8 +22,9 @@ train: install  ## Simulate a log, train, evaluate, export: the whole road.
 quick: install  ## The tests that do not import TensorFlow; under 30 s.
 	$(BIN)/pytest --without-tensorflow -m "not slow" $(QUICK)
 
+# Of tests that start processes of their own, coverage counts this process alone.
 test: laws
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/python -m slipcover --source tfstable,trainers --skip-covered --fail-under 92 -m pytest -m "not slow"
 
 test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the oldest releases allowed.
 	$(BIN)/pytest -m slow

@@ -145,7 +145,7 @@ def client(work: str, name: str, threads: int):
 
 def request(work: str, one, n: int, name: str) -> dict[str, np.ndarray]:
     """The first user of a day before the day's first n videos: as `rank` takes it, or with the user repeated."""
-    from tfstable.data.columns import raw_batches
+    from tfstable.data.arrays import raw_batches
     from tfstable.data.log import DayLog
     from trainers.config import load
     from trainers.store.run_directory import RunDirectory

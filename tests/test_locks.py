@@ -1,5 +1,6 @@
 """Locks between real processes, and hidden directories that know whether their process lives."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,26 @@ def test_only_what_was_grown_is_cleared(tmp_path):
     settle(own)
     left = {".tfstable-mine.partial", ".download.partial", ".tfstable-0123456789ab.partial", "whole"}
     assert {path.name for path in tmp_path.iterdir()} == left
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "before it is locked"])
+def test_a_directory_that_another_process_clears_before_it_is_locked_is_made_again(when, tmp_path, monkeypatch):
+    def cleared_once(function):
+        def call(*arguments):
+            monkeypatch.undo()
+            if when == "before it is opened":
+                clear_abandoned(tmp_path)
+                assert not list(tmp_path.iterdir())
+                return function(*arguments)
+            descriptor = function(*arguments)
+            clear_abandoned(tmp_path)
+            return descriptor
+
+        return call
+
+    monkeypatch.setattr(os, "open", cleared_once(os.open))
+    partial = grow(tmp_path)
+    clear_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == [partial]
+    settle(partial)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def name(path: Path) -> str:
 
 
 STEPS = [
-    pytest.param(language, text, id=f"{name(path)}-{number}")
+    # The recipe on real logs trains for a minute.
+    pytest.param(language, text, id=f"{name(path)}-{number}", marks=[pytest.mark.slow] if "$RAW" in text else [])
     for path in RUN
     for number, (language, text) in enumerate(blocks(path, "bash", "python"))
 ]
@@ -113,3 +115,11 @@ def test_the_files_of_the_walks_are_there():
     files = re.findall(r"`((?:tfstable|trainers|tests|docs)/[\w/]+\.\w+)`", text)
     assert len(files) > 20
     assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "reference").glob("*.md")), ids=name)
+def test_the_names_of_the_reference_are_there(path):
+    names = re.findall(r"^::: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert names
+    for each in names:
+        pkgutil.resolve_name(each)

@@ -71,13 +71,18 @@ def refuse_if_locked(directory: Path, remedy: str) -> None:
 
 def grow(parent: Path) -> Path:
     """Makes a hidden directory for what is to appear in `parent` by a rename; it is this process's until `settle`."""
-    partial = parent / f".tfstable-{uuid.uuid4().hex[:12]}.partial"
-    partial.mkdir(parents=True)
-    descriptor = os.open(partial, os.O_RDONLY)
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    _growing[partial] = descriptor
-    return partial
+    while True:
+        partial = parent / f".tfstable-{uuid.uuid4().hex[:12]}.partial"
+        partial.mkdir(parents=True)
+        with suppress(FileNotFoundError):
+            descriptor = os.open(partial, os.O_RDONLY)
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(partial, descriptor):
+                _growing[partial] = descriptor
+                return partial
+            os.close(descriptor)
+        # Another process took it for one that was left, in the moment before it was locked.
 
 
 def settle(partial: Path) -> None:
@@ -92,7 +97,10 @@ def clear_abandoned(parent: Path) -> None:
     for partial in parent.glob(".tfstable-*.partial"):
         if not re.fullmatch(r"\.tfstable-[0-9a-f]{12}\.partial", partial.name) or partial.is_symlink():
             continue
-        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            descriptor = os.open(partial, os.O_RDONLY)
+        except FileNotFoundError:  # It has appeared under its name since.
+            continue
         with suppress(OSError):  # Its process lives, or nothing can be known.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(partial)

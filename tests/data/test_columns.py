@@ -7,17 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfstable.data.columns import (
-    RawColumn,
-    arrow_types,
-    check_schemas,
-    distinct,
-    distinct_integers,
-    numbers,
-    raw_batches,
-    raw_columns,
-    to_numpy,
-)
+from tfstable.data.arrays import distinct, distinct_integers, numbers, raw_batches, to_numpy
+from tfstable.data.columns import RawColumn, arrow_types, check_schemas, raw_columns
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.specs import MISSING_INT, HashFeature, NumericFeature, QuantileFeature, VocabularyFeature

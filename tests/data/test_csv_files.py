@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfstable.data.columns import RawColumn, check_schemas, group_type, raw_batches, raw_columns
+from tfstable.data.arrays import raw_batches
+from tfstable.data.columns import RawColumn, check_schemas, group_type, raw_columns
 from tfstable.data.log import DayLog, common_types, read
 from tfstable.errors import InputError
 from tfstable.specs import MISSING_INT, HashFeature, NumericFeature, QuantileFeature, VocabularyFeature

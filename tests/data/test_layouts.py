@@ -12,7 +12,8 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from tfstable.data.columns import RawColumn, arrow_types, check_schemas, distinct, group_type, numbers, raw_batches
+from tfstable.data.arrays import distinct, numbers, raw_batches
+from tfstable.data.columns import RawColumn, arrow_types, check_schemas, group_type
 from tfstable.data.columns import raw_columns as found_columns
 from tfstable.data.log import DayLog, common_types, read
 from tfstable.errors import InputError

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfstable.data.log import READ_ROWS, DayLog, read
+from tfstable.data.log import DayLog, read
+from tfstable.data.log_files import READ_ROWS
 from tfstable.errors import InputError
 
 DAY = date(2025, 1, 1)

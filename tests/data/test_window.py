@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfstable.data.log import READ_ROWS, DayLog
+from tfstable.data.log import DayLog
+from tfstable.data.log_files import READ_ROWS
 from tfstable.data.window import Batches, Window, windows
 from tfstable.errors import InputError
 

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests import reference
-from tfstable.data.columns import RawColumn, distinct, distinct_integers
+from tfstable.data.arrays import distinct, distinct_integers
+from tfstable.data.columns import RawColumn
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.statistics import Statistics
 from tfstable.specs import MISSING_INT, HashFeature

@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from tests.serving.runs import LAST, USER
-from tfstable.data.columns import raw_batches
+from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.serving import export
 from tfstable.serving.examples import serialize

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tests import reference
-from tfstable.data.columns import raw_columns, to_numpy
+from tfstable.data.arrays import to_numpy
+from tfstable.data.columns import raw_columns
 from tfstable.data.log import DayLog
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader

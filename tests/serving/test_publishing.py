@@ -14,7 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.serving.runs import LAST, USER, load, start
 from tests.trainers import commands
-from tfstable.data.columns import raw_batches
+from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.serving import card as cards

@@ -1,0 +1,5 @@
+"""What a trained model tells: the sharpness of its loss."""
+
+from tfstable.analysis.sharpness import SharpnessProbe, largest_eigenvalue
+
+__all__ = ["SharpnessProbe", "largest_eigenvalue"]

@@ -4,16 +4,15 @@ int64 for integers and booleans, float32 for numbers, string for text; lists bec
 becomes the missing value of its type (`specs.MISSING_INT`, NaN, "").
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tfstable.data.log import DayLog, Unit, extremes, first_rows, is_csv, read
+from tfstable.data.log import DayLog
+from tfstable.data.log_files import extremes, first_rows, is_csv
 from tfstable.data.types import CODED_TEXT, cast, field_type, fits, is_list, is_number, widest
 from tfstable.errors import InputError
 from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, feature_columns
@@ -114,86 +113,6 @@ def group_type(schemas: dict[Path, pa.Schema], column: str) -> pa.DataType:
     return pa.int64() if is_number(dtype) else pa.string() if pa.types.is_null(dtype) else dtype
 
 
-def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
-    """Converts a column to `(rows,)` or `(rows, width)` values of its raw dtype, nulls as the missing value.
-
-    Strings come as an object array. Of a longer list the first `width` values stay.
-
-    Raises:
-        InputError: If a value does not fit the dtype, for example a fraction in a column of ids.
-    """
-    missing = MISSING[column.dtype]
-    try:
-        if column.width is None:
-            return _values(cast(array, ARROW[column.dtype]), missing)
-        lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise InputError(f"column {name}: {str(error)[:300]}") from error
-    return _rows(lists, _values(pc.list_flatten(lists), missing), missing, column.width)
-
-
-def distinct(array: pa.ChunkedArray, name: str, column: RawColumn) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the values of a column of text, each once, and where the rows' are among them.
-
-    Returns:
-        Values, `(values,)` strings of which the last is "", the missing one; places, `(rows,)` or `(rows, width)`.
-
-    Raises:
-        InputError: If a value is no text.
-    """
-    try:
-        if column.width is None:
-            coded = cast(array, CODED_TEXT).combine_chunks()
-        else:
-            lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
-            coded = cast(pc.list_flatten(lists), CODED_TEXT)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"column {name}: {str(error)[:300]}") from error
-    values = np.append(coded.dictionary.to_numpy(zero_copy_only=False).astype(object), "")
-    missing = len(values) - 1
-    places = _values(coded.indices, missing)
-    return values, places if column.width is None else _rows(lists, places, missing, column.width)
-
-
-def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns the integers from the least to the greatest of a column, and where the rows' are among them.
-
-    Args:
-        x: `(rows,)` int64.
-
-    Returns:
-        Values, int64, of which the last is the missing one; places, `(rows,)`. None if the range is
-        longer than a quarter of the column, where fewer values than rows would save little.
-    """
-    known = x[x != MISSING_INT]
-    if not len(known):
-        return np.array([MISSING_INT]), np.zeros(len(x), np.int64)
-    least, greatest = int(known.min()), int(known.max())
-    if greatest - least >= len(x) // 4:
-        return None
-    places = x - least
-    places[x == MISSING_INT] = greatest - least + 1
-    return np.append(least + np.arange(greatest - least + 1), MISSING_INT), places
-
-
-def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, width: int) -> np.ndarray:
-    """Cuts the lists' values into rows, `(lists, width)`, padded with the missing one; what is beyond is dropped."""
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-    parent = np.repeat(np.arange(len(lengths)), lengths)
-    position = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # Of each value in its list.
-    rows = np.full((len(lengths), width), missing, dtype=flat.dtype)
-    kept = position < width
-    rows[parent[kept], position[kept]] = flat[kept]
-    return rows
-
-
-def raw_batches(units: Sequence[Unit], columns: dict[str, RawColumn]) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the raw columns of `units` in the log's order, a record batch at a time."""
-    for batch in read(units, arrow_types(columns)):
-        table = pa.Table.from_batches([batch])
-        yield {name: to_numpy(table[name], name, column) for name, column in columns.items()}
-
-
 def arrow_types(columns: dict[str, RawColumn], coded_text: bool = False) -> dict[str, pa.DataType]:
     """Returns the type to read each column as; `coded_text` as numbers of values, where it is not in lists."""
     types = {name: ARROW[column.dtype] for name, column in columns.items()}
@@ -205,17 +124,6 @@ def arrow_types(columns: dict[str, RawColumn], coded_text: bool = False) -> dict
         else dtype
         for name, dtype in types.items()
     }
-
-
-def numbers(array: pa.ChunkedArray) -> np.ndarray:
-    """Converts labels or weights to `(rows,)` float32, nulls as NaN."""
-    return _values(cast(array, pa.float32()), float("nan"))
-
-
-def _values(array: pa.Array | pa.ChunkedArray, missing: object) -> np.ndarray:
-    if array.null_count:
-        array = pc.fill_null(array, missing)
-    return array.to_numpy(zero_copy_only=False) if isinstance(array, pa.Array) else array.to_numpy()
 
 
 def _raw_column(

@@ -1,34 +1,24 @@
 """A log: a directory of day partitions, `LOG/date=2022-04-25/part-0.parquet`, one row an example."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tfstable.data import csv_files
-from tfstable.data.types import CODED_TEXT, NOT_UTF_8, cast, field_type, fits, plain, widest
+from tfstable.data.log_files import (
+    BROKEN,
+    Unit,
+    file_format,
+    file_schema,
+    file_units,
+    format_names,
+    is_csv,
+    unit_batches,
+    unreadable,
+)
+from tfstable.data.types import NOT_UTF_8, cast, field_type, fits, plain, widest
 from tfstable.errors import InputError
-
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".feather": "feather", ".arrow": "feather"}
-BROKEN = (
-    pa.ArrowException,
-    OSError,
-    UnicodeDecodeError,
-)  # What arrow raises for files that are not what they should be.
-READ_ROWS = 65_536  # Rows of one record batch: what is held beyond the buffer while reading.
-READ_BYTES = 1 << 20  # Of a column's pages in a Parquet file, at a time.
-
-
-@dataclass(frozen=True)
-class Unit:
-    """The smallest piece of a log that is read on its own: a Parquet row group, or a whole CSV or Feather file."""
-
-    path: Path
-    row_group: int | None
-    rows: int
 
 
 class DayLog:
@@ -48,16 +38,14 @@ class DayLog:
 
     Examples:
         >>> import tempfile
-        >>> import pyarrow as pa, pyarrow.parquet as pq
         >>> from tfstable.data.log import DayLog
+        >>> from tfstable.sources.frames import write_log
+        >>> clicks = pa.table({"date": ["2025-01-01", "2025-01-02", "2025-01-02"], "click": [0, 1, 0]})
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for day in (1, 2):
-        ...         partition = Path(folder, f"date=2025-01-0{day}")
-        ...         partition.mkdir()
-        ...         pq.write_table(pa.table({"user": [7, 8], "click": [0, 1]}), partition / "part-0.parquet")
+        ...     days = write_log(clicks, folder)
         ...     log = DayLog(folder)
         ...     [(str(day), log.rows(day)) for day in log.days]
-        [('2025-01-01', 2), ('2025-01-02', 2)]
+        [('2025-01-01', 1), ('2025-01-02', 2)]
     """
 
     def __init__(self, path: Path, missing_day: str = "error", until: date | None = None):
@@ -95,7 +83,7 @@ class DayLog:
     def schemas(self, day: date) -> dict[Path, pa.Schema]:
         """Returns the schema of each file of `day`."""
         if day not in self._schemas:
-            self._schemas[day] = {path: _schema(path) for path in self._files(day)}
+            self._schemas[day] = {path: file_schema(path) for path in self._files(day)}
         return self._schemas[day]
 
     def _directory(self, day: date) -> Path:
@@ -114,9 +102,9 @@ class DayLog:
                 what = (
                     "a directory" if path.is_dir() else "a link to nothing" if path.is_symlink() else "no regular file"
                 )
-                raise InputError(f"{path}: cannot be read ({what}); a day holds {_formats()} files alone")
-            if _format(path) is None:
-                raise InputError(f"{path}: not a log file; a day holds {_formats()} files")
+                raise InputError(f"{path}: cannot be read ({what}); a day holds {format_names()} files alone")
+            if file_format(path) is None:
+                raise InputError(f"{path}: not a log file; a day holds {format_names()} files")
         if not paths:
             raise InputError(f"{directory}: the day is empty; remove the directory or write its rows")
         return paths
@@ -152,7 +140,7 @@ def read(
             continue
         rows = 0
         try:
-            for batch in _batches(unit, types):
+            for batch in unit_batches(unit, types):
                 rows += batch.num_rows
                 if rows > unit.rows:
                     break
@@ -167,22 +155,9 @@ def read(
                     yield part
                 start = max(0, start - batch.num_rows)
         except BROKEN as error:
-            raise _unreadable(unit.path, error) from error
+            raise unreadable(unit.path, error) from error
         if rows != unit.rows:
             raise InputError(f"{unit.path}: was written anew since the start; start again, the same command goes on")
-
-
-def file_units(path: Path) -> list[Unit]:
-    """Returns the units of a file. Of Parquet only the metadata is read."""
-    try:
-        if is_csv(path):
-            return [Unit(path, None, csv_files.count_rows(path))]
-        if _format(path) == "feather":
-            return [Unit(path, None, sum(batch.num_rows for batch in _feather_batches(path)))]
-        metadata = pq.read_metadata(path)
-        return [Unit(path, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
-    except BROKEN as error:
-        raise _unreadable(path, error) from error
 
 
 def common_types(paths: Iterable[Path], columns: Sequence[str]) -> dict[str, pa.DataType]:
@@ -195,89 +170,12 @@ def common_types(paths: Iterable[Path], columns: Sequence[str]) -> dict[str, pa.
     """
     found: dict[str, list[pa.DataType]] = {column: [] for column in columns}
     for path in sorted(paths) if columns else ():
-        schema = _schema(path)
+        schema = file_schema(path)
         for column in columns:
             found[column].append(field_type(schema, column, path))
     common = {column: widest(types) for column, types in found.items()}
     # What the first rows of CSV files leave open may be anything.
     return {c: pa.string() if pa.types.is_null(t) and any(map(is_csv, paths)) else t for c, t in common.items()}
-
-
-def is_csv(path: Path) -> bool:
-    """Whether the types of a file's columns are no more than what its first rows look like."""
-    return _format(path) == "csv"
-
-
-def first_rows(path: Path, column: str) -> pa.Array:
-    """Returns what the first rows of a CSV file have in a column, as it stands."""
-    try:
-        first = next(csv_files.batches(path, [column]), None)
-    except BROKEN as error:
-        raise _unreadable(path, error) from error
-    return pa.array([], pa.binary()) if first is None else first[column]
-
-
-def extremes(path: Path, column: str) -> list[int | float]:
-    """Returns the least and greatest values of a column, or of its lists' values, where a file's metadata has them."""
-    if _format(path) != "parquet":
-        return []
-    try:
-        metadata = pq.read_metadata(path)
-    except BROKEN as error:
-        raise _unreadable(path, error) from error
-    chunks = (
-        metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns)
-    )
-    found = [
-        chunk.statistics
-        for chunk in chunks
-        if (chunk.path_in_schema == column or chunk.path_in_schema.startswith(f"{column}.list."))
-        and chunk.statistics is not None
-        and chunk.statistics.has_min_max
-    ]
-    values = [value for statistics in found for value in (statistics.min, statistics.max)]
-    return [value for value in values if not isinstance(value, bytes)]  # As of float16.
-
-
-def _formats() -> str:
-    return ", ".join(FORMATS)
-
-
-def _format(path: Path) -> str | None:
-    *_, before, last = ("", "", *path.suffixes)
-    if last.lower() in csv_files.COMPRESSED:
-        return "csv" if FORMATS.get(before.lower()) == "csv" else None
-    return FORMATS.get(last.lower())
-
-
-def _batches(unit: Unit, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    if is_csv(unit.path):
-        return _of_few_rows(csv_files.batches(unit.path, list(types)))
-    if unit.row_group is None:
-        return _of_few_rows(_feather_batches(unit.path, list(types)))
-    # A dataset's scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
-    coded = [column for column, dtype in types.items() if dtype == CODED_TEXT]  # As most files hold it: not undone.
-    file = pq.ParquetFile(unit.path, buffer_size=READ_BYTES, pre_buffer=False, read_dictionary=coded)
-    for column in types:
-        field_type(file.schema_arrow, column, unit.path)
-    return file.iter_batches(READ_ROWS, row_groups=[unit.row_group], columns=list(types))
-
-
-def _feather_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Streams columns of a Feather file, by default the first alone; a dataset would stumble over double names."""
-    names = [0]
-    if columns is not None:
-        schema = _schema(path)
-        for column in columns:
-            field_type(schema, column, path)
-        names = [schema.names.index(column) for column in columns]
-    reader = pa.ipc.open_file(pa.OSFile(str(path)), options=pa.ipc.IpcReadOptions(included_fields=names))
-    return (reader.get_batch(number) for number in range(reader.num_record_batches))
-
-
-def _of_few_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield from (batch.slice(first, READ_ROWS) for first in range(0, batch.num_rows, READ_ROWS))
 
 
 def _cast(rows: pa.RecordBatch, column: str, dtype: pa.DataType, wanted: bool, path: Path) -> pa.Array:
@@ -296,22 +194,6 @@ def _cast(rows: pa.RecordBatch, column: str, dtype: pa.DataType, wanted: bool, p
         return cast(array, dtype)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{path}: column {column}: {' '.join(str(error).split())[:300]}") from error
-
-
-def _schema(path: Path) -> pa.Schema:
-    try:
-        if is_csv(path):
-            return csv_files.schema(path)
-        if _format(path) == "feather":
-            return pa.ipc.open_file(pa.OSFile(str(path))).schema
-        return pq.read_schema(path)
-    except BROKEN as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).replace(str(path), path.name).split())
-    return InputError(f"{path}: cannot be read ({reason[:240]}); write the file again")
 
 
 def _day(directory: Path) -> date:

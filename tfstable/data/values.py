@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tfstable.data.log import file_units, read
+from tfstable.data.log import read
+from tfstable.data.log_files import file_units
 from tfstable.errors import InputError
 from tfstable.specs import (
     BinaryTask,

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tfstable.data.log import Unit, read
+from tfstable.data.log import read
+from tfstable.data.log_files import Unit
 from tfstable.data.shuffle import FullShuffle, Shuffle
 
 Arrays = dict[str, np.ndarray]  # One row per example.

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.columns import arrow_types, distinct, distinct_integers, numbers, to_numpy
+from tfstable.data.arrays import distinct, distinct_integers, numbers, to_numpy
+from tfstable.data.columns import arrow_types
 from tfstable.data.log import DayLog
 from tfstable.data.shuffle import FullShuffle, Shuffle
 from tfstable.data.values import ValueChecks

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from tfstable.data.columns import ARROW, RawColumn, numbers, to_numpy
+from tfstable.data.arrays import numbers, to_numpy
+from tfstable.data.columns import ARROW, RawColumn
 from tfstable.data.types import cast, is_list
 from tfstable.data.values import check_labels
 from tfstable.errors import InputError

@@ -1,6 +1,5 @@
 """A ranking model that is a small committee on shared tables."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -49,11 +48,11 @@ class Committee(RankingModel):
         """Returns what the members' bottoms put out, side by side, `(batch, members * units)`."""
         return tf.concat([bottom(x, training=training) for bottom in self.bottoms], axis=1)
 
-    def heads(self, shared: tf.Tensor | Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
-        if isinstance(shared, Mapping) or shared.shape[-1] < self.members * self._width:
+    def heads(self, shared: Any, training: bool | None = None) -> dict[str, tf.Tensor]:
+        if not tf.is_tensor(shared) or shared.shape[-1] < self.members * self._width:
             raise ValueError(
                 f"shared_bottom must put out one tensor with {self.members} members of {self._width} side by side, got "
-                f"{sorted(shared) if isinstance(shared, Mapping) else shared.shape}"
+                f"{shared.shape if tf.is_tensor(shared) else sorted(shared)}"
             )
         own, common = shared[:, : self.members * self._width], shared[:, self.members * self._width :]
         # What parallel cross layers put out beside the bottoms goes to every member.

@@ -10,33 +10,9 @@ import tensorflow as tf
 
 from tfstable.models import tasks as task_math
 from tfstable.models.masked_metric import masked
-from tfstable.models.targets import labels_by_task, only_tasks, weights_by_task
+from tfstable.models.prepared import prepared
+from tfstable.models.targets import labels_by_task, weights_by_task
 from tfstable.specs import TaskSpec
-
-
-def _prepared(name: str) -> Callable[..., Any]:
-    """Returns a method of `keras.Model` that first makes all variables, of the model and of its optimizer.
-
-    Of labels and weights by task it leaves those of the model's tasks: others, or missing ones, Keras would answer by
-    printing all labels and weights.
-    """
-    method = getattr(keras.Model, name)
-
-    @functools.wraps(method)
-    def prepared(self: "MultitaskModel", *args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(method).bind(self, *args, **kwargs)
-        given = bound.arguments
-        given.update(
-            {key: only_tasks(self.task_specs, key, given[key]) for key in ("y", "sample_weight") if key in given}
-        )
-        if isinstance(given.get("validation_data"), tuple | list):
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(given["validation_data"]))
-            y, weights = only_tasks(self.task_specs, "y", y), only_tasks(self.task_specs, "sample_weight", weights)
-            given["validation_data"] = (x, y, weights)
-        self.prepare()
-        return method(*bound.args, **bound.kwargs)
-
-    return prepared
 
 
 class MultitaskModel(keras.Model):
@@ -53,7 +29,7 @@ class MultitaskModel(keras.Model):
     """
 
     task_specs: Mapping[str, TaskSpec]
-    _has_metrics: bool  # Whether the metrics that `compile` got have their variables.
+    _has_metrics: bool
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -132,13 +108,13 @@ class MultitaskModel(keras.Model):
 
     # --- Variables: made at once, whatever comes first.
 
-    fit, evaluate, predict = (_prepared(name) for name in ("fit", "evaluate", "predict"))
+    fit, evaluate, predict = (prepared(name) for name in ("fit", "evaluate", "predict"))
     train_on_batch, test_on_batch, predict_on_batch = (
-        _prepared(name) for name in ("train_on_batch", "test_on_batch", "predict_on_batch")
+        prepared(name) for name in ("train_on_batch", "test_on_batch", "predict_on_batch")
     )
-    save, save_weights, load_weights = (_prepared(name) for name in ("save", "save_weights", "load_weights"))
+    save, save_weights, load_weights = (prepared(name) for name in ("save", "save_weights", "load_weights"))
     get_weights, set_weights, count_params, summary = (
-        _prepared(name) for name in ("get_weights", "set_weights", "count_params", "summary")
+        prepared(name) for name in ("get_weights", "set_weights", "count_params", "summary")
     )
 
     def prepare(self) -> None:

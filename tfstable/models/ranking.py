@@ -214,9 +214,10 @@ class RankingModel(MultitaskModel):
     def _tensor_spec(self, name: str, feature: Feature) -> tf.TensorSpec:
         if isinstance(feature, NumericFeature):
             return tf.TensorSpec([None], tf.float32, name)
-        if isinstance(feature, Categorical) and is_several_valued(name, feature, self.statistics):
-            return tf.TensorSpec([None, feature.max_values], tf.int32, name)
-        return tf.TensorSpec([None], tf.int32, name)
+        several = is_several_valued(name, feature, self.statistics)
+        return tf.TensorSpec(
+            [None, feature.max_values] if isinstance(feature, Categorical) and several else [None], tf.int32, name
+        )
 
     # --- Serialisation.
 

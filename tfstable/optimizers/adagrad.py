@@ -5,11 +5,11 @@ import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import LearningRate
-from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State, UnclippedArguments
+from tfstable.optimizers.rule import ClippedArguments, RuleArguments, RuleOptimizer, State
 
 
-class AdagradArguments(UnclippedArguments, total=False):
-    """The keyword arguments of `Adagrad` except `clipping`, for `ClippyAdagrad`."""
+class AdagradArguments(RuleArguments, total=False):
+    """The keyword arguments of `Adagrad` but its clipping, for the preset that brings its own."""
 
     initial_accumulator: float
     epsilon: float
@@ -41,7 +41,7 @@ class Adagrad(RuleOptimizer):
         learning_rate: LearningRate = 0.01,
         initial_accumulator: float = 0.1,
         epsilon: float = 0.0,
-        **rule: Unpack[RuleArguments],
+        **rule: Unpack[ClippedArguments],
     ) -> None:
         check_number("initial_accumulator", initial_accumulator, least=0)
         check_number("epsilon", epsilon, least=0)

@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import LearningRate
-from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State, UnclippedArguments
+from tfstable.optimizers.rule import ClippedArguments, RuleArguments, RuleOptimizer, State
 
 
-class AdamArguments(UnclippedArguments, total=False):
-    """The keyword arguments of `Adam` except `clipping`, for `ClippyAdam`."""
+class AdamArguments(RuleArguments, total=False):
+    """The keyword arguments of `Adam` but its clipping, for the preset that brings its own."""
 
     beta_1: float
     beta_2: float
@@ -50,7 +50,7 @@ class Adam(RuleOptimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
-        **rule: Unpack[RuleArguments],
+        **rule: Unpack[ClippedArguments],
     ) -> None:
         check_number("beta_1", beta_1, least=0, below=1)
         check_number("beta_2", beta_2, least=0, below=1)

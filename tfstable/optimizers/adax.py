@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import LearningRate
-from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State
+from tfstable.optimizers.rule import ClippedArguments, RuleOptimizer, State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -45,7 +45,7 @@ class AdaX(RuleOptimizer):
         beta_1: float = 0.9,
         beta_2: float = 1e-4,
         epsilon: float = 1e-12,
-        **rule: Unpack[RuleArguments],
+        **rule: Unpack[ClippedArguments],
     ) -> None:
         check_number("beta_1", beta_1, least=0, below=1)
         check_number("beta_2", beta_2, above=0)

@@ -13,7 +13,7 @@ from tfstable.optimizers.domains import check_choice
 class Clipping:
     """A factor mu*sigma of eq. (5) of Tang et al. 2023: w -= eta * (mu*sigma) * r.
 
-    Subclasses are frozen dataclasses, whose call returns the factor.
+    Subclasses are frozen dataclasses. A call returns the factor.
     """
 
     scope: str = dataclasses.field(default="tensor", kw_only=True)
@@ -33,7 +33,7 @@ class Clipping:
             gradient: g, same shape.
             weight: w before the step, same shape.
             rate: eta, a scalar.
-            is_table: True if the first axis counts rows of an embedding table. With `scope="row"` each row then has its
+            is_table: True if the first axis counts rows of an embedding table; with `scope="row"` each then has its
                 own factor.
         """
         raise NotImplementedError

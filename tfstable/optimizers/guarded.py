@@ -13,7 +13,7 @@ from tfstable.optimizers.rows import sum_duplicates, under_xla, working_dtype
 
 LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule | Callable[[], Any]
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
-Pairs = Sequence[tuple[Gradient, Any]]  # Of a gradient and its variable, of Keras or TensorFlow.
+Pairs: TypeAlias = Sequence[tuple[Gradient, Any]]  # Of a gradient and its variable, of Keras or TensorFlow.
 
 
 class GuardedArguments(TypedDict, total=False):
@@ -144,7 +144,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
 
 
 def done() -> tf.Tensor:
-    """Returns the value for both branches of a `tf.cond` that works by side effects."""
+    """What both branches of a `tf.cond` return when they work by side effects."""
     return tf.constant(True)
 
 

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeAlias, Unpack
 
 import keras
 import tensorflow as tf
@@ -14,17 +14,17 @@ from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype
 from tfstable.optimizers.tables import is_embedding_table
 
 DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
-State = tuple[tf.Tensor, ...]  # The slots of a weight, in the order of `slots`.
+State: TypeAlias = tuple[tf.Tensor, ...]  # The slots of a weight, in the order of `slots`.
 
 
-class UnclippedArguments(GuardedArguments, total=False):
-    """The keyword arguments of `RuleOptimizer` except `clipping`, for subclasses that bring their own clipping."""
+class RuleArguments(GuardedArguments, total=False):
+    """The keyword arguments of `RuleOptimizer` but `clipping`, for the signatures of subclasses that bring theirs."""
 
     weight_decay: float | None
     track_every: int
 
 
-class RuleArguments(UnclippedArguments, total=False):
+class ClippedArguments(RuleArguments, total=False):
     """The keyword arguments of `RuleOptimizer`, for the signatures of its subclasses."""
 
     clipping: Clipping | None
@@ -177,15 +177,15 @@ class RuleOptimizer(GuardedOptimizer):
         self,
         target: tf.Variable,
         gradient: Gradient,
-        *values: tf.Variable,
+        *slots: tf.Variable,
         of: Any,
         names: Sequence[str],
         rate: tf.Tensor,
         step: tf.Tensor,
         track: bool,
     ) -> None:
-        slots = dict(zip(names, values, strict=True))
-        diagnostics = slots.pop("diagnostics", None)
+        own = dict(zip(names, slots, strict=True))
+        diagnostics = own.pop("diagnostics")
         is_sparse = isinstance(gradient, tf.IndexedSlices)
         if is_sparse:
             self._refuse_whole_table_work(of)
@@ -193,7 +193,7 @@ class RuleOptimizer(GuardedOptimizer):
         is_table = is_sparse or is_embedding_table(of)
 
         weight = tf.cast(read_rows(target, indices), working_dtype(of))
-        state = {name: read_rows(slot, indices) for name, slot in slots.items()}
+        state = {name: read_rows(slot, indices) for name, slot in own.items()}
         rate, step = tf.cast(rate, weight.dtype), tf.cast(step, weight.dtype)
         if "step" in state:
             step = state["step"] = state["step"] + 1
@@ -213,7 +213,7 @@ class RuleOptimizer(GuardedOptimizer):
         if getattr(of, "constraint", None) is not None:
             new_weight = of.constraint(new_weight)
 
-        for name, slot in slots.items():
+        for name, slot in own.items():
             write_rows(slot, indices, state[name])
         write_rows(target, indices, tf.cast(new_weight, of.dtype))
         if track:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import LearningRate
-from tfstable.optimizers.rule import RuleArguments, RuleOptimizer, State
+from tfstable.optimizers.rule import ClippedArguments, RuleOptimizer, State
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -34,7 +34,7 @@ class SGD(RuleOptimizer):
         learning_rate: LearningRate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        **rule: Unpack[RuleArguments],
+        **rule: Unpack[ClippedArguments],
     ) -> None:
         check_number("momentum", momentum, least=0, below=1)
         if nesterov and not momentum:

@@ -1,4 +1,5 @@
 """What an export holds besides `serving_default`, and how its versions come and go.
 
-Nothing here imports TensorFlow until it is needed: `tfstable export --list` answers at once.
+Nothing is exported from here: `tfstable export --list` takes `tfstable.serving.versions` without TensorFlow, and the
+import of any module runs this file first.
 """

@@ -113,11 +113,11 @@ def promote(directory: Path, number: int, check: Callable[[Path], None] = lambda
             raise InputError(str(error).replace(str(partial), str(source))) from None
         with _lock(directory):
             _promotable(directory, number)
-            days: set[str] = set()
+            withdrawn: set[str] = set()
             for newer in (_readable_card(directory / str(n)) for n in versions(directory) if n > number):
-                days |= {newer.window_end, *newer.withdrawn} if newer else set()
-            withdrawn = tuple(sorted(days - {card.window_end}))
-            _seal(partial, replace(card, promoted_from=number, withdrawn=withdrawn))
+                withdrawn |= {newer.window_end, *newer.withdrawn} if newer else set()
+            still = tuple(sorted(withdrawn - {card.window_end}))
+            _seal(partial, replace(card, promoted_from=number, withdrawn=still))
             return _appear(partial)
     finally:
         give_up(partial)  # Unless it has appeared.

@@ -19,7 +19,7 @@ from tfstable.optimizers import (
     WarmupDecay,
 )
 from tfstable.optimizers.schedule import window_decay
-from trainers.config.optimizer import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
+from trainers.config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
 
 RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
 CLIPPINGS = {

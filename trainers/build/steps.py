@@ -1,6 +1,6 @@
 """The compiled parts of training: many steps in one call, and predictions for a batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -75,7 +75,9 @@ class Steps:
 
     # Keras does not convert its steps either: a conversion would cost seconds at every start and change nothing.
     @tf.autograph.experimental.do_not_convert
-    def train_step(self, features: Any, labels: Any, weight: Any) -> tf.Tensor:
+    def train_step(
+        self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
+    ) -> tf.Tensor:
         """One step in replica context, on a replica's part of a batch. Returns its losses, `(1 + tasks,)`."""
         gradients, losses = self._compute_gradients(features, labels, weight)
         if self._dense_tables:
@@ -83,7 +85,9 @@ class Steps:
         self._optimizer.apply_gradients(zip(gradients, self._model.trainable_variables, strict=True))
         return losses
 
-    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor]:
+    def _gradients(
+        self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as tape:
             logits = self._model.logits(features, training=True)
             loss = self._model.compute_loss(features, labels, logits, weight)
@@ -94,6 +98,6 @@ class Steps:
         return gradients, tf.stack([loss, *(parts[name] for name in self._tasks)])
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _predict(self, features: Any) -> dict[str, tf.Tensor]:
+    def _predict(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         predictions = self._strategy.run(self._model, args=(features,), kwargs={"training": False})
         return {name: self._strategy.gather(value, axis=0) for name, value in predictions.items()}

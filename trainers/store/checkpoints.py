@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfstable.errors import InputError
-from tfstable.files import FORMAT, digest, read_json, stranger, write_json
+from tfstable.files import FORMAT, digest, read_json, stranger, whole, write_json
 from trainers.store.run_directory import CHECKPOINT as OWN
 
 CHECKPOINT, ABOUT = "checkpoint", "about.json"
@@ -62,17 +62,12 @@ class Checkpoints:
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
         saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
-        partial = self._directory / f".{saved.number}.partial"
         for left_over in self._directory.glob(".[0-9]*"):  # By a process that was killed while it saved or pruned.
             if re.fullmatch(r"\.[0-9]+\.(partial|pruned)", left_over.name) and not left_over.is_symlink():
                 shutil.rmtree(left_over)
-        try:
-            self._checkpoint.write(str(partial / CHECKPOINT))
-            self._write_about(partial, saved)
-            partial.rename(self._path(saved.number))
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)  # Leave no useless files on a full disk.
-            raise
+        with whole(self._path(saved.number)) as hidden:
+            self._checkpoint.write(str(hidden / CHECKPOINT))
+            self._write_about(hidden, saved)
         self._prune()
         return saved
 

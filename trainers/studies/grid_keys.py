@@ -8,10 +8,18 @@ from typing import Any
 
 from tfstable.specs import Spec
 
+ONE_DEVICE, NO_RUN = "a grid trains on one device", "a training of a grid leaves its metrics and predictions alone"
+_TRAINER = {
+    **dict.fromkeys(("strategy", "devices", "start_minutes", "tpu", "tpu_table_gb"), ONE_DEVICE),
+    **dict.fromkeys(
+        ("checkpoint_minutes", "keep_checkpoints", "keep_weekly", "track_every", "sharpness_every", "tensorboard"),
+        NO_RUN,
+    ),
+}
 # By key or section, the reason why no grid honours it.
-OF_ANY_GRID = {
-    "trainer.strategy": "a grid trains on one device",
-    "trainer.devices": "a grid trains on one device",
+OF_ANY_GRID = {f"trainer.{key}": reason for key, reason in _TRAINER.items()} | {
+    "evaluation.compare_since": "a grid does not judge days",
+    "export": "a grid exports nothing",
     "recovery": "a training of a grid that diverges is a result and does not go back",
 }
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tfstable.files import whole
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -28,11 +30,8 @@ def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     """Writes a figure, whole or not at all, and closes it."""
     from matplotlib import pyplot
 
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
     try:
-        figure.savefig(partial, dpi=dpi, format=path.suffix[1:])
-        partial.replace(path)
+        with whole(path) as hidden:
+            figure.savefig(hidden, dpi=dpi, format=path.suffix[1:])
     finally:
-        partial.unlink(missing_ok=True)
         pyplot.close(figure)

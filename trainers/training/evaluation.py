@@ -5,7 +5,8 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from tfstable.data.columns import group_type, numbers
+from tfstable.data.arrays import numbers
+from tfstable.data.columns import group_type
 from tfstable.data.log import DayLog, read
 from tfstable.metrics import auc, auc_standard_error, calibration, gauc, log_loss, mae, rmse, rmse_standard_error
 from tfstable.metrics.rows import group_numbers

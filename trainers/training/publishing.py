@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfstable.data.columns import raw_batches
+from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.inputs.statistics import Statistics

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -47,11 +48,12 @@ def read(path: Path) -> str | dict:
     try:
         config = read_config(path)
         run = RunDirectory(path, config)
+        newest = run.newest()
         return {
             "config": config,
             "statistics": run.statistics(),
             "evaluations": run.evaluations(),
-            "newest": {key: value for key, value in vars(run.newest()).items() if "second" not in key},
+            "newest": newest and replace(newest, seconds=0.0, examples_per_second=0.0, evaluation_seconds=None),
             "first": run.first_day(),
             "recoveries": run.recoveries(),
         }
@@ -147,7 +149,7 @@ def served(version: Path, log: Path) -> np.ndarray | str:
 
 
 def export_rows(units, serving):
-    from tfstable.data.columns import raw_batches
+    from tfstable.data.arrays import raw_batches
 
     return raw_batches(units, serving.columns)
 

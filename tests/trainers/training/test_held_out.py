@@ -11,7 +11,7 @@ import pytest
 from tests.trainers.commands import CONFIG, ROWS, complaint, day, rows
 
 DAYS = [date(2025, 1, number) for number in range(1, 6)]
-UNTIL = "data.until=2025-01-03"
+UNTIL, NO_EXPORT = "data.until=2025-01-03", "export.when=never"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def train(run, place: Path, *overrides: str):
 
 
 def test_days_after_until_are_held_out_until_it_is_raised(place, run):
-    assert train(run, place, UNTIL)[0] == 0
+    assert train(run, place, UNTIL, NO_EXPORT)[0] == 0
     assert sorted(path.name for path in (place / "run" / "windows").iterdir()) == ["2025-01-02", "2025-01-03"]
     last = json.loads((place / "run" / "windows" / "2025-01-03" / "metrics.json").read_text())
     assert last["eval_day"] is None
@@ -46,8 +46,8 @@ def test_days_after_until_are_held_out_until_it_is_raised(place, run):
     assert "name a later day, up to 2025-01-05" in warned
 
     # It goes on as if new days had come.
-    assert train(run, place, "data.until=2025-01-04")[0] == 0
-    assert train(run, place)[0] == 0
+    assert train(run, place, "data.until=2025-01-04", NO_EXPORT)[0] == 0
+    assert train(run, place, NO_EXPORT)[0] == 0
     assert len(list((place / "run" / "windows").iterdir())) == 4
     assert "hold days out: data.until" in run("evaluate", "--model-dir", place / "run")[2]
     said = complaint(train(run, place, UNTIL))

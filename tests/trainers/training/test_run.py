@@ -13,9 +13,9 @@ from tests.trainers.runs import DAYS, ROWS, assert_same_run, copy_days, load, me
 from tfstable.errors import InputError
 from tfstable.locks import locked
 from tfstable.sources.simulate import simulate
+from tfstable_command import main
 from trainers import Run, load_config
 from trainers.build.steps import Steps
-from trainers.cli.app import main
 from trainers.store.out_directory import BUSY
 from trainers.training.run import SeenDayWarning
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tfstable.data.columns import RawColumn, check_schemas, group_type, numbers, raw_batches
+from tfstable.data.arrays import numbers, raw_batches
+from tfstable.data.columns import RawColumn, check_schemas, group_type
 from tfstable.data.log import DayLog, read
 from tfstable.data.types import field_type
 from tfstable.errors import InputError

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tfstable.data.columns import group_type, numbers
+from tfstable.data.arrays import numbers
+from tfstable.data.columns import group_type
 from tfstable.data.log import read
 from tfstable.files import arrays_beside, keep, recall
 from trainers.config import weight_keys

@@ -26,7 +26,7 @@ KEPT = 8  # Learners kept with their graphs.
 
 
 @dataclass(frozen=True)
-class Run:
+class Point:
     """A point of the grid."""
 
     model: str
@@ -74,7 +74,7 @@ class Bench(Workbench):
     def __init__(self, config: StabilityConfig, log: DayLog):
         super().__init__(config, log, KEPT)
 
-    def train(self, run: Run, evaluated: set[date], watch: bool = False, probed: range = range(0)) -> Trained:
+    def train(self, run: Point, evaluated: set[date], watch: bool = False, probed: range = range(0)) -> Trained:
         """Trains a run on every window before the last evaluation day, in time order.
 
         A run that the detector finds fully diverged stops there; it is evaluated as it is.
@@ -149,7 +149,7 @@ class Bench(Workbench):
         binary = [name for name, task in self.config.tasks.items() if task.kind == "binary"]
         return {name: float(min(np.sum(counts[name], axis=0))) for name in binary}
 
-    def _make(self, run: Run, watch: bool) -> Learner:
+    def _make(self, run: Point, watch: bool) -> Learner:
         grid = self.config.stability
         config = self.config.run_config(run.model, grid.treatments[run.treatment][run.threshold], grid.rates[0], 0)
         make_steps = functools.partial(Steps, xla=config.trainer.xla)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfstable.errors import InputError
-from trainers.studies.stability.bench import Bench, Run, Trained
+from trainers.studies.stability.bench import Bench, Point, Trained
 from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.stability.judge import Record, divergence, mean_and_std, micro_divergences, score
 from trainers.studies.stability.records import Records
@@ -46,7 +46,7 @@ class Grid:
         self.sharpness_steps = config.stability.sharpness_steps
         self._positives = bench.positives(days[-2])
         self.reference: Record = {}
-        self._seconds: dict[Run, float] = {}  # Of every run of the table, trained now or earlier.
+        self._seconds: dict[Point, float] = {}  # Of every run of the table, trained now or earlier.
 
     def run(self) -> dict[str, Any]:
         """Trains what is not there yet; returns the table."""
@@ -81,14 +81,14 @@ class Grid:
             "survived": {model: {t: self._survived(rows, model, t) for t in grid.treatments} for model in grid.models},
         }
 
-    def record(self, run: Run) -> Record:
+    def record(self, run: Point) -> Record:
         """Returns a run's record, trained now if it is not there."""
         evaluated = {date.fromisoformat(self.choosing), date.fromisoformat(self.reporting)}
         record = self._records.get(run, lambda: self._trained(run, evaluated))
         self._seconds[run] = record["seconds"]
         return record
 
-    def watched(self, run: Run, probed: range = range(0)) -> tuple[Record, dict[str, np.ndarray]]:
+    def watched(self, run: Point, probed: range = range(0)) -> tuple[Record, dict[str, np.ndarray]]:
         """Returns a run that is evaluated on every day and watched in every step: its record, and its arrays.
 
         Args:
@@ -99,7 +99,7 @@ class Grid:
         record = self._records.get(run, lambda: self._trained(run, days, watch=True, probed=probed), watched=True)
         return record, self._records.arrays(run, watched=True)
 
-    def _trained(self, run: Run, evaluated: set[date], **watch: Any) -> Trained:
+    def _trained(self, run: Point, evaluated: set[date], **watch: Any) -> Trained:
         trained = self._bench.train(run, evaluated, **watch)
         kinds = sorted({f["kind"] for f in trained.findings if f["column"] == "loss"})
         metrics = trained.days[self.reporting]
@@ -112,7 +112,7 @@ class Grid:
     def _best_rate(self) -> float:
         grid, model = self._grid, next(iter(self._grid.models))
         thresholds = range(len(grid.treatments[grid.rate_treatment]))
-        runs = [Run(model, grid.rate_treatment, i, rate, 0) for i in thresholds for rate in grid.rates]
+        runs = [Point(model, grid.rate_treatment, i, rate, 0) for i in thresholds for rate in grid.rates]
         best = max(runs, key=lambda run: score(self.record(run), self.choosing, self._positives))
         self.reference = self.record(best)
         return best.rate
@@ -120,15 +120,15 @@ class Grid:
     def _cell(self, model: str, treatment: str, rate: float, thresholds: Sequence[int], seeds: int) -> dict[str, Any]:
         """Returns a row of the table: the best threshold by the first seed, trained with all seeds."""
         grid = self._grid
-        runs = [Run(model, treatment, i, rate, 0) for i in thresholds]
+        runs = [Point(model, treatment, i, rate, 0) for i in thresholds]
 
-        def quality(run: Run) -> tuple[bool, float]:
+        def quality(run: Point) -> tuple[bool, float]:
             record = self.record(run)
             healthy = not divergence(record, self.reference, self.choosing, self._positives)
             return healthy, score(record, self.choosing, self._positives)
 
         best = max(runs, key=quality) if len(runs) > 1 else runs[0]
-        records = [self.record(Run(model, treatment, best.threshold, rate, seed)) for seed in range(seeds)]
+        records = [self.record(Point(model, treatment, best.threshold, rate, seed)) for seed in range(seeds)]
         settings = (self.reference, self.reporting, self._positives)
         reasons = [divergence(record, *settings) for record in records]
         return {

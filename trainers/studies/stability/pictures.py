@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from trainers.studies.pictures import figure_of, save
-from trainers.studies.stability.bench import Run
+from trainers.studies.stability.bench import Point
 from trainers.studies.stability.grid import Grid
 
 PICTURES = ("figure_1.png", "figure_4.png", "figure_5.png", "figure_6.png", "sharpness.png")
@@ -38,8 +38,8 @@ def draw(grid: Grid, table: dict[str, Any], out: Path) -> None:
     _figure_1(grid, {kind: _example(table["rows"], kind) for kind in kinds}, out)
 
 
-def _run(row: dict[str, Any]) -> Run:
-    return Run(row["model"], row["treatment"], row["threshold"], row["rate"], 0)
+def _run(row: dict[str, Any]) -> Point:
+    return Point(row["model"], row["treatment"], row["threshold"], row["rate"], 0)
 
 
 def _example(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:

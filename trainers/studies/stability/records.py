@@ -11,7 +11,7 @@ import numpy as np
 from tfstable.data.log import DayLog
 from tfstable.files import arrays_beside, keep, recall
 from trainers.config import weight_keys
-from trainers.studies.stability.bench import Run, Trained
+from trainers.studies.stability.bench import Point, Trained
 from trainers.studies.stability.config import StabilityConfig
 
 
@@ -30,7 +30,7 @@ class Records:
         self._path, self._config = Path(path), config
         self._log = [[str(day), log.rows(day)] for day in log.days]
 
-    def get(self, run: Run, train: Callable[[], Trained], watched: bool = False) -> dict[str, Any]:
+    def get(self, run: Point, train: Callable[[], Trained], watched: bool = False) -> dict[str, Any]:
         """Returns the record of a run; trains it first if there is none."""
         path = self._file(run, watched)
         if not path.exists():
@@ -46,11 +46,11 @@ class Records:
             keep(path, record, {"losses": trained.losses, **trained.watched})
         return recall(path)
 
-    def arrays(self, run: Run, watched: bool = False) -> dict[str, np.ndarray]:
+    def arrays(self, run: Point, watched: bool = False) -> dict[str, np.ndarray]:
         """Returns a run's `losses`, `(steps, 1 + tasks)`, and if watched its diagnostics by `variable|figure`."""
         return arrays_beside(self._file(run, watched))
 
-    def _file(self, run: Run, watched: bool) -> Path:
+    def _file(self, run: Point, watched: bool) -> Path:
         treatment = self._config.stability.treatments[run.treatment][run.threshold]
         config = weight_keys(self._config.run_config(run.model, treatment, run.rate, run.seed))
         own = {key: value for key, value in config.items() if not key.startswith("stability.")}

@@ -13,8 +13,9 @@ from tfstable.data.log import DayLog
 from tfstable.data.window import windows
 from tfstable.errors import InputError
 from tfstable.sources.simulate import simulate
+from trainers import Run
 from trainers import config as configs
-from trainers.studies.stability.bench import Bench, Run
+from trainers.studies.stability.bench import Bench, Point
 from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.stability.program import stability
 from trainers.training.evaluation import evaluate
@@ -154,9 +155,9 @@ def test_sharpness_of_a_run_that_diverges_is_measured_before_it_does(log, out, t
 )
 def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
     config = load(log, "trainer.steps_per_call=5", *keys)
-    run, last = Run("deep", "gc", 1, 0.2, 1), log.days[-1]
+    run, last = Point("deep", "gc", 1, 0.2, 1), log.days[-1]
     bench = Bench(config, log)
-    bench.train(Run("deep", "gc", 1, 0.1, 0), {last})  # Its variables and graphs serve the next one.
+    bench.train(Point("deep", "gc", 1, 0.1, 0), {last})  # Its variables and graphs serve the next one.
     trained = bench.train(run, {last})
     trainer_config = config.run_config("deep", config.stability.treatments["gc"][1], 0.2, 1)
     assert trainer_config.trainer.seed == config.trainer.seed + 1
@@ -176,7 +177,7 @@ def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_of_the_grid_compiles_with_xla(log):
-    run, last = Run("deep", "gc", 1, 0.2, 0), log.days[-1]
+    run, last = Point("deep", "gc", 1, 0.2, 0), log.days[-1]
     # ReLU would amplify what XLA rounds otherwise.
     keys = [(f"trainer.xla={xla}", "model.activation=smelu") for xla in ("false", "true")]
     plain, compiled = (Bench(load(log, *each), log).train(run, {last}) for each in keys)
@@ -202,6 +203,8 @@ def test_deterministic_is_asked_of_tensorflow(log, monkeypatch):
         ("trainer.strategy=mirrored", "stability: trainer.strategy is not honoured.* leave it at one_device"),
         ("trainer.devices=2", "stability: trainer.devices is not honoured"),
         ("recovery.rate_factor=1", "stability: recovery.rate_factor is not honoured"),
+        ("export.keep_versions=9", "stability: export.keep_versions is not honoured, a grid exports nothing"),
+        ("trainer.checkpoint_minutes=1", "stability: trainer.checkpoint_minutes is not honoured"),
         ("divergence={jump: 3}", r"stability: divergence.jump is not honoured, stability.detector has the rules"),
         ("optimizer.dense.learning_rate=0.2", "dense.learning_rate is not honoured, stability.rates has the rates"),
         ("optimizer.embeddings.learning_rate=0.2", "embeddings.learning_rate is not honoured"),
