@@ -74,6 +74,6 @@ class Termination:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.number = self.number or number
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # The system ends the process at the next one, whatever it does.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # The system ends the process at the next one.
         if not self._holding:
             raise Terminated(self.number)

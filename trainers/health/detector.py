@@ -15,7 +15,7 @@ import numpy as np
 from trainers.config import DivergenceConfig
 from trainers.health.episode import Episode, Finding
 
-FIRST = 10  # Steps that a run takes to start, and the fewest that show what is normal.
+FIRST = 10  # Steps of a run's start, and the fewest that show normal losses.
 # While a run starts, a jump's factor is multiplied by this: the first step of a healthy Adagrad, whose accumulators are
 # still empty, may cost twenty times the first loss.
 START = 25.0
@@ -44,7 +44,7 @@ class Detector:
         nonfinite  NaN or infinite
 
     where H are the n <= `horizon` steps before the jump that belong to no jump themselves, and y = asinh(loss / u) with
-    u = MATERIAL * median_H(total) is logarithmic for heavy tails and linear below what is material.
+    u = MATERIAL * median_H(total) is logarithmic for heavy tails and linear for smaller losses.
 
     Nothing up to `harmless` is a jump or a drift: a rare task that has had no positive costs next to nothing until its
     first one comes.

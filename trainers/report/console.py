@@ -119,7 +119,7 @@ class Report:
         if self._writer is not None:
             with self._writer.as_default():
                 for name, value in scalars.items():
-                    if value is not None:  # From a file, in which what is not finite is null.
+                    if value is not None:  # From a file, where a number that is not finite is null.
                         tf.summary.scalar(name, value, step=iteration)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: numbered directories, each whole or not there at all, pruned by policy."""
+"""Checkpoints of a run: numbered directories, each complete or absent, pruned by policy."""
 
 import re
 import shutil

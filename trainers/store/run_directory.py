@@ -70,7 +70,7 @@ class RunDirectory:
         return locked(self.path, BUSY) if self.writable else nullcontext()
 
     def begin(self, statistics: Statistics) -> Statistics:
-        """Makes the directory, or deletes what is there if the run is fresh, and writes the config and `statistics`.
+        """Makes the directory, or empties it if the run is fresh, and writes the config and `statistics`.
 
         Returns:
             The run's statistics: from an earlier start if there was one.

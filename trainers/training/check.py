@@ -90,7 +90,7 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
     Args:
         config: The run's config.
         log: The log.
-        columns: Raw columns of an earlier start of the run; None: those of the log.
+        columns: Raw columns of an earlier start of the run; None: the log's.
 
     Returns:
         The raw columns of the features.
@@ -130,7 +130,7 @@ def check_values(
         config: The run's config.
         log: The log, checked against it.
         columns: Raw columns of the features.
-        progress: Called with rows read, rows in all and what is being done.
+        progress: Called with rows read, rows in all and the name of the work.
 
     Returns:
         Training's remarks on the values, and its errors: one line each, the first error per file.

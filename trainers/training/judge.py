@@ -63,7 +63,7 @@ class Judge:
         """Evaluates the next days that the record of the window ending at `last` does not have yet.
 
         Raises:
-            Diverged: If the metrics are those of a diverged model; they are not kept.
+            Diverged: If the metrics show a diverged model; they are not kept.
         """
         began, agreement = time.monotonic(), self._state.agreement
         pending = agreement.decide(lambda: self._pending(last, next_days))

@@ -65,7 +65,7 @@ def train_window(
 
     Args:
         learner: The learner to train.
-        batches: The dataset's iterator, whose next batches are those of `numbers`.
+        batches: The dataset's iterator; its next batches have the numbers `numbers`.
         numbers: The batches to train on, ascending, counted over all passes.
         total: The window's batches over all passes, those left out included.
         steps_of_a_call: Takes the number of batches done and returns the most steps of the next call.

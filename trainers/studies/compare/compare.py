@@ -102,7 +102,7 @@ def compare(
         first, second: The models; see `open_side`.
         log: The log.
         day: A day of it. Memory holds its predictions, labels and the columns named here, and one model at a time.
-        progress: Called with rows done, rows in all and what is being done.
+        progress: Called with rows done, rows in all and the name of the work.
         group: Column of users or requests, for churn and for intervals that know of them. Default: that of a run.
         slice_by: Column by whose values to break the prediction difference down.
         k: Length of the top list for churn.

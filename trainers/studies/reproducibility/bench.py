@@ -17,7 +17,7 @@ from trainers.studies.workbench import Workbench
 from trainers.training.evaluation import evaluate
 from trainers.training.loop import train_window
 
-KEPT = 4  # Learners kept with their graphs: those of the differences of a point.
+KEPT = 4  # Learners kept with their graphs: one per difference of a point.
 TO_END = 2**31  # More steps than a window has.
 
 

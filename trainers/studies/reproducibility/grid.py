@@ -21,7 +21,7 @@ from trainers.training.evaluation import evaluate
 
 
 class Grid:
-    """Trains what is not there yet, and compares.
+    """Trains the missing runs, and compares all.
 
     Each training leaves DIR/runs/DIGEST.json and its predictions in DIGEST.npz; the digest is of all that it depends
     on, so cells share trainings, and a grid may grow, or change, over what is there.

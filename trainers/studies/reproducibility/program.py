@@ -1,4 +1,4 @@
-"""What `tfstable reproducibility` does, top to bottom."""
+"""`tfstable reproducibility`, top to bottom."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ from trainers.studies.reproducibility.report import markdown
 
 
 def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, console: Console) -> None:
-    """Trains what is not in `out` yet, and writes table and pictures from all of it.
+    """Trains the runs that are not in `out` yet, and writes table and pictures from all of them.
 
     Args:
         config: The config.

@@ -49,7 +49,7 @@ class Grid:
         self._seconds: dict[Point, float] = {}  # Of every run of the table, trained now or earlier.
 
     def run(self) -> dict[str, Any]:
-        """Trains what is not there yet; returns the table."""
+        """Trains the missing runs; returns the table."""
         grid, log = self._grid, self._bench.log
         rate = self._best_rate()
         rows: list[dict[str, Any]] = []

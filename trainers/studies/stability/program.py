@@ -1,4 +1,4 @@
-"""What `tfstable stability` does, top to bottom."""
+"""`tfstable stability`, top to bottom."""
 
 import time
 from pathlib import Path
