@@ -174,6 +174,6 @@ def test_a_day_is_not_written_over_what_someone_else_keeps(tmp_path):
     hidden = tmp_path / ".writing-date=2025-01-02"
     hidden.mkdir()
     (hidden / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="in the way of the day"), day_writer(tmp_path, date(2025, 1, 2), schema):
+    with pytest.raises(InputError, match="in the way of the new day"), day_writer(tmp_path, date(2025, 1, 2), schema):
         pass
     assert (hidden / "notes.txt").exists()
