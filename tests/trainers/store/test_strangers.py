@@ -141,7 +141,7 @@ def test_predictions_replace_predictions_alone(place, run, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(mine)
     for out in (mine, tmp_path / "folder", tmp_path / "link", place / "config.yaml"):
-        assert "something that is no predictions of tfstable" in complaint(predict(out))
+        assert "does not hold tfstable's predictions" in complaint(predict(out))
     assert "inside the log" in complaint(predict(place / "log" / "date=2025-01-01" / "part-1.parquet"))
     assert pq.read_table(mine).column_names == ["x"]
     (tmp_path / ".out.parquet.partial").symlink_to(mine)
