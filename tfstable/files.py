@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, JSON that knows when it was damaged, and whose a file is by its name."""
+"""Atomic writes of files, JSON with a checksum, and the search for foreign files in a directory."""
 
 import hashlib
 import json
@@ -14,13 +14,13 @@ import numpy as np
 
 from tfstable.errors import InputError
 
-#: Of run directories, checkpoints, preprocessing.json and model cards, each under the key `format`. Files of format 1
-#: have neither that key nor a checksum.
+#: Format of run directories, checkpoints, preprocessing.json and model cards, stored under the key `format`. Files of
+#: format 1 have neither this key nor a checksum.
 FORMAT = 2
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file atomically: a reader sees the old or the new content, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)  # A link of that name must not be followed.
@@ -36,12 +36,12 @@ def write(path: Path, text: str) -> None:
 
 
 def to_json(value: Any) -> str:
-    """Returns JSON with plain numbers; what is not finite becomes null, for JSON knows no NaN."""
+    """Returns JSON with plain numbers; a number that is not finite becomes null, because JSON has no NaN."""
     return json.dumps(plain(value), indent=1) + "\n"
 
 
 def plain(value: Any) -> Any:
-    """Returns what JSON has a form for: dates as text, and null for a number that is not finite."""
+    """Converts a value to JSON types: dates become text, numbers that are not finite become null."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -59,23 +59,23 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Returns what `write_json` wrote, without the checksum. Files of format 1 have none, and are taken as they are.
+    """Returns the object that `write_json` wrote, without its checksum. Files of format 1 have none to check.
 
     Args:
         path: The file.
-        remedy: What the user can do about a damaged file; ends the error's line.
+        remedy: Advice to the user about a damaged file; ends the error's line.
 
     Raises:
-        InputError: If the file cannot be read, is not what was written, or is of a newer format.
+        InputError: If the file cannot be read, is damaged, or is of a newer format.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: damaged, it is not JSON any more; {remedy}") from None
+        raise InputError(f"{path}: damaged, it is not JSON; {remedy}") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: damaged, it holds no object; {remedy}")
+        raise InputError(f"{path}: damaged, it does not hold a JSON object; {remedy}")
     check_format(path, value)
     written = value.pop("checksum", None)
     if written is not None and written != checksum(value):
@@ -84,13 +84,13 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def check_format(path: Path, value: Mapping[str, Any]) -> None:
-    """Raises an InputError if what a file holds says that a newer version wrote it."""
+    """Raises an InputError if a newer tfstable wrote a file with this content."""
     known = value.get("format")
     if isinstance(known, int) and known > FORMAT:
         rest = {key: item for key, item in value.items() if key != "checksum"}
         damaged = "" if value.get("checksum") == checksum(rest) else ", or damaged"
         raise InputError(
-            f"{path}: made by a newer tfstable (format {known}; this one reads up to {FORMAT}){damaged}; "
+            f"{path}: written by a newer tfstable (format {known}; this one reads up to {FORMAT}){damaged}; "
             "update tfstable"
         )
 
@@ -111,7 +111,7 @@ def digest(path: Path) -> str:
 
 
 def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Writes a record as JSON at `path`, and its arrays beside it as .npz; `recall` reads both."""
+    """Writes a record as JSON at `path`, and its arrays next to it as .npz; `recall` reads both."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.npz")
     partial.unlink(missing_ok=True)
@@ -122,7 +122,7 @@ def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray]) -
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    write_json(path, {**plain(record), "arrays": made})  # Last: a record says that all of it is there.
+    write_json(path, {**plain(record), "arrays": made})  # Last, because a record means that its arrays are complete.
 
 
 def recall(path: Path) -> dict[str, Any]:
@@ -131,18 +131,18 @@ def recall(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If it is damaged.
     """
-    record = read_json(path, "remove it, and the same command trains that run again")
+    record = read_json(path, "remove it, then rerun the same command to repeat that run")
     del record["arrays"]
     return record
 
 
 def arrays_beside(path: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays that `keep` wrote beside the record at `path`.
+    """Returns the arrays that `keep` wrote next to the record at `path`.
 
     Raises:
         InputError: If they or the record are damaged.
     """
-    remedy, file = f"remove {path}, and the same command trains that run again", path.with_suffix(".npz")
+    remedy, file = f"remove {path}, then rerun the same command to repeat that run", path.with_suffix(".npz")
     made = read_json(path, remedy)["arrays"]
     try:
         same = digest(file) == made
@@ -155,14 +155,14 @@ def arrays_beside(path: Path) -> dict[str, np.ndarray]:
 
 
 def stranger(directory: Path, own: re.Pattern[str]) -> Path | None:
-    """Returns something below a directory that is not of the names a program writes there; None if there is nothing.
+    """Returns a path below a directory whose name the program does not write there; None if there is none.
 
     Links are not followed.
 
     Args:
         directory: The directory.
-        own: Matches the paths of a program's own, relative to the directory; those of directories end in `/`, those
-            of links in `@`.
+        own: Matches the program's own paths, relative to the directory. Paths of directories end in `/`, paths of links
+            in `@`.
     """
     for folder, folders, files in os.walk(directory):
         for name in sorted([*folders, *files]):

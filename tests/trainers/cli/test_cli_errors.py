@@ -61,7 +61,7 @@ def test_check_finds_nothing_wrong_with_what_is_right(place, run):
     status, printed, errors = run("check", "--config", place / "config.yaml")
     assert (status, errors) == (0, "")
     assert "3 days, 2025-01-01 to 2025-01-03, 120 rows" in printed.replace("\n", "")
-    assert "fit together; labels and values not read: --deep does" in printed.replace("\n", " ")
+    assert "fit together; labels and values were not read: use --deep to read them" in printed.replace("\n", " ")
     assert sorted(path.name for path in place.iterdir()) == ["config.yaml", "log"]
 
 
@@ -121,7 +121,7 @@ def test_check_reads_no_values_unless_it_is_asked_to(place, run, write):
     write(day(place / "log", 2), rows(click=wrong))
     status, printed, _ = run("check", *config)
     assert status == 0
-    assert "labels and values not read" in printed
+    assert "labels and values were not read" in printed
     # All files' faults at once.
     assert complaint_lines(run("check", "--deep", *config)) == [
         f"tasks.click: column click holds 2; a binary label is 0, 1 or null ({day(place / 'log', n)}: 1 of its 40 rows)"
@@ -213,7 +213,9 @@ def test_predict_names_what_is_wrong(trained, run, tmp_path, write):
         assert list(tmp_path.glob("*out*")) == []  # Nothing, and nothing half-written.
         return said
 
-    assert predict(trained / "log", "--keep", "date").startswith("--keep date: every row has its day under that name")
+    assert predict(trained / "log", "--keep", "date").startswith(
+        "--keep date: the column date already holds each row's day"
+    )
     assert "no column note; the file has" in predict(trained / "log", "--keep", "note")
     assert "no day 2024-01-01; the log has 2025-01-01 to 2025-01-03" in predict(trained / "log", "--day", "2024-01-01")
     write(day(tmp_path / "log", 0), rows(user_id=["a"] * ROWS))

@@ -246,14 +246,14 @@ def test_what_a_newer_version_made(place, tmp_path, run):
     whole = params.read_text()
     params.write_text(whole.replace("format: 2", "format: 3"))
     for more in ((), ("--fresh",)):
-        assert "params.yaml: made by a newer tfstable (format 3; this one reads up to 2)" in complaint(
+        assert "params.yaml: written by a newer tfstable (format 3; this one reads up to 2)" in complaint(
             train(copy, run, *more)
         )
     params.write_text(whole)
     for name in ("preprocessing.json", "export/1/model_card.json"):
         path = copy / "run" / name
         path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
-    assert "preprocessing.json: made by a newer tfstable" in complaint(train(copy, run))
-    assert "model_card.json: made by a newer tfstable" in complaint(
+    assert "preprocessing.json: written by a newer tfstable" in complaint(train(copy, run))
+    assert "model_card.json: written by a newer tfstable" in complaint(
         run("export", "--model-dir", copy / "run", "--list")
     )

@@ -128,7 +128,7 @@ def test_sigterm_checkpoints_and_leaves_with_143(config, long, tmp_path):
     wait_for_checkpoints(tmp_path / "stopped", 3, [process])  # The first is that of the untrained model.
     process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
-    assert "stopped by SIGTERM; the same command goes on" in finish(process, status=143)
+    assert "stopped by SIGTERM; rerun the same command to resume" in finish(process, status=143)
     print(f"left {time.monotonic() - sent:.1f} s after SIGTERM")
     at = weights(tmp_path / "stopped")
     finish(start(config, tmp_path / "stopped", *long))
