@@ -60,8 +60,8 @@ run.train()
 # One record per window, with the metrics of the day after it.
 
 # %%
-evaluated = [record for record in run.windows() if record.eval_day is not None]
-table = pd.DataFrame({record.eval_day: record.tasks["click"] for record in evaluated}).T
+evaluated = {day: tasks for record in run.windows() for day, tasks in record.evaluations.items()}
+table = pd.DataFrame({day: tasks["click"] for day, tasks in evaluated.items()}).T
 print(table[["auc", "auc_se", "logloss", "calibration"]].astype(float).round(4))
 
 # %%
@@ -79,8 +79,9 @@ figure.savefig(place / "auc.png")
 # %%
 more = pd.DataFrame({"date": "2025-01-07", "user": user, "video": video, "click": click * 1, "seconds": seconds})
 write_log(more, place / "log")
-newest = run.train()
-print(newest.eval_day, newest.tasks["click"]["auc"])
+run.train()
+newest = run.windows()[-2]  # The last window has no day after it yet.
+print({str(day): tasks["click"]["auc"] for day, tasks in newest.evaluations.items()})
 
 # %% [markdown]
 # ## Serve in this process

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfstable.errors import InputError
-from tfstable.files import FORMAT, read_json, write_json
+from tfstable.files import FORMAT, read_json, whole, write_json
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(
@@ -59,3 +60,30 @@ def test_an_object_that_was_changed_is_not_read(value, data):
         if json.dumps(changed) != json.dumps(written) and not same:
             with pytest.raises(InputError, match="checksum does not match; do this"):
                 read_json(path, "do this")
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_grows_appears_whole_or_not_at_all(kind, tmp_path):
+    def grow(hidden: Path) -> None:
+        place = hidden / "part" if kind == "directory" else hidden
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("new")
+
+    hidden = tmp_path / "folder" / ".thing.partial"
+    hidden.parent.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    for left in (lambda: None, lambda: grow(hidden), lambda: hidden.symlink_to(elsewhere)):  # By a killed process.
+        left()
+        with suppress(KeyboardInterrupt), whole(tmp_path / "folder" / "thing") as place:
+            assert place == hidden
+            assert not place.exists()
+            grow(place)
+            raise KeyboardInterrupt
+        assert list(hidden.parent.iterdir()) == []
+    with whole(tmp_path / "folder" / "thing") as place:
+        grow(place)
+        assert not (tmp_path / "folder" / "thing").exists()
+    assert [path.name for path in hidden.parent.iterdir()] == ["thing"]
+    assert (elsewhere / "kept").exists()

@@ -5,7 +5,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,20 +21,47 @@ from tfstable.errors import InputError
 FORMAT = 2
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a file atomically: a reader sees the old or the new content, never a part."""
+@contextmanager
+def whole(path: Path, hidden: Path | None = None) -> Iterator[Path]:
+    """Makes a file or a directory appear at `path` atomically: complete or not at all.
+
+        with whole(path) as hidden:
+            ...  # Write to `hidden`.
+
+    If the block raises, `hidden` is deleted and `path` stays unchanged. Leftovers of a killed process at `hidden` are
+    deleted first. A directory does not replace another one.
+
+    Args:
+        path: Final path, reached by one rename; its parent is created if missing.
+        hidden: Path to write to, on the same file system. None: `.NAME.partial` next to `path`.
+
+    Yields:
+        `hidden`; nothing exists there yet.
+    """
+    hidden = hidden or path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
+    _remove(hidden)
     try:
-        with partial.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:  # A full disk, or a signal.
-        partial.unlink(missing_ok=True)
+        yield hidden
+        hidden.replace(path)
+    except BaseException:  # A full disk, or a signal. Deleting frees the space.
+        _remove(hidden)
         raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():  # The target of a link belongs to someone else.
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file atomically and syncs it to disk."""
+    with whole(path) as hidden, hidden.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def to_json(value: Any) -> str:
@@ -112,16 +141,10 @@ def digest(path: Path) -> str:
 
 def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Writes a record as JSON at `path`, and its arrays next to it as .npz; `recall` reads both."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.npz")
-    partial.unlink(missing_ok=True)
-    try:
-        np.savez_compressed(partial, **dict[str, Any](arrays))
-        made = digest(partial)
-        partial.replace(path.with_suffix(".npz"))
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with whole(path.with_suffix(".npz")) as hidden:
+        with hidden.open("xb") as file:
+            np.savez_compressed(file, **dict[str, Any](arrays))
+        made = digest(hidden)
     write_json(path, {**plain(record), "arrays": made})  # Last, because a record means that its arrays are complete.
 
 

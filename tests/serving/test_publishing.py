@@ -193,6 +193,13 @@ def test_graphs_of_versions_do_not_outlive_them(log, run, day, tmp_path):
     assert kept[0] == kept[1]
 
 
+def test_rank_needs_the_weights_of_its_score(log, run, tmp_path):
+    model = restored(log, run).state.learner.model
+    with pytest.raises(ValueError, match="score_weights must name a task"):
+        export.save(tmp_path, model, export.ModelCard("2025-01-03"), user_columns=USER)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_without_user_columns_there_is_no_rank(log, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run", symlinks=True)

@@ -1,7 +1,6 @@
 """Writes one day of a log so that it appears whole or not at all."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfstable.errors import InputError
-from tfstable.files import stranger
+from tfstable.files import stranger, whole
 
 #: Rows per row group, the unit that shuffled reading permutes: one or two megabytes of a wide log.
 ROW_GROUP = 16_384
@@ -41,15 +40,12 @@ def day_writer(log: Path, day: date, schema: pa.Schema) -> Iterator[pq.ParquetWr
     if unfinished.is_symlink() or stranger(unfinished, re.compile("part-0.parquet")) is not None:
         raise InputError(f"{unfinished}: in the way of the new day, and not written by tfstable; move it away")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)  # A killed command may have left one.
-        unfinished.mkdir(parents=True)
-        with pq.ParquetWriter(unfinished / "part-0.parquet", schema, use_dictionary=_repeating(schema)) as writer:
-            yield writer
-        unfinished.rename(directory)
+        with whole(directory, unfinished):
+            unfinished.mkdir()
+            with pq.ParquetWriter(unfinished / "part-0.parquet", schema, use_dictionary=_repeating(schema)) as writer:
+                yield writer
     except OSError as error:
         raise InputError(f"{directory}: cannot be written ({error}); free space or choose another place") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _repeating(schema: pa.Schema) -> list[str]:

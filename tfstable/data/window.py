@@ -4,7 +4,7 @@ The order is a pure function of (seed, window, pass, batch number): an index pla
 a run that resumes at batch n computes that batch without replaying the earlier ones.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -99,7 +99,7 @@ class Batches:
         self.steps = -(-self.rows // batch_size)
         self._whole: Arrays | None = None  # The only buffer, once read, if all rows fit into it.
 
-    def forever(self, key: tuple[int, ...], start: int = 0) -> Iterator[Arrays]:
+    def forever(self, key: tuple[int, ...], start: int = 0) -> Generator[Arrays, None, None]:
         """Yields the batches of pass after pass, from step `start` on; pass p is shuffled by (`key`, p).
 
         The first number of `key` is the seed; the others say what is shuffled.
@@ -109,7 +109,7 @@ class Batches:
             yield from self.one_pass((*key, number), step)
             number, step = number + 1, 0
 
-    def one_pass(self, key: tuple[int, ...] | None, start: int = 0) -> Iterator[Arrays]:
+    def one_pass(self, key: tuple[int, ...] | None, start: int = 0) -> Generator[Arrays, None, None]:
         """Yields the batches of one pass from batch `start` on, shuffled by `key`, or in the log's order for None."""
         buffers = -(-self.rows // self._buffer_rows)
         units = self._units

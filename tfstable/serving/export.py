@@ -44,10 +44,15 @@ def save(
         card: The model card; its columns and signatures are filled in here.
         user_columns: Raw columns of the user and the context; `rank` takes one row of them.
         score_weights: Weights of the tasks in the score of `rank`.
+
+    Raises:
+        ValueError: If `user_columns` are given without `score_weights`.
     """
+    if user_columns and not score_weights:
+        raise ValueError("score_weights must name a task with user_columns: `rank` orders by the weighted sum.")
     partial = begin(directory)
     try:
-        _write(partial, model, card, user_columns, score_weights)
+        _write(partial, model, card, user_columns, score_weights or {})
     except BaseException:  # Frees the space: the disk may be full.
         give_up(partial)
         raise
@@ -134,7 +139,7 @@ def _write(
     model: RankingModel,
     card: ModelCard,
     user_columns: Collection[str],
-    score_weights: Mapping[str, float] | None,
+    score_weights: Mapping[str, float],
 ) -> None:
     """Writes SavedModel and card into a folder."""
     module = tf.Module()
@@ -148,7 +153,7 @@ def _write(
         "serve_examples": _signature(lambda serialized: serve(parse(serialized, columns)), examples),
     }
     if user_columns:
-        rank = Rank(model, preprocess, user_columns, score_weights or {})
+        rank = Rank(model, preprocess, user_columns, score_weights)
         signatures["rank"] = _signature(rank, rank.signature())
     # Only what the signatures read: the whole model would add variables that only training needs.
     module.variables_read = list({id(v): v for s in signatures.values() for v in s.graph.variables}.values())

@@ -12,6 +12,7 @@ from tfstable.data.arrays import to_numpy
 from tfstable.data.columns import arrow_types, check_schemas
 from tfstable.data.log import DayLog, common_types, read
 from tfstable.errors import InputError
+from tfstable.files import whole
 from tfstable.serving.card import ModelCard
 from tfstable.serving.export import Serving, metadata, resolve
 
@@ -49,10 +50,7 @@ def predict(
     columns = common_types({unit.path for day in days for unit in log.units(day)}, keep)
     columns |= arrow_types(serving.columns)
     total, done, writer = sum(log.rows(day) for day in days), 0, None
-    partial = out.with_name(f".{out.name}.partial")
-    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole(out) as hidden:
         for day in days:
             for batch in read(log.units(day), columns):
                 table = pa.Table.from_batches([batch])
@@ -62,15 +60,12 @@ def predict(
                 dates = pa.array([day] * batch.num_rows, pa.date32())
                 kept = {kept_as[name]: table[name] for name in keep}
                 result = pa.table({"date": dates, **kept, **predictions}, metadata={MARK: str(version)})
-                writer = writer or pq.ParquetWriter(partial, result.schema)
+                writer = writer or pq.ParquetWriter(hidden, result.schema)
                 writer.write_table(result)
                 done += batch.num_rows
                 progress(done, total, f"predicting {day}")
         assert writer is not None  # Every day has rows.
         writer.close()
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
     return done
 
 

@@ -1,6 +1,6 @@
 """Warm-up requests: TensorFlow Serving sends them to a version before serving it, so no user waits for tracing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow as tf
 PATH = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
-def write(version: Path, requests: list[tuple[str, Mapping[str, np.ndarray]]]) -> None:
+def write(version: Path, requests: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> None:
     """Writes a TFRecord of `tensorflow.serving.PredictionLog` protos.
 
     Args:

@@ -1,7 +1,8 @@
-"""A model with what trains it."""
+"""A model with its optimizer and its compiled steps."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -50,8 +51,8 @@ class Learner:
             return None
         return tf.constant(self.rate_factor * window_rates(self.rates, numbers, total), tf.float32)
 
-    def trace(self, batches: Iterator) -> None:
-        """Compiles the train step, which takes the time of many steps, and trains none."""
+    def trace(self, batches: Iterator[Any]) -> None:
+        """Compiles the train step without training. This takes as long as many steps."""
         groups = len(self.optimizer.optimizers)
         factors = tf.TensorSpec([None, groups], tf.float32) if decays_in_windows(self.rates) else None
         self.steps.trace(batches, factors)

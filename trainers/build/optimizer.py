@@ -35,7 +35,7 @@ def make_optimizer(config: OptimizerConfig, track_every: int = 0, batch_size: in
 
     Args:
         config: The config's optimizer section.
-        track_every: As of `RuleOptimizer`.
+        track_every: See `RuleOptimizer`.
         batch_size: Examples of a step.
     """
     return Composite(
@@ -51,7 +51,7 @@ def decays_in_windows(config: OptimizerConfig) -> bool:
 
 
 def window_rates(config: OptimizerConfig, numbers: np.ndarray, total: int) -> np.ndarray:
-    """Returns what the rate of each group is multiplied by inside a window, `(steps, groups)`.
+    """Returns the factor of each group's rate inside a window, `(steps, groups)`.
 
     Args:
         config: The config's optimizer section.

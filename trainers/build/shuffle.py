@@ -5,6 +5,6 @@ from trainers.config import ShuffleConfig
 
 
 def make_shuffle(config: ShuffleConfig) -> Shuffle:
-    if config.rows is not None:  # Which blocks have, and they alone.
+    if config.rows is not None:  # Only kind: blocks has rows.
         return BlockShuffle(config.rows)
     return SwapShuffle() if config.kind == "swaps" else FullShuffle()

@@ -19,7 +19,7 @@ def has_sparse_cores(strategy: tf.distribute.Strategy) -> bool:
 
 
 def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_cores: bool) -> None:
-    """Checks what a TPU can do with the embedding tables, before anything is made.
+    """Checks that a TPU can train the embedding tables, before variables exist.
 
     Args:
         config: The config.
@@ -71,7 +71,7 @@ def place_on_sparse_cores(
 
 
 def on_host(placed: dict[str, SparseCoreEmbeddings], model: RankingModel, host: RankingModel) -> RankingModel:
-    """Copies a model's weights to one that runs anywhere, and returns that: the form in which it is exported."""
+    """Copies a model's weights into `host`, which runs anywhere, and returns `host` for export."""
     for name, layer in placed.items():
         layer.write_to(getattr(host, name))
     sources = {_path_in_model(variable): variable for variable in model.variables}

@@ -19,10 +19,10 @@ class Steps:
         strategy: The strategy under whose scope model and optimizer were made.
         model: The model, built.
         optimizer: The optimizer, built on the model's trainable variables.
-        xla: Compile by XLA: the whole step on one device; of several, the forward and backward pass, since the sums
-            over replicas stay outside. TPUs always compile.
+        xla: Compile with XLA: on one device the whole step; on several the forward and backward pass, without the sums
+            over replicas. TPUs always compile.
         dense_tables: Turn the gradients of embedding tables into dense ones before they are summed over the replicas,
-            as TPUs without SparseCores want them. The step then costs what the tables' sizes say.
+            as TPUs without SparseCores need. The cost of a step then grows with the sizes of the tables.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Steps:
 
     @tf.function(reduce_retracing=True)
     def train(self, iterator: Iterator[Any], steps: tf.Tensor, rate_factors: tf.Tensor | None = None) -> tf.Tensor:
-        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and each task's, a row a step.
+        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and each task's, one row per step.
 
         Args:
-            iterator: Of batches.
-            steps: How many steps.
-            rate_factors: `(steps, groups)`, what each step multiplies the learning rate of each of the optimizer's
-                groups by; None: what they were left with.
+            iterator: Yields batches.
+            steps: Number of steps.
+            rate_factors: `(steps, groups)`, the factor of each group's learning rate in each step; None: keep the
+                current factors.
         """
         losses = tf.TensorArray(self._loss_dtype, size=steps, element_shape=[1 + len(self._tasks)])
         for step in tf.range(steps):
@@ -63,7 +63,7 @@ class Steps:
         return losses.stack()
 
     def trace(self, iterator: Iterator[Any], rate_factors: tf.TensorSpec | None = None) -> None:
-        """Compiles `train`, which takes the time of many steps, without a step."""
+        """Compiles `train` without a step. This takes as long as many steps."""
         self.train.get_concrete_function(iterator, tf.TensorSpec([], tf.int32), rate_factors)
 
     def predict(self, dataset: tf.distribute.DistributedDataset | tf.data.Dataset, rows: int) -> dict[str, np.ndarray]:

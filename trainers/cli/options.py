@@ -37,9 +37,9 @@ def read_config(config: Path | None, recipe: str | None, overrides: list[str], k
         InputError: If none or both of the two are given, or the config is wrong.
     """
     if config is not None and recipe is None:
-        return load(config, overrides, kind)
+        return load(config, overrides, kind=kind)
     if recipe is not None and config is None:
-        return load(recipe_path(recipe), overrides, kind)
+        return load(recipe_path(recipe), overrides, kind=kind)
     raise InputError("give exactly one of --config FILE and --recipe NAME; `tfstable recipe` lists the recipes")
 
 

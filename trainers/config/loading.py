@@ -4,7 +4,7 @@ import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import ValidationError
@@ -15,11 +15,13 @@ from trainers.config.run import Config
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
+@overload
+def load(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config: ...
+@overload
 def load(
-    source: Path | str | Mapping[str, Any],
-    overrides: Sequence[str] = (),
-    kind: type[AnyConfig] = Config,  # type: ignore[assignment]  # mypy has no defaults of type variables.
-) -> AnyConfig:
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), *, kind: type[AnyConfig]
+) -> AnyConfig: ...
+def load(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), kind: type[Config] = Config) -> Config:
     """Reads a config and applies overrides.
 
     Args:
@@ -95,7 +97,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 
 def _explain(path: str, raw: dict[str, Any], detail: Any, spec: type[Config]) -> str:
-    """One line for one of pydantic's errors: place, fault, and a remedy."""
+    """Returns one line for a pydantic error: the key, the fault and a remedy."""
     location, kind, got = _location(raw, detail["loc"]), detail["type"], detail.get("input")
     if location[-1:] == ["[key]"]:
         return f"{path}: {'.'.join(location[:-2])}: YAML does not read the key {got!r} as text; quote it"

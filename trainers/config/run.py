@@ -133,7 +133,7 @@ class Config(Spec):
 
     @model_validator(mode="after")
     def _shared_tables_fit(self) -> "Config":
-        shapes: dict[str, tuple] = {}
+        shapes: dict[str, tuple[Any, ...]] = {}
         for name, feature in self.features.items():
             if isinstance(feature, NumericFeature):
                 continue

@@ -1,4 +1,4 @@
-"""Decisions that all workers of a cluster share, so that all of them take the same turn."""
+"""Decisions that all workers of a cluster share, so that all of them take the same branch."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Agreement:
         return self._total(tf.constant(values, tf.float64)).numpy().tolist()
 
     def barrier(self) -> None:
-        """Returns once every worker is here."""
+        """Returns once every worker has called it."""
         self.total(0.0)
 
     def exchange(self, value: Any) -> list[Any]:
@@ -73,7 +73,7 @@ class Agreement:
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _total(self, values: tf.Tensor) -> tf.Tensor:
-        # Each replica of a worker brings the worker's values: hence the mean over its own replicas.
+        # Each replica of a worker sends the worker's values, so they are divided by its number of replicas.
         replicas = self._strategy.num_replicas_in_sync // self._cluster.workers
         per_replica = self._strategy.run(tf.identity, args=(values / replicas,))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)

@@ -39,7 +39,7 @@ def read_cluster(strategy: str) -> Cluster:
         strategy: `trainer.strategy`; "auto" is "multi_worker" where TF_CONFIG names several workers.
 
     Raises:
-        InputError: If TF_CONFIG is missing where it is needed, or is none.
+        InputError: If TF_CONFIG is missing where it is needed, or does not describe a cluster.
     """
     text = os.environ.get("TF_CONFIG")
     if strategy not in ("multi_worker", "auto") or (strategy == "auto" and not text):

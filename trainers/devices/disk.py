@@ -20,7 +20,7 @@ _REMEDIES = {
 
 
 def refusal(error: OSError) -> str | None:
-    """Returns a line that names the file, the reason and the remedy; None for an error that is no answer of a disk."""
+    """Returns a line that names the file, the reason and the remedy; None if the error is about no file or disk."""
     if error.errno not in _REMEDIES or (error.filename is None and error.errno not in FULL):
         return None
     filename = error.filename2 or error.filename  # Of a copy the new file.

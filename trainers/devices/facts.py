@@ -1,4 +1,4 @@
-"""What the workers of a cluster must have in common, by the names that users know: config, log, versions, code."""
+"""Facts that all workers of a cluster must share, by names that users know: config, log, versions, code."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from tfstable.files import to_json, write
 from trainers.config import Config
 from trainers.devices.cluster import Cluster
 
-# Config keys that each machine may have its own values of.
+# Config keys that may differ between machines.
 OF_THE_MACHINE = {"data.path", "data.reader_threads", "data.prefetch", "trainer.start_minutes"}
 STARTED = "workers.json"
 SHARED_SECONDS = 60.0  # Longer than a network file system takes to show a file of another machine.
@@ -28,19 +28,19 @@ PACKAGES = ("tfstable", "tensorflow", "keras", "numpy", "pyarrow")
 def shared_facts(config: Config, log: DayLog, cluster: Cluster, fresh: bool) -> dict[str, Any]:
     """Returns the facts about a training run that must be equal on all workers, each a JSON value.
 
-    Of the log they are each day's rows and `day_digest`.
+    They include each day's number of rows and `day_digest`.
     """
     facts: dict[str, Any] = {"TF_CONFIG's cluster": list(cluster.addresses), "--fresh": fresh}
     facts |= config_facts(config)
     for day in log.days:
         facts[f"day {day} of the log"] = f"{log.rows(day):,} rows with digest {day_digest(log, day)}"
     facts |= {f"version of {name}": version(name) for name in PACKAGES}
-    # By name: their files are read, and this room imports none above it.
+    # Imported by name: this room may not import the rooms above it.
     return facts | {f"code of {name}": code_digest(import_module(name)) for name in ("tfstable", "trainers")}
 
 
 def devices_and_code(model: type) -> dict[str, Any]:
-    """Returns what must be equal besides, of what needs TensorFlow: the number of GPUs, and the model class's code."""
+    """Returns the shared facts that need TensorFlow: the number of GPUs, and the code of the model's class."""
     import tensorflow as tf
 
     module = sys.modules[model.__module__]
@@ -51,7 +51,7 @@ def devices_and_code(model: type) -> dict[str, Any]:
 
 
 def note_start(model_dir: Path, cluster: Cluster) -> str | None:
-    """Writes MODEL_DIR/workers.json, the cluster and a number that only this start has; returns that number."""
+    """Writes the cluster and an id of this start to MODEL_DIR/workers.json; returns the id."""
     if cluster.workers == 1:
         return None
     start = secrets.token_hex(8)
@@ -76,7 +76,7 @@ def wait_for_start(model_dir: Path, cluster: Cluster, start: str | None) -> None
 
 
 def config_facts(config: Config) -> dict[str, Any]:
-    """Returns the values of a config by dotted key, without those that each machine may have its own of."""
+    """Returns the values of a config by dotted key, without those that may differ between machines."""
     found = _flat(config.model_dump(mode="json", by_alias=True), "")
     return {key: value for key, value in found.items() if key not in OF_THE_MACHINE}
 

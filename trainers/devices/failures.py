@@ -1,4 +1,4 @@
-"""What the world does to a run: disks, workers that die. Each becomes one line that says what to do."""
+"""Turns failures outside a run (disks, dead workers) into one line that says what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from trainers.config import Config
 from trainers.devices.cluster import WorkerLostError, read_cluster
 from trainers.devices.disk import FULL, refusal
 
-# What TensorFlow raises where another worker is gone; what is wrong in this process (memory, shapes) has other names.
+# TensorFlow raises these if another worker is gone. Faults of this process (memory, shapes) have other classes.
 LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,

@@ -1,4 +1,4 @@
-"""What a process does with the memory that it frees."""
+"""How a process handles the memory that it frees."""
 
 import ctypes
 import gc
@@ -31,9 +31,9 @@ def keep_freed_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Gives to the system what large work of another kind, such as an export, leaves behind: garbage and free memory.
+    """Returns garbage and free memory to the system after large work such as an export.
 
-    Graphs are cycles, and where so many objects live Python itself would let those of several exports pile up.
+    Graphs are reference cycles. With this many live objects Python collects so rarely that several exports pile up.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

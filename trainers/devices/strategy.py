@@ -23,13 +23,13 @@ def make_strategy(config: TrainerConfig, cluster: Cluster) -> tf.distribute.Stra
     Make it before anything else touches TensorFlow: collective operations and logical devices cannot be set later.
 
     Raises:
-        InputError: If the devices are not to be had.
+        InputError: If the devices are not available.
     """
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     if config.strategy == "multi_worker" or cluster.workers > 1:
-        # TensorFlow's wait for the others has no end and holds Python's lock. They were here a moment ago: one that has
-        # died since would make it last for good, so that only this, which needs no lock, can end the process.
+        # TensorFlow waits for the others without a limit and holds Python's lock. If a worker has died since they met,
+        # only faulthandler, which needs no lock, can end this process.
         faulthandler.dump_traceback_later(60 * config.start_minutes, exit=True)
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()

@@ -13,8 +13,11 @@ class Terminated(SystemExit):
     """Ends the process with the status of one that a signal ended, 128 + its number.
 
     Attributes:
-        signal: Its name. Where a worker leaves with another one that had the signal, SIGTERM.
+        code: The exit status.
+        signal: The signal's name; SIGTERM where a worker leaves because another one had a signal.
     """
+
+    code: int
 
     def __init__(self, number: int | None = None):
         number = signal.Signals(number or signal.SIGTERM)
@@ -25,9 +28,9 @@ class Terminated(SystemExit):
 class Termination:
     """Turns a signal into an exception at once, or, inside `held`, into the flag `requested`.
 
-    What is on disk is whole at any moment, so most work can simply be dropped. Inside `held` there are steps that no
-    checkpoint has yet: that code asks `requested` and checkpoints before it leaves. A second SIGINT ends the process
-    as it is.
+    Files on disk are whole at any moment, so most work can be dropped. Code inside `held` has trained steps that no
+    checkpoint holds: it asks `requested` and saves a checkpoint before it leaves. A second SIGINT ends the process at
+    once.
     """
 
     def __init__(self) -> None:
@@ -71,6 +74,6 @@ class Termination:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self.number = self.number or number
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # The system ends the process at the next one, whatever it does.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # The system ends the process at the next one.
         if not self._holding:
             raise Terminated(self.number)

@@ -1,8 +1,8 @@
 """Where the workers of a cluster meet before TensorFlow joins them: all go on with the same facts, or all leave.
 
-TensorFlow waits for a missing worker without an end, and its waiting cannot be interrupted: what one worker finds wrong
-before it has joined, the others would never learn. So they meet first, on the chief's own address, which TensorFlow
-takes over afterwards. They send each other lines of JSON.
+TensorFlow waits for a missing worker without a limit, and nothing can interrupt it: the others would never hear of bad
+input that one worker finds before it joins. So the workers meet first, on the chief's address, which TensorFlow takes
+over afterwards. They send each other lines of JSON.
 """
 
 import json
@@ -18,8 +18,8 @@ from tfstable.errors import InputError
 from trainers.devices.cluster import Cluster, WorkerLostError, read_cluster
 
 T = TypeVar("T")
-PATIENCE = 20.0  # Seconds of waiting after which the user hears for whom.
-HELLO_SECONDS = 5.0  # What a worker has for its first line; who else knocks at the port does not hold up the others.
+PATIENCE = 20.0  # Seconds of waiting after which a line names the worker that is missing.
+HELLO_SECONDS = 5.0  # For a worker's first line, so that another client of the port does not delay the workers.
 LONGEST = 1 << 28  # Bytes of a line.
 AGAIN = "start all workers again: the same commands go on from the newest checkpoint"
 
@@ -27,7 +27,7 @@ AGAIN = "start all workers again: the same commands go on from the newest checkp
 class Workers:
     """The other workers of this process's cluster, before TensorFlow joins them. With one worker nothing is sent.
 
-    Every method is taken by all workers, in the same order. The first one connects them.
+    All workers call every method, in the same order. The first call connects them.
 
     Args:
         cluster: This process's place among them.
@@ -42,8 +42,8 @@ class Workers:
         """Does `work` on each worker and returns this one's result, if no worker failed and all have the same facts.
 
         Args:
-            work: What may find bad input.
-            facts: From its result, what must be equal, by the name that the user knows it by.
+            work: Raises an InputError for bad input.
+            facts: Returns, of its result, the values that must be equal on all workers, by names that users know.
 
         Raises:
             InputError: On all workers: what one of them found wrong, or which facts differ.
@@ -174,9 +174,9 @@ class Workers:
 
 
 def config_on_every_worker(load: Callable[[], T]) -> T:
-    """Returns what `load` does; where it raises an InputError, the other workers that TF_CONFIG names hear of it.
+    """Returns the result of `load`; sends its InputError to the other workers that TF_CONFIG names.
 
-    Without a config nobody knows whether this process is to train alone: hence a minute, no more.
+    Without a config it is unknown whether this process trains alone, so it waits for them only a minute.
     """
     try:
         return load()
@@ -216,7 +216,7 @@ class _Line:
 
     def __init__(self, connection: socket.socket):
         self._connection = connection
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # A machine that is gone says nothing.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # A dead machine sends nothing.
         for name, value in {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}.items():
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
@@ -247,7 +247,7 @@ class _Line:
 
 
 class _Waiting:
-    """For how long we wait, and whether the user has heard of it."""
+    """A wait with a time limit; prints each new reason once."""
 
     def __init__(self, minutes: float, patience: float):
         self._begin, self._end = time.monotonic() + patience, time.monotonic() + 60 * minutes
@@ -268,7 +268,7 @@ def _say(line: str) -> None:
 
 
 def _difference(facts: list[dict[str, Any]], own: int) -> str | None:
-    """Names what a worker has other than the chief: this one, where it is one of those."""
+    """Names facts of a worker that differ from the chief's: of this worker if it differs, else of the first."""
     others = [index for index in range(1, len(facts)) if facts[index] != facts[0]]
     if not others:
         return None

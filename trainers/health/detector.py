@@ -15,9 +15,9 @@ import numpy as np
 from trainers.config import DivergenceConfig
 from trainers.health.episode import Episode, Finding
 
-FIRST = 10  # Steps that a run takes to start, and the fewest that show what is normal.
-# Meanwhile a jump's factor is larger by this: the first step of a healthy Adagrad, whose accumulators are still empty,
-# may cost twenty times the first loss.
+FIRST = 10  # Steps of a run's start, and the fewest that show normal losses.
+# While a run starts, a jump's factor is multiplied by this: the first step of a healthy Adagrad, whose accumulators are
+# still empty, may cost twenty times the first loss.
 START = 25.0
 # A jump goes beyond the median by this factor of the horizon's largest excursion, on a logarithmic scale. Losses with
 # heavy tails, such as squared watch times, exceed their largest so far again and again, but not by this much.
@@ -44,12 +44,12 @@ class Detector:
         nonfinite  NaN or infinite
 
     where H are the n <= `horizon` steps before the jump that belong to no jump themselves, and y = asinh(loss / u) with
-    u = MATERIAL * median_H(total) is logarithmic for heavy tails and linear below what is material.
+    u = MATERIAL * median_H(total) is logarithmic for heavy tails and linear for smaller losses.
 
     Nothing up to `harmless` is a jump or a drift: a rare task that has had no positive costs next to nothing until its
     first one comes.
 
-    A loss of exactly 0 is that of a batch without a label for the task: nothing is known then. Steps whose total lacks
+    A loss of exactly 0 means that the batch has no label for the task, so nothing is known. Steps whose total lacks
     a task are not compared with one that has it.
 
     Args:
@@ -67,7 +67,7 @@ class Detector:
         self._episodes: dict[int, Episode] = {}  # By column, what has jumped and not come back.
 
     def update(self, losses: np.ndarray, first_step: int) -> list[Finding]:
-        """Takes the next block and returns what has become certain, in the order of the steps.
+        """Takes the next block and returns the findings that it makes certain, in the order of the steps.
 
         Args:
             losses: `(steps, 1 + tasks)`: the total, then each task's, as `Steps.train` returns them.
@@ -84,7 +84,7 @@ class Detector:
         return min((episode.first for episode in self._episodes.values()), default=None)
 
     def state(self) -> dict[str, Any]:
-        """Returns all that the detector knows, as plain JSON values."""
+        """Returns the detector's state as plain JSON values."""
         return {
             "steps": list(self._steps),
             "history": _listed(self._history),
@@ -100,7 +100,7 @@ class Detector:
         state: dict[str, Any],
         harmless: Sequence[float] | None = None,
     ) -> "Detector":
-        """Returns a detector that goes on where the one of `state()` stood."""
+        """Returns a detector that continues from a `state()`."""
         detector = cls(config, tasks, harmless)
         detector._steps = list(state["steps"])
         detector._history = np.array(state["history"], np.float64).reshape(-1, len(detector._columns))  # None is NaN.
@@ -110,7 +110,7 @@ class Detector:
 
     def _step(self, step: int, row: np.ndarray) -> list[Finding]:
         findings, labelled = [], row != 0
-        normal = np.where(labelled, row, math.nan)  # What of this step the next ones are compared with.
+        normal = np.where(labelled, row, math.nan)  # The losses of this step that later steps are compared with.
         history = self._comparable(labelled)
         for column in self._jumped(row, history):
             if column not in self._episodes and labelled[column]:
@@ -126,7 +126,7 @@ class Detector:
         return findings
 
     def _comparable(self, labelled: np.ndarray) -> np.ndarray:
-        """The history, without the totals that lack a task which this step has."""
+        """Returns the history without the totals that lack a task of this step."""
         asked = [column for column in range(1, len(self._columns)) if labelled[column] and column not in self._episodes]
         lacking = np.isnan(self._history[:, asked]).any(axis=1)
         if not lacking.any():
@@ -136,16 +136,16 @@ class Detector:
         return history
 
     def _jumped(self, row: np.ndarray, history: np.ndarray) -> list[int]:
-        """The columns that jump in this step."""
+        """Returns the columns that jump in this step."""
         config, n = self._config, len(history)
         if n == 0:
             return np.flatnonzero(~np.isfinite(row)).tolist()
-        # Nothing is usual yet while a run starts: all there is to compare with is its first row, the untrained model's.
+        # While a run starts, the only row to compare with is its first one, the untrained model's.
         starts = n < FIRST
         highest = history[0] if starts else np.fmax.reduce(history)  # (columns,), NaN where not known
         usual = np.maximum(highest + (config.jump - 1) * np.abs(highest), self._harmless)
         suspects = ~np.isfinite(row) | (row > usual)
-        if not suspects.any():  # What nearly every step comes to, at the cost of one maximum.
+        if not suspects.any():  # Nearly every step ends here, at the cost of one maximum.
             return []
         total = _known(history[:, 0])
         unit = MATERIAL * abs(_median(total))
@@ -189,7 +189,7 @@ class Detector:
         self._history = np.concatenate([self._history[-keep:], row[None]])
 
     def _drifted(self, step: int) -> list[Finding]:
-        """Columns that a whole horizon shows worse than the untrained model; looked at once a horizon."""
+        """Finds columns whose whole horizon is worse than the untrained model; looks once per horizon."""
         config = self._config
         if len(self._history) < config.horizon or len(self._first) < FIRST or step % config.horizon:
             return []

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 # Steps whose median must be back among the usual losses. One lucky batch does not end a divergence, and ten are few
-# beside any patience.
+# against any patience.
 SETTLED = 10
 BEYOND = 1e300  # Stands for a loss that is not finite: JSON has it, and medians can be taken of it.
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the detector found, once it is certain.
+    """A finding of the detector, once it is certain.
 
     Attributes:
         kind: "micro_divergence": the loss jumped and came back. "full_divergence": it stayed up. "nonfinite": it is NaN
@@ -39,7 +39,7 @@ class Episode:
     Attributes:
         first: The step of the jump.
         last: The last step above `threshold`.
-        median: Median of the column before the jump; None where nothing was known. So are `q90` and `threshold`.
+        median: Median of the column before the jump; None, like `q90` and `threshold`, where nothing was known.
         q90: Its 90% quantile: the loss has come back when it is below.
         threshold: The loss from which on a step counts as part of the jump.
         peak: The largest finite loss; None so far.
@@ -65,7 +65,7 @@ class Episode:
         return len(self.recent) == SETTLED and max(self.recent) < BEYOND and self._median() <= usual
 
     def follow(self, step: int, column: str, loss: float, patience: int) -> list[Finding]:
-        """Takes the loss of one more step and returns what it makes certain."""
+        """Takes the loss of one more step and returns the findings that it makes certain."""
         findings, finite = [], math.isfinite(loss)
         if not finite or self.threshold is None or loss > self.threshold:
             self.last = step

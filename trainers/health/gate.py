@@ -1,16 +1,16 @@
 """The export gate: is the model that was just trained through a day fit to serve?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
 
 from trainers.config import GateConfig
-from trainers.health.labels import CHANCE, chance_of_count, label_fault
-from trainers.health.verdict import EARLIER_DAYS, Evaluations, Metrics, Odd, TaskMetrics, has_labels, healthy_days
+from trainers.health.labels import CHANCE, chance_of_count, label_fault, numbers
+from trainers.health.verdict import EARLIER_DAYS, Evaluations, Odd, TaskMetrics, has_labels, healthy_days
 
-# Two models on the same rows err alike. Their difference is about as noisy as this share of what two days' would be:
+# Two models on the same rows err alike: their difference has about this share of the noise between two days,
 # sqrt(1 - r), with r about 0.9 the correlation of their errors.
 PAIRED = 0.3
 
@@ -19,33 +19,32 @@ def refusals(
     config: GateConfig | None,
     last: date,
     evaluations: Evaluations,
-    own: Metrics,
+    own: Mapping[str, Mapping[str, float]],
     odd: Odd | None = None,
     since: date | None = None,
 ) -> list[str]:
-    """Returns why the model trained through day `last` must not be published, a line a reason; empty if it may.
+    """Returns why the model trained through day `last` must not be published, one line per reason; empty if it may be.
 
-    The day after is not there yet, and waiting for it would make serving a day stale. What there is, for each task:
+    The log does not have the day after yet, and waiting for it would make serving a day stale. The rules, per task:
 
-        predictions this model's on `last`, of every row, are finite and not all the same; a task that never had a
-                    positive may have nothing to tell apart
-        labels      those of `last`, or of the newest day that has any, are not odd (`trainers.health.labels`,
+        predictions this model's predictions of every row of `last` are finite and not all the same; a task that never
+                    had a positive may have equal ones
+        labels      the labels of `last`, or of the newest day with labels, are not odd (`trainers.health.labels`,
                     `trainers.health.verdict`)
-        progress    the metrics on that day of the model before, which had not seen it, are within the margins of the
-                    median healthy day before: the run as a whole is on its way
-        own         this model's on `last` are calibrated, and within the margins of those of the model before: training
-                    on the day did no harm. Calibrated means |log(predicted / observed)| <= log(calibration) + noise /
-                    sqrt(n), n the positives, for so many are counted with an error of sqrt(n)
+        progress    on that day the previous model, which had not seen it, is within the margins of the median healthy
+                    day before: the run as a whole is healthy
+        own         on `last` this model is calibrated, and within the margins of the previous model: training on the
+                    day did no harm. Calibrated means |log(predicted / observed)| <= log(calibration) + noise / sqrt(n),
+                    n the positives, since a count of n has an error of sqrt(n)
 
-    Where a task has no label on `last`, and where there is no evaluation of it or none before it, the rules that need
-    one do not apply.
+    A rule does not apply without the labels of `last` or the evaluations that it needs.
 
     Args:
         config: The margins; None for no gate.
         last: Last day of the window.
         evaluations: The evaluated days of the run, in order, as `RunDirectory.evaluations` returns them.
         own: The new model's metrics on `last`.
-        odd: What was found wrong with the evaluated days, as `RunDirectory.odd_days` returns it.
+        odd: Faults of the evaluated days, as `RunDirectory.odd_days` returns it.
         since: First day to compare with; None: the run's first.
     """
     if config is None:
@@ -66,8 +65,8 @@ def refusals(
     return reasons
 
 
-def _predictions(task: str, last: date, own: TaskMetrics, has_positives: bool) -> str | None:
-    """What the predictions alone say against a model."""
+def _predictions(task: str, last: date, own: Mapping[str, float], has_positives: bool) -> str | None:
+    """Returns why the predictions alone refuse a model; None if they do not."""
     spread = own.get("spread", 1.0)  # A day of one row has none.
     if not math.isfinite(spread):
         return f"{task}: predictions on {last} are not finite"
@@ -77,7 +76,7 @@ def _predictions(task: str, last: date, own: TaskMetrics, has_positives: bool) -
 
 
 def _progress(config: GateConfig, task: str, evaluations: Evaluations, odd: Odd, since: date | None) -> list[str]:
-    """What the newest evaluation says against the run as a whole."""
+    """Returns the reasons of the newest evaluation against the run as a whole."""
     newest = [(day, tasks[task]) for day, tasks in evaluations[-EARLIER_DAYS:] if has_labels(tasks[task])][-1:]
     if not newest:
         return []
@@ -90,11 +89,13 @@ def _progress(config: GateConfig, task: str, evaluations: Evaluations, odd: Odd,
     when = (
         f"on {healthy[0][0]}, before" if len(healthy) == 1 else f"on the median of {len(healthy)} healthy days before"
     )
-    return _worse(config, task, progressive, [metrics for _, metrics in healthy], when, config.noise)
+    return _worse(config, task, numbers(progressive), [metrics for _, metrics in healthy], when, config.noise)
 
 
-def _own(config: GateConfig, task: str, last: date, own: TaskMetrics, progressive: TaskMetrics | None) -> list[str]:
-    """What the labels of the day say against the model that was trained on it."""
+def _own(
+    config: GateConfig, task: str, last: date, own: Mapping[str, float], progressive: TaskMetrics | None
+) -> list[str]:
+    """Returns the reasons of a day's labels against the model that was trained on it."""
     reasons = []
     if "auc" in own and not own["positives"]:
         if chance_of_count(0, own["predicted"] / config.calibration) < CHANCE:
@@ -107,16 +108,16 @@ def _own(config: GateConfig, task: str, last: date, own: TaskMetrics, progressiv
 
 
 def _worse(
-    config: GateConfig, task: str, now: TaskMetrics, before: Sequence[TaskMetrics], when: str, noise: float
+    config: GateConfig, task: str, now: Mapping[str, float], before: Sequence[TaskMetrics], when: str, noise: float
 ) -> list[str]:
     """Compares a day with the median of days before; the median of n days is as noisy as one of n times the rows."""
-
+    days = [numbers(metrics) for metrics in before]
     for metric, sign, margin in (("auc", -1, config.auc_margin), ("rmse", 1, config.error_margin)):
-        error = f"{metric}_se"  # Unknown where a class has a single row, which says nothing of a model.
-        known = [metrics for metrics in before if _finite(metrics.get(metric)) and _finite(metrics[error])]
+        error = f"{metric}_se"  # Unknown where a class has a single row.
+        known = [day for day in days if _finite(day.get(metric)) and _finite(day[error])]
         if not known or not _finite(now.get(metric)) or not _finite(now[error]):
             continue
-        usual, usual_error = (float(np.median([metrics[name] for metrics in known])) for name in (metric, error))
+        usual, usual_error = (float(np.median([day[name] for day in known])) for name in (metric, error))
         allowed = noise * math.hypot(now[error], usual_error / math.sqrt(len(known)))
         allowed += margin if metric == "auc" else margin * usual
         if sign * (now[metric] - usual) > allowed:
@@ -125,7 +126,7 @@ def _worse(
     return []
 
 
-def _calibrated(config: GateConfig, calibration: float, positives: int) -> bool:
+def _calibrated(config: GateConfig, calibration: float, positives: float) -> bool:
     bound = math.log(config.calibration) + config.noise / math.sqrt(positives)
     return calibration > 0 and abs(math.log(calibration)) <= bound
 

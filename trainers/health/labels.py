@@ -1,50 +1,55 @@
-"""Are a day's labels what labels of this task have been? A broken join shows here before it shows in a model."""
+"""Compares a day's labels with those of earlier days: a broken join shows here before it shows in a model."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 CHANCE = 1e-4  # A count whose probability is below this is no accident.
-FACTOR = 10.0  # By how much larger or smaller a rate must be to be none of a day's moods.
+FACTOR = 10.0  # A rate that changes by this factor is more than variation between days.
 
 Metrics = Mapping[str, float | None]  # Of a task on a day, as `trainers.training.evaluation.evaluate` returns them.
 
 
-def label_fault(task: str, day: object, today: Metrics, earlier: Sequence[Metrics]) -> str | None:
-    """Returns what is wrong with the labels of a task on a day, in one line; None if nothing is.
+def numbers(metrics: Metrics) -> dict[str, float]:
+    """Returns the metrics with NaN for each that could not be computed."""
+    return {name: math.nan if value is None else value for name, value in metrics.items()}
 
-    Of a class, the positives or the rest, a day has k among its n labels. Earlier days had K among N, so that
+
+def label_fault(task: str, day: object, today: Metrics, earlier: Sequence[Metrics]) -> str | None:
+    """Returns one line on the fault of a task's labels on a day; None without a fault.
+
+    A class, the positives or the rest, has k of the day's n labels and K of the N labels of earlier days, so
     M = n K / N were expected. Counts are noisy, so each rule asks for a `FACTOR` and for a chance below `CHANCE`:
 
         missing   k <= M / 10;  on a run's first day, where M is what the model expects, k = 0
         too many  k >= 10 M,  and 10 times what the model expected
 
     A rare task is thus free to have no positive on a day on which fewer than about ten are expected. A rate that rises
-    for good is odd once: the model has learned it then. One that falls for good stays odd, for so does a broken join.
+    for good is odd until the model has learned it. A rate that falls for good stays odd, as after a broken join.
 
     Args:
         task: The task's name, for the message.
         day: The day, for the message.
         today: The day's metrics: `labels`, `positives`, `predicted`.
-        earlier: Those of healthy days before it.
+        earlier: The metrics of healthy days before it.
     """
-    n, k = today["labels"], today["positives"]
+    now = numbers(today)
+    n, k = now["labels"], now["positives"]
     if not n:
         return None
-    known = [metrics for metrics in earlier if metrics.get("labels")]
+    known = [numbers(metrics) for metrics in earlier if metrics.get("labels")]
     N, K = (sum(metrics[name] for metrics in known) for name in ("labels", "positives"))
-    if (
-        "auc" not in today
-    ):  # Of a regression's labels one thing alone is wrong for sure: that all of a sudden they are 0.
-        return _fault(task, day, "label other than 0", (k, n, K, N), None)
-    predicted = today["predicted"]
+    if "auc" not in now:  # A regression may have any labels, but they do not all become 0 from one day to the next.
+        return _fault(task, day, "label other than 0", (k, n, K, N), math.nan)
+    predicted = now["predicted"]
     return _fault(task, day, "positive", (k, n, K, N), predicted) or _fault(
         task, day, "negative", (n - k, n, N - K, N), n - predicted
     )
 
 
-def _fault(task: str, day: object, name: str, counts: tuple[int, int, int, int], modelled: float | None) -> str | None:
+def _fault(task: str, day: object, name: str, counts: tuple[float, float, float, float], modelled: float) -> str | None:
+    """Applies the rules to one class; `modelled` is the count that the model expects, not finite if unknown."""
     k, n, K, N = counts
-    certain = modelled is not None and math.isfinite(modelled)
+    certain = math.isfinite(modelled)
     if N:
         M, chance = n * K / N, chance_of_split(*counts)
         odd = k * FACTOR <= M or (k >= FACTOR * M > 0 and certain and k >= FACTOR * modelled)
@@ -69,9 +74,9 @@ def chance_of_count(k: float, mean: float) -> float:
 
 
 def chance_of_split(k: float, n: float, K: float, N: float) -> float:
-    """The same of k among n rows where another N rows, of the same rate, have K: few earlier ones say little of a rate.
+    """Bound on the probability of k among n rows where another N rows of the same rate have K.
 
-    Given k + K in all, k is binomial with the share s = n / (n + N):
+    Few earlier rows say little about a rate. Given k + K in all, k is binomial with the share s = n / (n + N):
 
         P <= exp(-(k log(k / (s (k + K))) + K log(K / ((1 - s) (k + K)))))
     """

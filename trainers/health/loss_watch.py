@@ -1,4 +1,4 @@
-"""The detector along a run: which batch of which window each finding is about."""
+"""The detector along a run: names the window and the batch of each finding."""
 
 import math
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ class Batch(NamedTuple):
 class LossWatch:
     """Follows the losses of a run with a `Detector`.
 
-    Steps count through the windows: a step's number is that of its batch, past the batches of the windows before. Those
-    that a recovery leaves out have numbers too.
+    Steps are counted over all windows: a step's number is its batch's number plus the batches of the windows before.
+    Batches that a recovery leaves out count too.
 
     Args:
         config: The detector's rules.
@@ -43,7 +43,7 @@ class LossWatch:
     ) -> None:
         self._windows: list[list[Any]] = []  # [its first step, its steps, its last day]
         self.jumped = False
-        # Cross-entropy of a coin, in nats; no error of a regression is harmless whatever its labels.
+        # Cross-entropy of a coin, in nats. A regression has no such figure: its loss depends on the labels.
         of_task = [math.log(2) if isinstance(task, BinaryTask) else 0.0 for task in tasks.values()]
         total = sum(loss * task.weight for loss, task in zip(of_task, tasks.values(), strict=True))
         if state is None:
@@ -59,7 +59,7 @@ class LossWatch:
             self._windows = [*self._windows, [start, steps, str(last)]][-self.KEPT :]
 
     def update(self, numbers: np.ndarray, losses: np.ndarray) -> list[Finding]:
-        """Takes the losses of the window's batches `numbers`, ascending, and returns what has become certain.
+        """Takes the losses of the window's batches `numbers`, ascending, and returns the findings.
 
         Args:
             numbers: `(steps,)`.
@@ -77,5 +77,5 @@ class LossWatch:
         return Batch(date.fromisoformat(last), max(0, step - start))
 
     def state(self) -> dict[str, Any]:
-        """Returns what goes into a checkpoint, as plain JSON values."""
+        """Returns the state for a checkpoint, as plain JSON values."""
         return {"detector": self._detector.state(), "windows": self._windows, "jumped": self.jumped}

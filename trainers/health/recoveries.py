@@ -1,6 +1,6 @@
-"""What a run's recoveries leave out of the log, and by what they lower the learning rates. NumPy only, no files."""
+"""Which batches a run's recoveries leave out, and how far they lower the learning rates. NumPy only, no files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import takewhile
@@ -18,14 +18,14 @@ class DivergedError(Exception):
     """A run diverged more often in a row than it may."""
 
 
-class Diverged(Exception):  # noqa: N818  (no error: it carries the news from where it is found to where it is mended)
+class Diverged(Exception):  # noqa: N818  (no error: it goes from where it is found to where the run recovers)
     """The model has diverged.
 
     Attributes:
-        why: What was found, for people.
+        why: The finding, for users.
         first: The batch at which it began; None if only the next day's metrics show it.
         last: The newest batch that was trained on.
-        figures: What was found, for events.jsonl.
+        figures: The finding, for events.jsonl.
     """
 
     def __init__(self, why: str, first: Batch | None, last: Batch, figures: dict[str, Any]):
@@ -35,14 +35,14 @@ class Diverged(Exception):  # noqa: N818  (no error: it carries the news from wh
 
 @dataclass
 class Rates:
-    """Where a run's recoveries have left it.
+    """The factor of the learning rates after a run's recoveries.
 
     Attributes:
-        factor: By what the learning rates are multiplied.
-        proven: The highest factor with which a window was in line; what is above it may be too much for this model.
+        factor: Multiplies all learning rates.
+        proven: The highest factor with which a window was in line; a higher one may be too much for this model.
         in_a_row: Recoveries since a window was whole and in line.
         calm: Windows in line since the factor last changed.
-        patience: How many of them double the factor.
+        patience: Number of calm windows that double the factor.
         raised: Whether it has been doubled since the last recovery, and no window was in line at `proven` yet.
     """
 
@@ -54,7 +54,7 @@ class Rates:
     raised: bool = False
 
     def fall(self, factor: float, trained: bool) -> None:
-        """A recovery, which multiplies the rates by `factor`.
+        """Notes a recovery, which multiplies the rates by `factor`.
 
         Args:
             factor: The factor.
@@ -66,7 +66,7 @@ class Rates:
         self.factor, self.in_a_row, self.calm, self.raised = self.factor * factor, self.in_a_row + 1, 0, False
 
     def rise(self) -> None:
-        """A window that was whole and in line."""
+        """Notes a window that was whole and in line."""
         self.proven, self.in_a_row, self.calm = max(self.proven, self.factor), 0, self.calm + 1
         if self.factor == self.proven:
             self.patience, self.raised = 1, False
@@ -77,13 +77,13 @@ class Rates:
 class Recoveries:
     """The recoveries of a run in order: the batches that they leave out, and the factor of the learning rates.
 
-    The batches that did it are those from one before the jump to the one where it was certain; where the same window
-    diverges again, the rest of the window. Where only the next day's metrics show it, they are the windows since the
-    restored checkpoint that ended on an odd day, or else the last one.
+    A recovery leaves out the batches from one before the jump to the one that made it certain; if the same window
+    diverges again, the rest of the window. If only the next day's metrics show the divergence, it leaves out the
+    windows since the restored checkpoint that ended on an odd day, or else the last window.
 
-    A window of which nothing is left out and whose next day is in line ends a row of recoveries, and doubles the rates'
-    factor until it is again what it was when the run was last in line before it diverged: 1, unless the config's rates
-    were too high from the start. If the run diverges after such a rise, it takes twice as many windows the next time.
+    A whole window whose next day is in line ends a row of recoveries. It also doubles the rates' factor, up to the
+    factor of the last window in line before the divergence: 1, unless the config's rates were too high from the start.
+    If the run diverges after such a rise, the next rise takes twice as many windows.
 
     The idea: Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, section 5.1, went back about 100
     steps and left out 200 to 500 batches.
@@ -97,7 +97,7 @@ class Recoveries:
             the rates.
     """
 
-    def __init__(self, config: RecoveryConfig, done: Sequence[Mapping[str, Any]] = ()):
+    def __init__(self, config: RecoveryConfig, done: Sequence[dict[str, Any]] = ()):
         self._config, self.done = config, list(done)
 
     @property
@@ -120,15 +120,15 @@ class Recoveries:
 
     def add(
         self, diverged: Diverged, restored: int, newest: int, since: date | None, odd: Sequence[date] = ()
-    ) -> Mapping[str, Any]:
+    ) -> dict[str, Any]:
         """Adds a recovery and returns it.
 
         Args:
-            diverged: What was found.
+            diverged: The divergence.
             restored: Number of the checkpoint to go back to.
             newest: Number of the newest checkpoint, which is given up with all after `restored`.
             since: Last day of the newest window that `restored` has finished; None: none.
-            odd: Last days, odd ones, of the windows after it.
+            odd: Odd last days of the windows after it.
 
         Raises:
             DivergedError: If there have been as many recoveries in a row as the config allows.
@@ -158,10 +158,10 @@ class Recoveries:
         return recovery
 
     def in_line(self, last: date) -> bool:
-        """Adds that the next day's metrics are in line for the window that ends at `last`, if that matters.
+        """Notes that the next day's metrics are in line for the window that ends at `last`, if the rates need it.
 
         Returns:
-            Whether it does.
+            Whether it was noted.
         """
         rates, entry = self._rates, {"in_line": str(last)}
         noted = entry in takewhile(lambda done: "in_line" in done, reversed(self.done))  # Before the run was killed.

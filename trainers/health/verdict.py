@@ -1,4 +1,4 @@
-"""What a day's metrics say: of its labels, and of the model that had not seen it. NumPy-only, a function of metrics."""
+"""Judges a day's labels, and the model that had not seen the day, by metrics alone. NumPy only."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainers.health.labels import CHANCE, chance_of_count, label_fault
+from trainers.health.labels import CHANCE, chance_of_count, label_fault, numbers
 
 EARLIER_DAYS = 10  # Healthy evaluations that a day is compared with.
 TOLD_APART = 0.1  # A task has enough positives if an AUC of 0.6 is above chance by more than the noise.
 NOISE = 2.0  # Standard errors that count as noise, as of a 95% interval: within them of 0.5 an AUC is chance.
-# Standard errors above 0.5 from which on an earlier AUC was no chance, so that losing it counts. Well above the noise:
-# a task whose AUC is barely measurable would be lost and found again from day to day.
+# An earlier AUC above 0.5 by this many standard errors was no chance, so losing it counts. Well above the noise: a
+# barely measurable AUC would come and go from day to day.
 MEASURABLE = 6.0
 # Share of an earlier AUC's excess over 0.5 whose loss counts. A dead network loses all of it, a hard day a small part.
 COLLAPSE = 0.5
@@ -26,16 +26,16 @@ ERROR = 10.0  # Factor of the earlier days' median RMSE that is absurd: predicti
 TaskMetrics = Mapping[str, float | None]  # By metric, as `trainers.training.evaluation.evaluate` returns them.
 Metrics = Mapping[str, TaskMetrics]  # By task.
 Evaluations = Sequence[tuple[str, Metrics]]  # By day, the oldest first.
-Odd = Mapping[str, Mapping[str, Sequence[str]]]  # By day and task, what was found wrong with the day.
+Odd = Mapping[str, Mapping[str, Sequence[str]]]  # By day and task, the faults of the day.
 
 
 class Fault(NamedTuple):
     """A rule that a day's metrics break.
 
     Attributes:
-        task: The task; None where it is all of them.
+        task: The task; None for all tasks.
         rule: The rule's name.
-        line: Task and figures, for people.
+        line: Task and figures, for users.
     """
 
     task: str | None
@@ -45,11 +45,11 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found on a day.
+    """The judgement of a day.
 
     Attributes:
-        labels: By task, what is wrong with the day's labels; no verdict on the model rests on those.
-        faults: What the metrics say against the model, or against the day.
+        labels: By task, the fault of the day's labels; such a task does not judge the model.
+        faults: Rules that the metrics break, because of the model or of the day.
         labelled: Whether a task has labels to judge by, and none has wrong ones.
     """
 
@@ -73,13 +73,16 @@ def judge(
         day: The day.
         tasks: Its metrics.
         evaluations: The run's evaluated days.
-        odd: What was found wrong with them.
+        odd: Their faults.
         since: First day to compare with; None: the run's first.
         jumped: Whether the losses jumped, as `evaluation_faults` takes it.
     """
     earlier = {task: [m for _, m in healthy_days(task, evaluations, odd, day, since)] for task in tasks}
-    found = {task: label_fault(task, day, today, earlier[task]) for task, today in tasks.items()}
-    labels = {task: fault for task, fault in found.items() if fault is not None}
+    labels = {
+        task: fault
+        for task, today in tasks.items()
+        if (fault := label_fault(task, day, today, earlier[task])) is not None
+    }
     judged = {task: {**today, "labels": 0} if task in labels else today for task, today in tasks.items()}
     faults = evaluation_faults({task: [*earlier[task], today] for task, today in judged.items()}, jumped)
     return Verdict(labels, faults, not labels and any(today["labels"] for today in tasks.values()))
@@ -98,7 +101,7 @@ def healthy_days(
 
 
 def has_labels(metrics: TaskMetrics) -> bool:
-    """Returns whether a row counted; runs of before this was noted are taken to have had labels."""
+    """Returns whether a row counted; True for older records, which do not say."""
     return bool(metrics.get("labels", True))
 
 
@@ -106,9 +109,9 @@ def evaluation_faults(
     metrics_by_task: Mapping[str, Sequence[TaskMetrics]],
     jumped: bool = False,
 ) -> list[Fault]:
-    """Returns what the metrics of a day say against the model that was trained before it; empty if nothing.
+    """Returns the rules that a day's metrics break for the model that was trained before it.
 
-        not finite   a prediction, of whichever row of the day, is no number
+        not finite   a prediction of any row of the day is NaN or infinite
         constant     every task's predictions of the day are all the same: a dead network, whose loss is calm
         chance       AUC - 0.5 < NOISE * se, or more than `COLLAPSE` of it is gone, beyond NOISE * se; if the median
                      earlier day was above 0.5 by > MEASURABLE * se
@@ -118,15 +121,15 @@ def evaluation_faults(
                      not explain, and not so on the median earlier day
         error        RMSE > ERROR * its median on the earlier days
 
-    Without a label nothing but the predictions is judged.
+    Without labels only the predictions are judged.
 
     Args:
-        metrics_by_task: By task, the metrics of each healthy day, oldest first, and of the one that is judged. A metric
-            that could not be computed is NaN, or None as JSON files have it.
-        jumped: Whether the losses jumped since the run began, or since an evaluation that was good. Where a network
-            dies in a run's first steps no earlier day can tell.
+        metrics_by_task: By task, the metrics of each healthy day, oldest first, then of the judged day. A metric that
+            could not be computed is NaN, or None as in JSON files.
+        jumped: Whether the losses jumped since the run began, or since a good evaluation. If a network dies in a run's
+            first steps, no earlier day shows it.
     """
-    days_of = {task: [_plain(day) for day in days] for task, days in metrics_by_task.items()}
+    days_of = {task: [numbers(day) for day in days] for task, days in metrics_by_task.items()}
     today = {task: days[-1] for task, days in days_of.items()}
     not_finite = [task for task, day in today.items() if math.isnan(day.get("spread", 0.0))]
     if len(not_finite) == len(today):
@@ -150,7 +153,7 @@ def evaluation_faults(
     return faults
 
 
-def _chance(earlier: list, today: Mapping[str, float]) -> str | None:
+def _chance(earlier: Sequence[Mapping[str, float]], today: Mapping[str, float]) -> str | None:
     before = _median([(day["auc"] - 0.5) / day["auc_se"] for day in earlier if day["auc_se"] > 0])
     if not before > MEASURABLE:
         return None
@@ -163,7 +166,7 @@ def _chance(earlier: list, today: Mapping[str, float]) -> str | None:
     return None
 
 
-def _calibration(earlier: list, today: Mapping[str, float]) -> str | None:
+def _calibration(earlier: Sequence[Mapping[str, float]], today: Mapping[str, float]) -> str | None:
     usual, ratio = _median([day["calibration"] for day in earlier]), today["calibration"]
     if today["positives"] == 0 and today["predicted"] > 0:
         ratio = math.inf
@@ -178,10 +181,6 @@ def _calibration(earlier: list, today: Mapping[str, float]) -> str | None:
 
 def _is_absurd(calibration: float) -> bool:
     return calibration < 1 / CALIBRATION or calibration > CALIBRATION  # False for NaN: nothing is known.
-
-
-def _plain(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else float(value) for name, value in metrics.items()}
 
 
 def _median(values: list[float]) -> float:

@@ -72,7 +72,7 @@ class Report:
         )
 
     def found(self, line: str) -> None:
-        """Shows what was found in the losses or metrics, or what is done about it."""
+        """Shows a finding in the losses or metrics, or the run's reaction."""
         if self._console is None:
             LOG.warning(line)
         else:
@@ -119,7 +119,7 @@ class Report:
         if self._writer is not None:
             with self._writer.as_default():
                 for name, value in scalars.items():
-                    if value is not None:  # From a file, in which what is not finite is null.
+                    if value is not None:  # From a file, where a number that is not finite is null.
                         tf.summary.scalar(name, value, step=iteration)
 
 

@@ -19,7 +19,7 @@ class Profiler:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around each call."""
+        """Wraps each call."""
         self._calls += 1
         if self._directory is None or self._calls != 2:
             yield

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: numbered directories, each whole or not there at all, pruned by policy."""
+"""Checkpoints of a run: numbered directories, each complete or absent, pruned by policy."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfstable.errors import InputError
-from tfstable.files import FORMAT, digest, read_json, stranger, write_json
+from tfstable.files import FORMAT, digest, read_json, stranger, whole, write_json
 from trainers.store.run_directory import CHECKPOINT as OWN
 
 CHECKPOINT, ABOUT = "checkpoint", "about.json"
@@ -43,8 +43,8 @@ class Checkpoints:
     good, and, for each of the last `keep_weekly` ISO weeks of data, the newest that ends a window in it.
 
     Args:
-        directory: Where they are.
-        checkpoint: What they hold.
+        directory: Their directory.
+        checkpoint: The objects to save.
         keep: Number of newest checkpoints kept, at least 1.
         keep_weekly: Number of weeks.
     """
@@ -62,17 +62,12 @@ class Checkpoints:
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
         saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
-        partial = self._directory / f".{saved.number}.partial"
         for left_over in self._directory.glob(".[0-9]*"):  # By a process that was killed while it saved or pruned.
             if re.fullmatch(r"\.[0-9]+\.(partial|pruned)", left_over.name) and not left_over.is_symlink():
                 shutil.rmtree(left_over)
-        try:
-            self._checkpoint.write(str(partial / CHECKPOINT))
-            self._write_about(partial, saved)
-            partial.rename(self._path(saved.number))
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)  # A full disk must not stay full of what is no use.
-            raise
+        with whole(self._path(saved.number)) as hidden:
+            self._checkpoint.write(str(hidden / CHECKPOINT))
+            self._write_about(hidden, saved)
         self._prune()
         return saved
 
@@ -118,7 +113,7 @@ class Checkpoints:
         path.rename(aside)
 
     def discard(self, above: int, up_to: int) -> None:
-        """Gives up the checkpoints of a model that diverged. The newest stays beside the others, for who wants to look.
+        """Gives up the checkpoints of a model that diverged; keeps the newest as N.diverged for inspection.
 
         Args:
             above, up_to: Their numbers: above < number <= up_to.
@@ -158,19 +153,19 @@ class Checkpoints:
         return sorted(int(path.name) for path in self._directory.glob("[0-9]*") if re.fullmatch("[0-9]+", path.name))
 
     def _delete(self, path: Path) -> None:
-        """Deletes a checkpoint, unless someone keeps something else in its directory."""
+        """Deletes a checkpoint, unless its directory holds a foreign file."""
         if not path.is_symlink() and stranger(path, _OWN) is None:
             shutil.rmtree(path.rename(self._directory / f".{path.name.split('.')[0]}.pruned"))
 
     def _known(self, number: int) -> Saved:
-        """What is known of a checkpoint; of a damaged one its number."""
+        """Reads about.json; returns only the number of a damaged checkpoint."""
         try:
             return self._about(number)
         except InputError:
             return Saved(number, None, 0, good=False)
 
     def _about(self, number: int) -> Saved:
-        """Reads about.json, which speaks for the index of TensorFlow's files; that speaks for the others.
+        """Reads about.json, which holds the digest of TensorFlow's index; the index checks the other files.
 
         Raises:
             InputError: If either is damaged.

@@ -1,4 +1,4 @@
-"""The --out of a command that writes a report: nothing of someone else's is overwritten, and one process writes."""
+"""The --out of a command that writes a report: no foreign file is overwritten, and only one process writes."""
 
 import os
 from pathlib import Path
@@ -16,10 +16,10 @@ def check_out(out: Path, report: str, others: tuple[str, ...]) -> None:
     Args:
         out: The directory; it need not be there.
         report: Name of the report, which is written to OUT/REPORT.json before all else.
-        others: Names of the other files: without a report of ours beside them they are someone else's.
+        others: Names of the other files; without our report in the directory they are foreign.
 
     Raises:
-        InputError: If `out` is no directory, in use, or has a file of these names that is not ours.
+        InputError: If `out` is no directory, in use, or has a foreign file of these names.
     """
     if os.path.lexists(out) and not out.is_dir():
         raise InputError(f"--out {out}: not a directory; name one")

@@ -53,10 +53,10 @@ def read_params(path: Path) -> dict[str, Any]:
 
 
 def read_config(model_dir: Path, overrides: Sequence[str] = ()) -> Config:
-    """Returns the config of a run that can be gone on with.
+    """Returns the config of a run that can be resumed.
 
     Raises:
-        InputError: As of `read_params`, and if the run is of format 1.
+        InputError: As `read_params`, or if the run is of format 1.
     """
     if "format" not in read_params(model_dir / NAME):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The files of a run, MODEL_DIR: each is written whole under another name and renamed, so none is ever half there."""
+"""The files of a run, MODEL_DIR. Each is written under a temporary name and renamed, so none is ever incomplete."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from trainers.config import Config, weight_keys
 from trainers.store.params import NAME, read_config, read_params, write_params
 from trainers.store.window_record import Metrics, WindowRecord
 
-#: What a checkpoint's directory holds, as `files.stranger` takes it.
+#: Files of a checkpoint's directory, as a pattern for `files.stranger`.
 CHECKPOINT = r"about\.json|\.about\.json\.partial|checkpoint\.(index|data-\d+-of-\d+)"
 #: All that a run writes below MODEL_DIR: what --fresh deletes, and nothing else.
 OWN = re.compile(
@@ -46,12 +46,12 @@ class RunDirectory:
         path: The directory.
         config: The config of this run.
         fresh: Begin anew: what an earlier run left there does not count, and `begin` deletes it.
-        writable: Whether this process writes the run's files. Of several workers the chief does; for the others, what
-            would write does nothing.
+        writable: Whether this process writes the run's files. Of several workers the chief does; on the others, writing
+            methods do nothing.
 
     Raises:
-        InputError: If an earlier run with another config or of another format is there, something else than a run is,
-            or the path is no directory.
+        InputError: If the directory holds a run with another config or format, or anything but a run, or the path is no
+            directory.
     """
 
     def __init__(self, path: Path, config: Config, fresh: bool = False, writable: bool = True):
@@ -66,14 +66,14 @@ class RunDirectory:
             refuse_if_locked(self.path, BUSY)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Keeps other processes from writing here inside the block: `begin`, and all that comes after it."""
+        """Locks the directory against other processes inside the block, for `begin` and everything after it."""
         return locked(self.path, BUSY) if self.writable else nullcontext()
 
     def begin(self, statistics: Statistics) -> Statistics:
-        """Makes the directory, or deletes what is there if the run is fresh, and writes the config and `statistics`.
+        """Makes the directory, or empties it if the run is fresh, and writes the config and `statistics`.
 
         Returns:
-            The run's statistics: those of an earlier start if there was one.
+            The run's statistics: from an earlier start if there was one.
         """
         if not self.writable:
             return statistics
@@ -138,7 +138,7 @@ class RunDirectory:
         return sorted(found.items())
 
     def odd_days(self) -> dict[str, dict[str, list[str]]]:
-        """Returns what was found wrong with evaluated days, by day and task."""
+        """Returns the faults of evaluated days, by day and task."""
         return {str(day): dict(tasks) for record in self.windows() for day, tasks in record.odd.items()}
 
     def newest(self) -> WindowRecord | None:
@@ -159,7 +159,7 @@ class RunDirectory:
             write_json(self.path / "metrics.json", stored)
 
     def recoveries(self) -> list[dict[str, Any]]:
-        """Returns the entries of recovery.json, what the run has done about its divergences, in order."""
+        """Returns the entries of recovery.json, the run's recoveries, in order."""
         remedy = "restore it from a backup, or start the run anew with --fresh"
         return read_json(self._recovery, remedy)["done"] if self._recovery.exists() else []
 
@@ -181,7 +181,7 @@ class RunDirectory:
             os.fsync(file.fileno())
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        """Returns the events of a kind, in order; a line that is not whole, or damaged, is none."""
+        """Returns the events of a kind, in order; skips damaged and incomplete lines."""
         path, begin = self.path / "events.jsonl", json.dumps({"event": kind}).encode()[:-1]
         found = []
         for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else []:
@@ -214,11 +214,11 @@ class RunDirectory:
             )
 
     def _delete(self) -> None:
-        """Deletes the run, which `_check` found to be all that is there."""
+        """Deletes the run; `_check` has found that the directory holds nothing else."""
         trash = self.path / ".deleted.partial"
         trash.mkdir(exist_ok=True)
         left = [path for path in self.path.iterdir() if path.name not in (LOCK, trash.name)]
-        for path in sorted(left, key=lambda path: path == self._params):  # Last: it says that all this is a run's.
+        for path in sorted(left, key=lambda path: path == self._params):  # Last: it marks the directory as a run.
             if path.is_dir() and (trash / path.name).exists():
                 shutil.rmtree(trash / path.name)  # Of a deletion that was killed.
             path.replace(trash / path.name)

@@ -1,4 +1,4 @@
-"""What a run notes of a window, MODEL_DIR/windows/DAY/metrics.json."""
+"""The record of a window, MODEL_DIR/windows/DAY/metrics.json."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,7 +23,7 @@ class WindowRecord:
         tasks: Its metrics by task.
         evaluation_seconds: Wall time of the evaluation.
         later_days: Metrics by day and task of the other days up to the next window's end.
-        odd: What was found wrong with evaluated days, by day and task.
+        odd: Faults of evaluated days, by day and task.
     """
 
     window: tuple[date, date]
@@ -48,7 +48,7 @@ class WindowRecord:
         return {} if self.eval_day is None else {self.eval_day: self.tasks or {}, **self.later_days}
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the record as metrics.json has it: days as text, `later_days` and `odd` where there are any."""
+        """Returns the record as metrics.json has it: days as text, `later_days` and `odd` unless empty."""
         plain = asdict(self) | {
             "window": [str(day) for day in self.window],
             "eval_day": self.eval_day and str(self.eval_day),
@@ -60,7 +60,7 @@ class WindowRecord:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "WindowRecord":
-        """Returns the record that `to_json` gave."""
+        """Returns the record of a `to_json`."""
         days = {
             name: {date.fromisoformat(day): of_day for day, of_day in stored.get(name, {}).items()}
             for name in ("later_days", "odd")

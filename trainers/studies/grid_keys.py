@@ -3,6 +3,7 @@
 Imports no TensorFlow.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,9 +24,12 @@ OF_ANY_GRID = {f"trainer.{key}": reason for key, reason in _TRAINER.items()} | {
     "recovery": "a training of a grid that diverges is a result and does not go back",
 }
 
+# Values of such keys that ask for what a grid does anyway.
+IN_EFFECT = {"trainer.tensorboard": False, "export.when": "never"}
+
 
 def refuse(config: Spec, grid: str, keys: Mapping[str, str]) -> None:
-    """Checks that keys have their defaults.
+    """Checks that keys have their defaults, or ask for what a grid does anyway.
 
     Args:
         config: The config.
@@ -36,13 +40,19 @@ def refuse(config: Spec, grid: str, keys: Mapping[str, str]) -> None:
         ValueError: If a key has another value; names the first one.
     """
     for wanted, reason in keys.items():
-        spec, (*parents, last) = config, wanted.split(".")
-        for parent in parents:
-            spec = getattr(spec, parent)
+        section, _, last = wanted.rpartition(".")
+        spec = _value(config, section)
         default = type(spec).model_fields[last].get_default(call_default_factory=True, validated_data={})
         for key, usual in changes(getattr(spec, last), default, wanted):
+            if key in IN_EFFECT and _value(config, key) == IN_EFFECT[key]:
+                continue
             shown = "its default" if isinstance(usual, Spec) else "null" if usual is None else usual
             raise ValueError(f"{grid}: {key} is not honoured, {reason}; leave it at {shown}")
+
+
+def _value(config: Spec, key: str) -> Any:
+    """The value of a dotted key; the config itself for an empty one."""
+    return functools.reduce(getattr, filter(None, key.split(".")), config)
 
 
 def changes(value: Any, other: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,28 +1,37 @@
-"""How pictures are begun and ended."""
+"""Begins and saves pictures."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tfstable.files import whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Share = Literal["none", "row", "col"]  # Which axes have a scale in common.
 
 
-def figure_of(rows: int, columns: int, **share: str):
+def figure_of(rows: int, columns: int, sharex: Share = "none", sharey: Share = "none") -> tuple["Figure", np.ndarray]:
     """Returns a figure and its axes, `(rows, columns)`."""
-    import matplotlib  # Only who draws pays for it.
+    import matplotlib  # Here, so that only drawing pays for it.
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     size = (3.6 * columns + 1.5, 2.4 * rows + 0.8)
-    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **share)
+    return pyplot.subplots(
+        rows, columns, sharex=sharex, sharey=sharey, squeeze=False, figsize=size, layout="constrained"
+    )
 
 
-def save(figure, path: Path, dpi: int = 110):
-    """Writes a figure whole, and forgets it."""
+def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
+    """Writes a figure, whole or not at all, and closes it."""
     from matplotlib import pyplot
 
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # A link of that name must not be followed.
     try:
-        figure.savefig(partial, dpi=dpi, format=path.suffix[1:])
-        partial.replace(path)
+        with whole(path) as hidden:
+            figure.savefig(hidden, dpi=dpi, format=path.suffix[1:])
     finally:
-        partial.unlink(missing_ok=True)
         pyplot.close(figure)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Hashable, Iterator
 from datetime import date
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ from trainers.training.plan import Plan, plan, stream
 
 
 class Workbench:
-    """What the trainings on a log share: reader, statistics, and the learners of earlier trainings.
+    """Shared by all trainings on a log: reader, statistics, and the learners of earlier trainings.
 
     Args:
         config: The config of all trainings, but for what each changes in model, optimizer and trainer.
@@ -32,7 +33,7 @@ class Workbench:
         kept: Learners kept with their graphs; the oldest go first.
 
     Attributes:
-        remarks: What the user should know of the first window, a line each.
+        remarks: Remarks on the first window for the user, one line each.
     """
 
     def __init__(self, config: Config, log: DayLog, kept: int):
@@ -47,7 +48,7 @@ class Workbench:
         preprocessor = Preprocessor(config.features, self.statistics)
         self.reader = ExampleReader(log, preprocessor, self.statistics, config.tasks, config.data.weight)
         # Each keeps its preprocessed rows, where they fit data.buffer_rows: later trainings read nothing.
-        self._batches: dict[tuple, Batches] = {}
+        self._batches: dict[tuple[tuple[date, ...], int, ShuffleConfig], Batches] = {}
         self._learners: dict[Hashable, tuple[Learner, list[tf.Tensor]]] = {}
 
     def batches(self, days: tuple[date, ...], size: int, shuffle: ShuffleConfig | None = None) -> Batches:
@@ -59,12 +60,12 @@ class Workbench:
         return self._batches[days, size, shuffle]
 
     def plans(self, trainer: TrainerConfig, last: date) -> list[Plan]:
-        """Returns what to train of each window that ends before `last`."""
+        """Returns the plan of each window that ends before `last`."""
         todo = windows(self.log.days, trainer.window_days, trainer.stride_days)
         size, shuffle = trainer.batch_size, trainer.shuffle
         return [plan(w, self.batches(w.days, size, shuffle), trainer) for w in todo if w.last < last]
 
-    def feed(self, plans: list[Plan], trainer: TrainerConfig, seed: int) -> Iterator:
+    def feed(self, plans: list[Plan], trainer: TrainerConfig, seed: int) -> Iterator[Any]:
         """Returns an iterator over the batches of `plans`, as `train_window` takes it, shuffled by `seed`."""
         batches = stream(plans, seed, lambda each: np.arange(each.total))
         return iter(self.reader.dataset(batches, trainer.batch_size, prefetch=self.config.data.prefetch))
@@ -76,7 +77,7 @@ class Workbench:
             return learner.steps.predict(self.reader.dataset(batches.one_pass(None), size), batches.rows)
 
     def learner(self, config: Config, shape: Hashable, make: Callable[[], Learner]) -> Learner:
-        """Returns a learner with every variable as a training of `config` starts from.
+        """Returns a learner whose variables are as at the start of a training of `config`.
 
         Args:
             config: The config; its seed draws the weights, in its precision.

@@ -1,4 +1,4 @@
-"""What can be found before training: the config, the log's days and columns, its values, sizes of tables and memory."""
+"""Checks before training: the config, the log's days and columns, its values, sizes of tables and memory."""
 
 from collections.abc import Callable
 from itertools import groupby
@@ -20,8 +20,8 @@ from trainers.store.params import read_config
 from trainers.store.run_directory import RunDirectory
 from trainers.training.first_window import fit_statistics, fitted_types, value_checks
 
-Progress = Callable[[int, int, str], None]  # Called with what is done, of how much, and what it is.
-SHOWN = 10  # Lines of one sort: a log may have the same fault in every file.
+Progress = Callable[[int, int, str], None]  # Called with the work done, the total, and its name.
+SHOWN = 10  # Lines of one kind: a log may have the same fault in every file.
 
 
 def open_log(config: Config, progress: Progress = lambda *_: None) -> DayLog:
@@ -53,12 +53,12 @@ def open_trained(model_dir: Path, data: Path | None = None) -> tuple[Config, Day
     return config, log
 
 
-def simulate_whole(path: Path, **arguments: Any):
-    """Simulates a log that appears when it is whole: one cut short would pass for the log.
+def simulate_whole(path: Path, **arguments: Any) -> None:
+    """Simulates a log under a temporary name and renames it: an incomplete log would look complete.
 
     Args:
         path: The log; must not exist. If another process makes it meanwhile, that one stays.
-        arguments: Of `simulate`.
+        arguments: Arguments of `simulate`.
     """
     clear_abandoned(path.parent)
     partial = grow(path.parent)
@@ -70,16 +70,18 @@ def simulate_whole(path: Path, **arguments: Any):
         settle(partial)
 
 
-def check_run(config: Config, log: DayLog, model_dir: Path, fresh: bool = False) -> tuple[RunDirectory, dict]:
+def check_run(
+    config: Config, log: DayLog, model_dir: Path, fresh: bool = False
+) -> tuple[RunDirectory, dict[str, RawColumn]]:
     """Checks a run's directory and log against its config, and touches neither.
 
     Returns:
-        The directory, and the raw columns: as an earlier start of the run found them, or as the log has them.
+        The directory, and the raw columns: from an earlier start of the run, else from the log.
     """
     run = RunDirectory(model_dir, config, fresh, writable=read_cluster(config.trainer.strategy).is_chief)
     run.refuse_if_in_use()
     statistics = run.statistics()
-    return run, check_log(config, log, statistics and statistics.columns)
+    return run, check_log(config, log, None if statistics is None else statistics.columns)
 
 
 def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None = None) -> dict[str, RawColumn]:
@@ -88,7 +90,7 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
     Args:
         config: The run's config.
         log: The log.
-        columns: Raw columns as an earlier start of the run found them; None: as the log has them.
+        columns: Raw columns of an earlier start of the run; None: the log's.
 
     Returns:
         The raw columns of the features.
@@ -122,16 +124,16 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
 def check_values(
     config: Config, log: DayLog, columns: dict[str, RawColumn], progress: Callable[[int, int, str], None]
 ) -> tuple[list[str], list[str]]:
-    """Reads what training reads of every day, and fits the first window, as training does.
+    """Reads every day and fits the first window, as training does.
 
     Args:
         config: The run's config.
         log: The log, checked against it.
         columns: Raw columns of the features.
-        progress: Called with rows read, rows in all and what is being done.
+        progress: Called with rows read, rows in all and the name of the work.
 
     Returns:
-        What training would say of the values, and what it would refuse: a line each, of each file the first.
+        Training's remarks on the values, and its errors: one line each, the first error per file.
     """
     checks, types, refused = value_checks(config), fitted_types(config, columns), []
     done, total = 0, sum(log.rows(day) for day in log.days)
@@ -156,7 +158,7 @@ def _first(lines: list[str]) -> list[str]:
 
 
 def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[str | Table]:
-    """Returns what to print of a log and of what a training on it takes: days, rows, embedding tables, memory.
+    """Returns lines and a table on the size of a training: days, rows, embedding tables, memory.
 
     Args:
         config: The run's config.
@@ -181,7 +183,7 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
 
 
 def tables(config: Config) -> dict[str, tuple[int, int]]:
-    """Returns (rows, dim) of each embedding table; of a vocabulary, the most that it can have."""
+    """Returns (rows, dim) of each embedding table; for a vocabulary, its upper limit."""
     sizes = {}
     for name, feature in config.features.items():
         if isinstance(feature, HashFeature):

@@ -27,9 +27,9 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
         For a binary task `auc`, its standard error `auc_se`, `logloss`, `calibration` (predicted over observed), `gauc`
         if a column for it is configured, `best_auc` if the true probability is known; for a regression `rmse`, its
         standard error `rmse_se`, and `mae`, in the label's units, and `calibration` (sum of the predictions over sum of
-        the labels; NaN if a label is negative). NaN where no row counts, a row with a label and of positive weight.
+        the labels; NaN if a label is negative). NaN where no row counts; rows with a label and a positive weight do.
 
-        For every task also what these metrics rest on: `labels`, the rows that count; `positives` of them (of a
+        For every task also the counts behind these metrics: `labels`, the rows that count; `positives` of them (of a
         regression: labels other than 0); `predicted`, the sum of their predictions; `spread`, the largest prediction of
         any row of the day less the smallest: 0 if all are the same, NaN if one is not finite. A day of one row has
         no spread.
@@ -69,7 +69,9 @@ def group_ids(column: pa.ChunkedArray) -> np.ndarray:
     return np.where(ids < 0, np.nan, ids)
 
 
-def _binary(labels, predictions, weights, groups) -> dict[str, float]:
+def _binary(
+    labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray, groups: np.ndarray | None
+) -> dict[str, float]:
     metrics = {
         "auc": auc(labels, predictions, weights),
         "auc_se": auc_standard_error(labels, predictions, weights),
@@ -79,7 +81,7 @@ def _binary(labels, predictions, weights, groups) -> dict[str, float]:
     return metrics if groups is None else metrics | {"gauc": gauc(labels, predictions, groups, weights)}
 
 
-def _regression(labels, predictions, weights) -> dict[str, float]:
+def _regression(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     negative = (labels[weights > 0] < 0).any()
     return {
         "rmse": rmse(labels, predictions, weights),
@@ -89,7 +91,7 @@ def _regression(labels, predictions, weights) -> dict[str, float]:
     }
 
 
-def _counts(labels, predictions, weights) -> dict[str, float]:
+def _counts(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     counted = ~np.isnan(labels) & (weights > 0)
     counts = {
         "labels": int(counted.sum()),

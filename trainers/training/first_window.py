@@ -1,4 +1,4 @@
-"""What is fitted on a log's first window; without TensorFlow, for `tfstable check --deep` does it too."""
+"""Fits statistics on a log's first window. Imports no TensorFlow, since `tfstable check --deep` uses it."""
 
 import pyarrow as pa
 
@@ -19,7 +19,7 @@ def fit_statistics(
         config: The config.
         log: The log.
         columns: Raw columns of the features.
-        checks: Looks at the rows; None: makes its own.
+        checks: Checks the rows; None: a new one.
     """
     units = [unit for day in log.days[: config.trainer.window_days] for unit in log.units(day)]
     checks = checks or value_checks(config)

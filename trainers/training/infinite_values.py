@@ -1,4 +1,4 @@
-"""Infinite numbers in the log, which count as missing: an event and a line for each file and column, once a run."""
+"""Reports infinite numbers in the log, which count as missing: one event and line per file and column and run."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,10 @@ from trainers.store.run_directory import RunDirectory
 
 
 class InfiniteValues:
-    """Tells of infinite numbers.
+    """Reports infinite numbers.
 
     Args:
-        run: The run's directory, begun; what its events have told of already is not told again.
+        run: The run's directory, begun; what its events already hold is not reported again.
         report: What the user sees.
     """
 
@@ -19,8 +19,8 @@ class InfiniteValues:
         self._run, self._report = run, report
         self._told = {(e.get("file"), e.get("column"), e.get("count")) for e in run.events("infinite_values")}
 
-    def tell(self, found: Iterable[Infinite]):
-        """Tells of what was found, unless that was done before."""
+    def tell(self, found: Iterable[Infinite]) -> None:
+        """Reports what was found, unless it was reported before."""
         for infinite in found:
             key = (str(infinite.path), infinite.column, infinite.rows)
             if key not in self._told:

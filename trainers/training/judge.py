@@ -1,4 +1,4 @@
-"""The days after a window: evaluated by the model that has not seen them, which says whether it is good."""
+"""Evaluates the days after a window with the model that has not seen them, and judges the model by them."""
 
 import time
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Judged:
 
     Attributes:
         tasks: Its metrics by task.
-        verdict: What they say.
+        verdict: The judgement by them.
     """
 
     tasks: Metrics
@@ -42,7 +42,7 @@ class Judge:
         run: The run's directory.
         state: The model.
         recovery: Notes which models are good.
-        infinite: Tells of infinite numbers in the rows.
+        infinite: Reports infinite numbers in the rows.
         report: What the user sees.
     """
 
@@ -59,11 +59,11 @@ class Judge:
         self._config, self._log, self._run, self._state = config, log, run, state
         self._recovery, self._infinite, self._report = recovery, infinite, report
 
-    def look(self, last: date, next_days: tuple[date, ...]):
+    def look(self, last: date, next_days: tuple[date, ...]) -> None:
         """Evaluates the next days that the record of the window ending at `last` does not have yet.
 
         Raises:
-            Diverged: If the metrics are those of a diverged model; they are not kept.
+            Diverged: If the metrics show a diverged model; they are not kept.
         """
         began, agreement = time.monotonic(), self._state.agreement
         pending = agreement.decide(lambda: self._pending(last, next_days))
@@ -79,7 +79,7 @@ class Judge:
             agreement.decide(lambda: self._note(last, found, odd, time.monotonic() - began))
 
     def _pending(self, last: date, next_days: tuple[date, ...]) -> list[str]:
-        record = self._run.window(last)  # None: of a window trained before this version kept them.
+        record = self._run.window(last)  # None: trained by a version that kept no records.
         return [str(day) for day in next_days if record is not None and day not in record.evaluations]
 
     def _evaluate(self, day: date, jumped: bool = False) -> Judged:
@@ -96,14 +96,14 @@ class Judge:
         return Judged(tasks, Verdict(labels, [Fault(*fault) for fault in faults], labelled))
 
     def _judge(self, last: date, day: date, judged: Judged) -> dict[str, list[str]]:
-        """Says by a next day whether the model is good: raises Diverged, or marks its checkpoint.
+        """Judges the model by a next day: raises Diverged, or marks its checkpoint as good.
 
-        An odd day must not be taken for a bad model: labels that are odd by themselves say nothing of the model, and
-        where the metrics look bad, the newest model known to be good is evaluated on the day too. If that breaks the
-        same rules, the day is told of and training goes on.
+        An odd day must not count as a bad model. Odd labels say nothing about the model. If the metrics look bad, the
+        newest model known to be good is evaluated on the day too; if it breaks the same rules, the day is reported as
+        odd and training continues.
 
         Returns:
-            What is wrong with the day, by task.
+            The faults of the day, by task.
         """
         verdict, state = judged.verdict, self._state
         odd = {task: [fault] for task, fault in verdict.labels.items()}
@@ -115,10 +115,15 @@ class Judge:
             if verdict.labelled:
                 self._recovery.in_line(last)
             return odd
-        this, good = state.agreement.decide(lambda: [state.saved.number, state.checkpoints.known_good().number])
+
+        def checkpoints() -> list[int]:
+            assert state.saved is not None  # The window is trained, so the chief has saved its model.
+            return [state.saved.number, state.checkpoints.known_good().number]
+
+        this, good = state.agreement.decide(checkpoints)
         lines = [fault.line for fault in verdict.faults]
         figures = {"window_end": last, "day": day, "rules": lines}
-        if good != this:  # Else this very model was in line on a day before: it is the day.
+        if good != this:  # Else this model was in line on an earlier day, so the day is odd.
             state.restore(good)
             shared = {fault[:2] for fault in self._evaluate(day).verdict.faults}
             state.restore(this)
@@ -137,9 +142,12 @@ class Judge:
                 odd.setdefault(task, []).append(fault.line)
         return odd
 
-    def _note(self, last: date, found: Mapping[date, Metrics], odd: Mapping[date, dict], seconds: float):
+    def _note(
+        self, last: date, found: Mapping[date, Metrics], odd: Mapping[date, dict[str, list[str]]], seconds: float
+    ) -> None:
         """Adds evaluated days to the record of a window."""
         record, later = self._run.window(last), dict(found)
+        assert record is not None  # `_pending` returns days only if there is one.
         if record.eval_day is None:
             first = next(iter(found))
             record = replace(record, eval_day=first, tasks=later.pop(first), evaluation_seconds=seconds)

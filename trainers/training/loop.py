@@ -1,11 +1,11 @@
 """The training loop: `train_window` of every program, and the windows of `train` in time order."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -34,11 +34,11 @@ from trainers.training.recover import Recovery
 from trainers.training.state import RunState
 from trainers.training.trained_days import TrainedDays
 
-CALL_SECONDS = 5.0  # What a call of the graph should take at most: until it returns, nothing else can happen.
+CALL_SECONDS = 5.0  # Longest call of the graph: nothing else can happen until it returns.
 
 
 class Call(NamedTuple):
-    """What a call of the graph has trained.
+    """The steps of one call of the graph.
 
     Attributes:
         numbers: `(steps,)` numbers of its batches in their window.
@@ -53,7 +53,7 @@ class Call(NamedTuple):
 
 def train_window(
     learner: Learner,
-    batches: Iterator,
+    batches: Iterator[Any],
     numbers: np.ndarray,
     total: int,
     steps_of_a_call: Callable[[int], int],
@@ -64,11 +64,11 @@ def train_window(
     Whoever stops iterating stops the training. At the window's end the average of the weights takes its snapshot.
 
     Args:
-        learner: What is trained.
-        batches: The dataset's iterator, whose next batches are those of `numbers`.
+        learner: The learner to train.
+        batches: The dataset's iterator; its next batches have the numbers `numbers`.
         numbers: The batches to train on, ascending, counted over all passes.
         total: The window's batches over all passes, those left out included.
-        steps_of_a_call: Returns the most steps of the next call; takes the batches done.
+        steps_of_a_call: Takes the number of batches done and returns the most steps of the next call.
         profiler: Profiles a call.
     """
     keep_freed_memory()  # In each window: the first generator of tf.data undoes it.
@@ -111,8 +111,8 @@ class MovingWindow:
         statistics: What was fitted on the first window.
         run: The run's directory; its newest checkpoint that can be read is restored.
         report: What the user sees.
-        termination: What SIGTERM does.
-        profiler: What profiles a call.
+        termination: Handles SIGTERM and Ctrl-C.
+        profiler: Profiles a call.
     """
 
     def __init__(
@@ -137,11 +137,11 @@ class MovingWindow:
         self.losses = Losses(config.trainer, self.state, run, report)
         self.seconds_per_step: float | None = None  # As the last call had it.
 
-    def train(self):
-        """Trains every window that the log has and the run has not, and leaves all its files behind.
+    def train(self) -> None:
+        """Trains every window of the log that the run has not trained yet, and writes all its files.
 
         Raises:
-            InputError: If days that shall be held out have been trained on.
+            InputError: If the run has trained on days that data.until holds out.
         """
         until, trained_to, state = self.config.data.until, self.trained_to(), self.state
         if until is not None and trained_to is not None and trained_to > until:
@@ -152,7 +152,7 @@ class MovingWindow:
         state.save_first()
         finished = False
         while not finished:
-            batches = None
+            batches: Stream[Arrays] | None = None
             try:
                 self._catch_up()
                 todo = self._windows()
@@ -172,12 +172,12 @@ class MovingWindow:
                             self._after_call(now, call, show)
                         self._end(now)
                     self._look_at_next_days(window.last, window.next_days)
+                batches.close()  # Not where SIGTERM came: it must not wait for a buffer that is being read.
                 finished = True
             except Diverged as diverged:
                 if batches is not None:
                     batches.close()
                 self.recovery.recover(diverged)
-        batches.close()  # Not where SIGTERM came: it must not wait for a buffer that is being read.
         if self.config.export.when == "last" and state.position.last_day is not None:
             self.publish()
 
@@ -196,21 +196,23 @@ class MovingWindow:
             The version; None if the gate refuses it.
         """
         state, last = self.state, self.state.position.last_day
+        assert last is not None  # Callers publish only after a finished window.
         publisher = Publisher(self.config, self.run, self.log, state.model_to_export(), self.statistics, self.report)
         version = state.agreement.decide(lambda: publisher.published(last))
         if version is None:
             predictions = state.predict(last)  # By every worker's part.
             version = state.agreement.decide(lambda: self._publish(publisher, last, predictions))
-        return version and Path(version)
+        return None if version is None else Path(version)
 
-    def stream(self, todo: list[Window]) -> Iterator[Arrays]:
+    def stream(self, todo: list[Window]) -> Generator[Arrays, None, None]:
         """Returns the batches of all windows to train, from the position on."""
-        begun = {window.last: self.state.position.batch for window in todo[:1]}  # Now: they are read ahead of training.
+        # Read now: the stream runs ahead of training.
+        begun = {window.last: self.state.position.batch for window in todo[:1]}
         plans = (self.plan(window) for window in todo)
         return stream(plans, self.config.trainer.seed, lambda plan: self._numbers(plan, begun.get(plan.window.last, 0)))
 
     def plan(self, window: Window) -> Plan:
-        """Returns what to train of a window."""
+        """Returns the plan of a window."""
         trainer, rows = self.config.trainer, self.config.data.buffer_rows
         shuffle = make_shuffle(trainer.shuffle)
         return plan(window, self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle), trainer)
@@ -221,22 +223,22 @@ class MovingWindow:
         return windows(days, trainer.window_days, trainer.stride_days, after=self.state.position.last_day)
 
     def _numbers(self, plan: Plan, start: int) -> np.ndarray:
-        """The batches to train of a window from `start` on: those that no recovery left out."""
+        """Returns the batches of a window to train from `start` on: those that no recovery left out."""
         return self.recovery.numbers(plan.window.last, start, plan.total)
 
-    def _catch_up(self):
-        """What an earlier start of the run has left to do, or what has come into the log since."""
+    def _catch_up(self) -> None:
+        """Does what an earlier start left undone, and evaluates days that the log has gained."""
         self.days.look(self.state, self.report)
         if (last := self.state.position.last_day) is not None:
             new = tuple(day for day in self.log.days if day > last)[: self.config.trainer.stride_days]
             self._look_at_next_days(last, new, publish=not self.state.position.batch)
 
-    def _look_at_next_days(self, last: date, next_days: tuple[date, ...], publish: bool = True):
+    def _look_at_next_days(self, last: date, next_days: tuple[date, ...], publish: bool = True) -> None:
         self.judge.look(last, next_days)
         if publish and self.config.export.when == "every_window":
             self.publish()
 
-    def _begin(self, window: Window, iterator: Iterator) -> _Training:
+    def _begin(self, window: Window, iterator: Iterator[Any]) -> _Training:
         state = self.state
         self.days.begin(window, state.position.last_day)
         plan = self.plan(window)
@@ -247,8 +249,8 @@ class MovingWindow:
         now = time.monotonic()
         return _Training(plan, numbers, began=now, checkpointed=now)
 
-    def _after_call(self, now: _Training, call: Call, show: Callable[..., None]):
-        """Looks at what a call has trained, and saves a checkpoint if one is due or a worker was asked to stop."""
+    def _after_call(self, now: _Training, call: Call, show: Callable[..., None]) -> None:
+        """Reports a call, and saves a checkpoint if one is due or a worker was asked to stop."""
         state, count = self.state, len(call.numbers)
         stop, seconds = state.agreement.total(self.termination.requested, call.seconds)
         self.seconds_per_step = seconds / state.agreement.workers / count
@@ -263,8 +265,8 @@ class MovingWindow:
             if stop:
                 raise Terminated(self.termination.number)
 
-    def _end(self, now: _Training):
-        """Notes a window that is trained to its end, and saves the model."""
+    def _end(self, now: _Training) -> None:
+        """Records a window whose training is complete, and saves the model."""
         size, window, batches = self.config.trainer.batch_size, now.plan.window, now.plan.batches
         seconds = time.monotonic() - now.began
         whole = self._numbers(now.plan, 0)  # Also what an earlier start of the run has trained.

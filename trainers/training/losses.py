@@ -1,4 +1,4 @@
-"""What the losses and the optimizer of each call show, while a window is trained."""
+"""Follows the losses and the optimizer while a window is trained."""
 
 import numpy as np
 
@@ -26,14 +26,14 @@ class Losses:
         self._config, self._state, self._run, self._report = config, state, run, report
         self._sharpness = SharpnessProbe(state.learner.model, state.learner.optimizer)
 
-    def begin(self, plan: Plan):
+    def begin(self, plan: Plan) -> None:
         """Begins a window, or goes on with it."""
         self._plan = plan
         self._state.watch.begin(plan.window.last, plan.total)
-        self._skipped = self._state.skipped_steps  # Those already told of.
+        self._skipped = self._state.skipped_steps  # Already reported.
 
-    def look(self, numbers: np.ndarray, losses: np.ndarray):
-        """Looks at what the batches `numbers` of the window have left.
+    def look(self, numbers: np.ndarray, losses: np.ndarray) -> None:
+        """Checks losses and optimizer after the batches `numbers` of the window.
 
         Args:
             numbers: `(steps,)`, ascending.
@@ -50,7 +50,7 @@ class Losses:
         if (every := self._config.sharpness_every) and iteration // every > (iteration - count) // every:
             self._report.diagnostics({"sharpness": self._measure_sharpness()}, iteration)
 
-    def _look_at_losses(self, numbers: np.ndarray, losses: np.ndarray):
+    def _look_at_losses(self, numbers: np.ndarray, losses: np.ndarray) -> None:
         watch, last = self._state.watch, Batch(self._plan.window.last, int(numbers[-1]))
         for finding in watch.update(numbers, losses):
             first = watch.batch(finding.first_step)
@@ -66,7 +66,7 @@ class Losses:
             self._run.add_event(finding.kind, **figures)
             self._report.found(what)
 
-    def _look_at_skipped(self, first: int, last: int):
+    def _look_at_skipped(self, first: int, last: int) -> None:
         window, skipped = self._plan.window, self._state.skipped_steps
         if (new := skipped - self._skipped) > 0:
             self._run.add_event("skipped_steps", window_end=window.last, steps=[first, last], count=new)
@@ -74,7 +74,7 @@ class Losses:
             self._skipped = skipped
 
     def _measure_sharpness(self) -> dict[str, float]:
-        """Returns the sharpness on one batch of the window, the same one however often it is asked for."""
+        """Returns the sharpness on one fixed batch of the window."""
         reader, size = self._state.reader, self._config.batch_size
         key = (self._config.seed, self._plan.window.last.toordinal())
         batch = next(reader.batches(self._plan.window.days, size, size).one_pass(key))

@@ -1,6 +1,6 @@
-"""What is trained of a window: its batches, and which of them."""
+"""The training of a window: its batches, and which of them to train."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,13 +29,13 @@ def plan(window: Window, batches: Batches, trainer: TrainerConfig) -> Plan:
     return Plan(window, batches, trainer.steps or max(1, round(trainer.passes * batches.steps)))
 
 
-def stream(plans: Iterable[Plan], seed: int, numbers: Callable[[Plan], np.ndarray]) -> Iterator[Arrays]:
+def stream(plans: Iterable[Plan], seed: int, numbers: Callable[[Plan], np.ndarray]) -> Generator[Arrays, None, None]:
     """Yields the batches of several windows in training order.
 
     Args:
         plans: The windows' plans, taken one by one.
         seed: Shuffles the rows, together with the window's last day.
-        numbers: Returns the numbers of the batches to train on of a plan, ascending.
+        numbers: Returns the numbers of a plan's batches to train on, ascending.
     """
     for each in plans:
         wanted = numbers(each)

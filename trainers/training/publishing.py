@@ -1,10 +1,9 @@
-"""Publishing a run's model: a version appears once the gate lets it pass and its reloaded copy predicts alike."""
+"""Publishing a run's model: a version appears once the gate passes it and its reloaded copy predicts the same."""
 
 import hashlib
 import json
 from datetime import UTC, date, datetime
 from importlib.metadata import version as installed
-from typing import Any
 
 import keras
 import numpy as np
@@ -71,7 +70,7 @@ class Publisher:
 
         Args:
             last: Last day of the window.
-            predictions: The trainer's own for every row of that day, by task.
+            predictions: The trainer's predictions for every row of that day, by task.
         """
         try:
             return self._publish(last, predictions)
@@ -111,7 +110,7 @@ class Publisher:
     def _difference(self, serving: export.Serving, day: date, predictions: dict[str, np.ndarray]) -> float:
         """Returns the largest difference of the served predictions from the trainer's over a whole day.
 
-        Where there is `rank`, also of what it says of the day's first rows from what `serving_default` does.
+        With `rank`, it includes the difference of `rank` from `serving_default` on the day's first rows.
         """
         pairs = []
         try:
@@ -120,8 +119,8 @@ class Publisher:
                 pairs.append((np.concatenate([part[name] for part in served]), expected))
             if "rank" in serving.signatures:
                 rows = self._rows(day, max(WARMUP_ROWS))
-                ranked, expected = serving(self._of_one_user(rows), "rank"), serving(self._repeated(rows))
-                pairs += [(ranked[name], expected[name][ranked["order"]]) for name in expected]
+                ranked, single = serving(self._of_one_user(rows), "rank"), serving(self._repeated(rows))
+                pairs += [(ranked[name], single[name][ranked["order"]]) for name in single]
         except InputError:  # A prediction that is not finite.
             return float("nan")
         worst = 0.0
@@ -129,7 +128,7 @@ class Publisher:
             worst = np.maximum(worst, np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
         return float(worst)
 
-    def _requests(self, day: date) -> list[tuple[str, dict[str, Any]]]:
+    def _requests(self, day: date) -> list[tuple[str, dict[str, np.ndarray]]]:
         """Returns warm-up requests for every signature, of the day's first rows."""
         requests = []
         for count in WARMUP_ROWS:
@@ -155,7 +154,7 @@ class Publisher:
     def _card(self, last: date) -> ModelCard:
         """Returns the model card, without columns and signatures."""
         config, record = self._config, self._run.window(last)
-        if record is None or record.eval_day is None:  # No day after the window yet: what the model before it did.
+        if record is None or record.eval_day is None:  # No day after the window yet: take the previous evaluation.
             record = self._run.newest()
         evaluation = None
         if record is not None:
@@ -175,7 +174,7 @@ class Publisher:
             },
             evaluation=evaluation,
             config_hash=hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest(),
-            # What an export alone can be judged by: `tfstable compare`.
+            # `tfstable compare` needs them to judge an export without its run.
             tasks={name: {"kind": task.kind, "label": task.label or name} for name, task in config.tasks.items()},
             weight=config.data.weight,
             score_weights=config.score_weights if config.export.user_columns else None,

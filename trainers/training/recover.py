@@ -1,7 +1,8 @@
-"""What a run does about its own divergence: back to a model known to be good, and on by another way."""
+"""Recovers a diverged run: goes back to a model known to be good, and continues differently."""
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 from tfstable.data.window import windows
 from trainers.config import Config
@@ -18,7 +19,7 @@ class Recovery:
         config: The run's config.
         days: The days of the log.
         run: The run's directory.
-        state: What is restored.
+        state: The state to restore.
         report: What the user sees.
     """
 
@@ -27,11 +28,11 @@ class Recovery:
         self._recoveries = Recoveries(config.recovery, state.agreement.decide(run.recoveries))
         self.numbers = self._recoveries.numbers
 
-    def start(self):
+    def start(self) -> None:
         """Restores the newest checkpoint that the last recovery did not give up."""
         self._go_back(None)
 
-    def recover(self, diverged: Diverged):
+    def recover(self, diverged: Diverged) -> None:
         """Goes back to the newest checkpoint known to be good, and leaves out what made the model diverge.
 
         Raises:
@@ -47,9 +48,8 @@ class Recovery:
         except DivergedError as error:
             self._run.add_event("diverged_for_good", **event)
             raise DivergedError(f"{self._run.path}: {error}") from None
-        self._run.write_recoveries(
-            self._recoveries.done
-        )  # First: a run that is killed now carries it out at its next start.
+        # Written first: a run that is killed now carries the recovery out at its next start.
+        self._run.write_recoveries(self._recoveries.done)
         self._run.add_event("recovery", **event, **done, factor=self._recoveries.rate_factor)
         left_out = f", leaving out {done['skipped']}" if done["skipped"] else ""
         self._report.found(
@@ -58,7 +58,7 @@ class Recovery:
         )
         self._go_back(to["restored"])
 
-    def in_line(self, last: date):
+    def in_line(self, last: date) -> None:
         """Marks the model of the window that ends at `last` as good: the next day's metrics are in line."""
         state, before = self._state, self._recoveries.rate_factor
         state.mark_good(last)
@@ -69,7 +69,7 @@ class Recovery:
             self._run.add_event("rates_raised", window_end=last, factor=factor)
             self._report.found(f"the window ending {last} is in line: learning rates times {factor:g} from here on")
 
-    def _way_back(self, last: date) -> dict:
+    def _way_back(self, last: date) -> dict[str, Any]:
         """Returns the checkpoint to restore, the newest one, and the odd last days of the windows between them."""
         checkpoints, trainer, odd = self._state.checkpoints, self._config.trainer, self._run.odd_days()
         known = checkpoints.known_good()
@@ -82,13 +82,13 @@ class Recovery:
             "odd": [day for day in ends if day in odd],
         }
 
-    def _go_back(self, number: int | None):
+    def _go_back(self, number: int | None) -> None:
         """Restores a checkpoint; None: the newest."""
 
-        def discard():
+        def discard() -> None:
             if self._run.writable and self._recoveries.discarded:
                 self._state.checkpoints.discard(*self._recoveries.discarded)
 
-        self._state.agreement.decide(discard)  # Nobody looks for checkpoints before the chief has done so.
+        self._state.agreement.decide(discard)  # No worker looks for checkpoints before the chief has discarded some.
         self._state.restore(number)
         self._state.learner.set_rate_factor(self._recoveries.rate_factor)

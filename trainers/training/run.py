@@ -44,8 +44,8 @@ class Run:
         run.evaluate(date(2025, 1, 14))["click"]["auc"]
         version = run.export()
 
-    Nothing is printed: what the commands show goes to the logger "tfstable" of `logging`. Training in a process of one
-    device only is as exact and crash-safe as `tfstable train`, which is made of this class.
+    Nothing is printed: messages go to the logger "tfstable" of `logging`. Training is as exact and crash-safe as
+    `tfstable train`, which uses this class.
 
     Args:
         config: The config.
@@ -104,7 +104,7 @@ class Run:
         Raises:
             InputError: If the directory is not a run, or the log does not fit it.
         """
-        config, log = open_trained(Path(model_dir), data and Path(data))
+        config, log = open_trained(Path(model_dir), None if data is None else Path(data))
         return cls(config, model_dir, log, console=console)
 
     def train(self, *, profile: bool = False) -> WindowRecord | None:
@@ -192,7 +192,7 @@ class Run:
         return DayLog(self.config.data.path, self.config.data.missing_day)
 
     def parts(self, writable: bool = False) -> MovingWindow:
-        """Returns what the run is made of, on one device: model, optimizer, reader, steps.
+        """Returns the run's parts on one device: model, optimizer, reader, steps.
 
         At the newest checkpoint, or as `train` has just left it; untrained if there is no checkpoint.
 
@@ -217,7 +217,7 @@ class Run:
 
     @contextmanager
     def _training(self, profile: bool) -> Iterator[MovingWindow]:
-        """Begins the run and yields its parts; what ends it from outside becomes one error."""
+        """Begins the run and yields its parts; turns failures from outside into one error."""
         share_heap()
         termination, config = Termination(), self.config
         with termination.installed(), lost_workers(config), full_disk(self.path), ExitStack() as held:

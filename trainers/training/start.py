@@ -1,4 +1,4 @@
-"""How a run begins: all workers together, before TensorFlow is there."""
+"""Begins a run on all workers together, before TensorFlow is imported."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +17,7 @@ from trainers.training.first_window import fit_statistics
 def start_together(
     workers: Workers, config: Config, model_dir: Path, fresh: bool, progress: Progress = lambda *_: None
 ) -> DayLog:
-    """Opens and checks the log and the run's directory on every worker, and compares what all must have in common.
+    """Opens and checks the log and the run's directory on every worker, and compares the facts that all must share.
 
     Raises:
         InputError: On all workers, if one of them finds bad input, or has another config, log or version.
@@ -29,7 +29,7 @@ def start_together(
         check_run(config, log, model_dir, fresh)
         return log
 
-    def own_address():
+    def own_address() -> None:
         with listening(workers.cluster):
             pass
 
@@ -47,7 +47,7 @@ def begin(
     checks: ValueChecks,
     held: ExitStack,
 ) -> tuple[RunDirectory, Statistics]:
-    """Fits the statistics, unless an earlier start has, and begins the run: the chief does, for all workers.
+    """Begins the run: the chief, for all workers, fits the statistics unless an earlier start has.
 
     Args:
         workers: The workers, which have started together; they leave each other here, for TensorFlow.
@@ -55,7 +55,7 @@ def begin(
         log: The log.
         model_dir: The run's directory.
         fresh: Delete what an earlier run left there.
-        checks: What the fit notes of the values.
+        checks: Checks the values that the fit reads.
         held: Keeps the directory's lock.
 
     Raises:
@@ -67,9 +67,9 @@ def begin(
     def fitted() -> str:
         return (run.statistics() or fit_statistics(config, log, columns, checks)).model_dump_json()
 
-    def begun() -> list[str | None]:
+    def begun() -> tuple[str, str | None]:
         held.enter_context(run.locked())  # Only now: bad input found so far leaves nothing behind.
-        return [run.begin(statistics).model_dump_json(), note_start(model_dir, workers.cluster)]
+        return run.begin(statistics).model_dump_json(), note_start(model_dir, workers.cluster)
 
     statistics = Statistics.model_validate_json(workers.decide(fitted))
     stored, start = workers.decide(begun)

@@ -1,6 +1,6 @@
-"""What a run has learned and where it stands: model, optimizer, position in the data; saved and restored as one."""
+"""The state of a run: model, optimizer, position in the data; saved and restored as one."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from tfstable.data.log import DayLog
 from tfstable.data.window import Arrays
 from tfstable.errors import InputError
 from tfstable.inputs.preprocessor import Preprocessor
-from tfstable.inputs.reader import ExampleReader
+from tfstable.inputs.reader import ExampleReader, Stream
 from tfstable.inputs.statistics import Statistics
 from tfstable.layers.sparsecore import SparseCoreEmbeddings
 from tfstable.models import RankingModel
@@ -35,7 +35,7 @@ from trainers.training.check import tables
 class Position(tf.Module):
     """Where in the data a run is: part of every checkpoint."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.window = tf.Variable(0, dtype=tf.int64)  # Last day of the newest finished window, as an ordinal; 0: none.
         self.step = tf.Variable(0, dtype=tf.int64)  # Batches done of the window after it, those left out included.
@@ -51,10 +51,10 @@ class Position(tf.Module):
 
 
 class RunState:
-    """Everything that a checkpoint holds, made from a config under its strategy, and what it can do.
+    """Everything that a checkpoint holds, made from a config under its strategy.
 
-    Under a strategy of several workers each of them makes one, with a run directory of which the chief's alone is
-    writable; all take the same turns, since their collective operations must meet.
+    With several workers each makes one; only the chief's run directory is writable. All call the same methods in the
+    same order, since their collective operations must meet.
 
     Args:
         config: The config.
@@ -114,7 +114,9 @@ class RunState:
         """Steps that were left out because a gradient was not finite."""
         return int(self.learner.optimizer.skipped_steps.numpy())
 
-    def feed(self, batches: Iterator[Arrays], batch_size: int) -> tf.distribute.DistributedDataset | tf.data.Dataset:
+    def feed(
+        self, batches: Generator[Arrays, None, None] | Stream[Arrays], batch_size: int
+    ) -> tf.distribute.DistributedDataset | tf.data.Dataset:
         """Returns the batches as a dataset in which each replica finds its part."""
 
         def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -139,30 +141,27 @@ class RunState:
             return self.learner.model
         return on_host(self._placed, self.learner.model, make_model(self._config, self._statistics))
 
-    def _place(self, model: RankingModel):
-        self._placed = place_on_sparse_cores(model, self._config)
-
-    def save(self, last: date | None, step: int, good: bool = False):
+    def save(self, last: date | None, step: int, good: bool = False) -> None:
         """Saves the state, `step` batches into the window after the one that ends at `last`."""
         self.position.window.assign(last.toordinal() if last else 0)
         self.position.step.assign(step)
         if self._run.writable:
             self.saved = self.checkpoints.save(last, step, self.watch.state(), good)
 
-    def save_first(self):
+    def save_first(self) -> None:
         """Saves the untrained model, so that there is something to go back to, if nothing has been saved yet."""
         if self.agreement.decide(lambda: self.saved is None):
             self.save(None, 0, good=True)
 
-    def mark_good(self, last: date):
+    def mark_good(self, last: date) -> None:
         """Marks the model of the window that ends at `last` as good, and its checkpoint, if that is the newest."""
         self.watch.jumped = False
         if self._run.writable and self.saved and (self.saved.last, self.saved.step) == (last, 0):
             self.checkpoints.mark_good(self.saved)
             self.saved = self.saved._replace(good=True)
 
-    def restore(self, number: int | None = None):
-        """Restores the newest checkpoint that can be read, or the one with a number. One that cannot is set aside."""
+    def restore(self, number: int | None = None) -> None:
+        """Restores the newest checkpoint that can be read, or the one with a number; sets damaged ones aside."""
         damaged: list[tuple[Path, str]] = []
         self.saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)), number)
         found = self.saved.number if self.saved else 0

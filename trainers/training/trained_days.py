@@ -1,7 +1,7 @@
-"""The days that a run has trained on, MODEL_DIR/days.json, and what is done when the log has them otherwise since."""
+"""The days that a run has trained on, MODEL_DIR/days.json, and the reaction if the log has changed since."""
 
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from tfstable.data.digest import day_digest
 from tfstable.data.log import DayLog
@@ -14,8 +14,20 @@ from trainers.store.run_directory import RunDirectory
 from trainers.training.state import RunState
 
 
+class Changes(TypedDict):
+    """How the log differs from the days that a run has trained on.
+
+    Attributes:
+        events: Per changed day its `record` for events.jsonl, its `line` for the user, and its facts `now`.
+        restart: Number of the checkpoint to restart from; None to go on.
+    """
+
+    events: list[dict[str, Any]]
+    restart: int | None
+
+
 class TrainedDays:
-    """Rows and digest of each day that a run has trained on, as they were then, and the days of the window at hand.
+    """Rows and digest of each day that a run has trained on, as of then, and the days of the current window.
 
     The record of a window's days is on disk before its first checkpoint. See `day_digest` for what a digest misses.
 
@@ -27,10 +39,10 @@ class TrainedDays:
 
     def __init__(self, config: Config, log: DayLog, run: RunDirectory):
         self._config, self._log, self._run, self._path = config, log, run, run.path / "days.json"
-        self._days: dict[str, list] = {}  # Rows and digest.
+        self._days: dict[str, list[Any]] = {}  # Rows and digest.
         self._window: dict[str, Any] = {}  # The window begun last: `after` which position, its `days`.
 
-    def begin(self, window: Window, after: date | None):
+    def begin(self, window: Window, after: date | None) -> None:
         """Notes the days of a window which is about to be trained, after the one that ended at `after`."""
         if not self._run.writable:
             return
@@ -38,11 +50,11 @@ class TrainedDays:
         new = {str(day): self._facts(day) for day in sorted(used) if str(day) not in self._days}
         self._write(self._days | new, {"after": after and str(after), "days": list(map(str, window.days))})
 
-    def look(self, state: RunState, report: Report):
-        """Compares the log with the record, says what has changed, and goes on with the days as they are now.
+    def look(self, state: RunState, report: Report) -> None:
+        """Compares the log with the record, reports changes, and continues with the days as they are now.
 
-        A window of which a part is trained already begins anew, from a checkpoint between windows: in other days the
-        batches come in another order.
+        If days of a half-trained window have changed, it begins anew from a checkpoint between windows, since its
+        batches now come in another order.
 
         Raises:
             InputError: If days are missing that the next window needs, and `data.missing_day` is "error".
@@ -64,10 +76,10 @@ class TrainedDays:
     def _todo(self, last: date | None) -> list[Window]:
         return windows(self._log.days, self._config.trainer.window_days, self._config.trainer.stride_days, after=last)
 
-    def _changes(self, state: RunState, next_window: Window | None) -> dict[str, Any]:
-        """Returns the events with their lines, and the number of the checkpoint to restart from, or None."""
+    def _changes(self, state: RunState, next_window: Window | None) -> Changes:
         self._read()
-        events, there, last = [], set(self._log.days), state.position.last_day
+        there, last = set(self._log.days), state.position.last_day
+        events: list[dict[str, Any]] = []
         recorded = [date.fromisoformat(day) for day in self._days]
         for day in sorted({*recorded, *(d for d in there if recorded and min(recorded) < d <= (last or date.min))}):
             before, now = self._days.get(str(day)), self._facts(day) if day in there else None
@@ -84,7 +96,7 @@ class TrainedDays:
                 line += ", with other content" if rows == rows_before else ""
             record = {"kind": kind, "day": str(day), "rows_before": rows_before, "rows": rows}
             events.append({"record": record, "line": f"{line}; training goes on", "now": now})
-        nothing = {"events": events, "restart": None}
+        nothing = Changes(events=events, restart=None)
         if not (state.position.batch and next_window):
             return nothing
         planned, changed = [*map(str, next_window.days)], {event["record"]["day"] for event in events}
@@ -97,27 +109,27 @@ class TrainedDays:
                 f"{self._run.path}: days of the window that ends at {next_window.last} have changed while it was being "
                 "trained, and there is no checkpoint from before it; restore the days, or start anew with --fresh"
             )
-        record = {"kind": "window_restarted", "window_end": str(next_window.last), "restored": number}
+        restarted = {"kind": "window_restarted", "window_end": str(next_window.last), "restored": number}
         line = f"the window that ends at {next_window.last} has other days now: back to checkpoint {number}, before it"
-        return {"events": [*events, {"record": record, "line": line}], "restart": number}
+        return Changes(events=[*events, {"record": restarted, "line": line}], restart=number)
 
-    def _facts(self, day: date) -> list:
+    def _facts(self, day: date) -> list[Any]:
         return [self._log.rows(day), day_digest(self._log, day)]
 
-    def _write(self, days: dict[str, list], window: dict[str, Any]):
+    def _write(self, days: dict[str, list[Any]], window: dict[str, Any]) -> None:
         if (days, window) != (self._days, self._window):
             self._days, self._window = days, window
             write_json(self._path, {"days": days, "window": window})
 
-    def _read(self):
+    def _read(self) -> None:
         if not self._path.exists():
             return
         record = read_json(self._path, "remove it: the days then count as they are now")
         self._days, self._window = record["days"], record["window"]
 
 
-def check_gap(config: Config, log: DayLog, last: date | None):
-    """Checks that the days after `last`, the newest that the run has trained, go on where it stopped.
+def check_gap(config: Config, log: DayLog, last: date | None) -> None:
+    """Checks that the log continues after `last`, the newest day that the run has trained.
 
     Raises:
         InputError: If the next day is missing, or days of the next window are, and `data.missing_day` is "error".

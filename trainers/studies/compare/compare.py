@@ -16,6 +16,8 @@ from tfstable.data.log import DayLog, read
 from tfstable.data.types import field_type
 from tfstable.errors import InputError
 from tfstable.metrics import (
+    AucDifference,
+    RmseDifference,
     auc_bootstrap,
     auc_difference,
     kendall,
@@ -32,7 +34,7 @@ from trainers.training.evaluation import group_ids
 
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # Of the prediction difference.
 LEVEL, Z = 0.95, 1.959964  # Of the intervals, and the normal quantile behind it.
-SLICES = 10  # Values of a sliced column that are told apart; a number with more is cut into as many quantiles.
+SLICES = 10  # Slices of a column: its most frequent values; numbers with more values are cut into quantiles.
 
 Progress = Callable[[int, int, str], None]
 
@@ -62,7 +64,7 @@ def open_side(path: Path) -> Side:
     """Returns the model at `path`: a version, MODEL_DIR/export/N, or a MODEL_DIR, which stands for its newest version.
 
     Raises:
-        InputError: If it is neither, has no version yet, or is a version that does not say what it is judged by.
+        InputError: If it is neither, has no version yet, or is an older version that does not name its label columns.
     """
     is_run = (path / NAME).exists()
     published = versions(path / "export")
@@ -97,20 +99,20 @@ def compare(
     """Compares two models on a day of a log, which both can read.
 
     Args:
-        first, second: The models, as of `open_side`.
+        first, second: The models; see `open_side`.
         log: The log.
         day: A day of it. Memory holds its predictions, labels and the columns named here, and one model at a time.
-        progress: Called with rows done, rows in all and what is being done.
+        progress: Called with rows done, rows in all and the name of the work.
         group: Column of users or requests, for churn and for intervals that know of them. Default: that of a run.
         slice_by: Column by whose values to break the prediction difference down.
-        k: Length of the list of which churn is measured.
+        k: Length of the top list for churn.
         samples: Draws of the groups behind the intervals.
 
     Returns:
-        Plain values: of the day, and under `tasks` of each task `difference` (of predictions: mean and quantiles),
+        Plain values of the day, and per task, under `tasks`, `difference` (of predictions: mean and quantiles),
         `spearman`, `kendall`, `churn`, `slices`; for a binary task `auc` of both and of their difference, with standard
-        errors and intervals after DeLong and, given groups, from a bootstrap; for a regression `rmse` of both. The
-        examples weigh what they did in training, if both models were trained with the same weights.
+        errors and intervals after DeLong and, given groups, from a bootstrap; for a regression `rmse` of both. Example
+        weights count if both models were trained with the same weight column.
 
     Raises:
         InputError: If a model or column is missing or of the wrong type, or the models have different tasks.
@@ -127,11 +129,12 @@ def compare(
     labels = [label for _, label in tasks.values()]
     for side in sides:
         check_schemas(log, day, side.columns, [*labels, *([weight] if weight else [])], [group] if group else [])
-    for path, schema in log.schemas(day).items() if slice_by else ():
-        if pa.types.is_nested(field_type(schema, slice_by, path)):
-            raise InputError(f"--slice {slice_by}: holds lists in {path}; name a column of single values")
+    if slice_by:
+        for path, schema in log.schemas(day).items():
+            if pa.types.is_nested(field_type(schema, slice_by, path)):
+                raise InputError(f"--slice {slice_by}: holds lists in {path}; name a column of single values")
 
-    predictions = [_predict(side.version, log, day, progress, f"predicting with {side.version}") for side in sides]
+    one, other = (_predict(side.version, log, day, progress, f"predicting with {side.version}") for side in sides)
     wanted = {slice_by: None} | ({group: group_type(log.schemas(day), group)} if group else {})
     wanted |= dict.fromkeys([*labels, weight], pa.float32())
     wanted.pop(None, None)
@@ -139,24 +142,27 @@ def compare(
     weights = np.nan_to_num(numbers(table[weight])) if weight else None
     groups = group_ids(table[group]) if group else None
     sliced = slices(table[slice_by]) if slice_by else None
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for number, (name, (kind, label)) in enumerate(tasks.items()):
         progress(number, len(tasks), f"comparing {name}")
-        y, p = numbers(table[label]), [side[name] for side in predictions]
-        mean, quantiles = prediction_difference(*p, weights), prediction_difference_quantiles(*p, QUANTILES, weights)
+        y, p, q = numbers(table[label]), one[name], other[name]
+        mean, quantiles = (
+            prediction_difference(p, q, weights),
+            prediction_difference_quantiles(p, q, QUANTILES, weights),
+        )
         result[name] = {
             "kind": kind,
             "difference": {"mean": mean, "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True))},
-            "spearman": spearman(*p),
-            "kendall": kendall(*p),
-            "churn": None if groups is None else top_k_churn(*p, groups, k)._asdict(),
-            "slices": None if sliced is None else _by_slice(*p, sliced, weights),
+            "spearman": spearman(p, q),
+            "kendall": kendall(p, q),
+            "churn": None if groups is None else top_k_churn(p, q, groups, k)._asdict(),
+            "slices": None if sliced is None else _by_slice(p, q, sliced, weights),
         }
         if kind == "binary":
-            draws = None if groups is None else auc_bootstrap(y, *p, groups, weights, samples=samples)
-            result[name]["auc"] = _auc(auc_difference(y, *p, weights), draws)
+            draws = None if groups is None else auc_bootstrap(y, p, q, groups, weights, samples=samples)
+            result[name]["auc"] = _auc(auc_difference(y, p, q, weights), draws)
         else:
-            result[name]["rmse"] = _rmse(rmse_difference(y, *p, weights))
+            result[name]["rmse"] = _rmse(rmse_difference(y, p, q, weights))
         progress(number + 1, len(tasks), f"comparing {name}")
     return {
         "first": str(sides[0].version),
@@ -194,7 +200,7 @@ def slices(column: pa.ChunkedArray) -> pd.Categorical:
 
 
 def _predict(version: Path, log: DayLog, day: date, progress: Progress, what: str) -> dict[str, np.ndarray]:
-    """Each task's predictions for every row of the day, `(rows,)`, in the log's order."""
+    """Returns each task's predictions for every row of the day, `(rows,)`, in the log's order."""
     serving, parts, done = Serving(version), [], 0
     for raw in raw_batches(log.units(day), serving.columns):
         parts.append(serving(raw))
@@ -203,31 +209,33 @@ def _predict(version: Path, log: DayLog, day: date, progress: Progress, what: st
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _by_slice(first, second, sliced: pd.Categorical, weights) -> dict[str, dict[str, float]]:
+def _by_slice(
+    first: np.ndarray, second: np.ndarray, sliced: pd.Categorical, weights: np.ndarray | None
+) -> dict[str, dict[str, float]]:
     rows, differences = sliced.value_counts(), prediction_difference_by(first, second, sliced, weights)
     values = [value for value in sliced.categories if value in differences]
     return {value: {"rows": int(rows[value]), "difference": differences[value]} for value in values}
 
 
-def _auc(delong, draws: np.ndarray | None) -> dict[str, Any]:
-    def figures(value, se, drawn):
+def _auc(delong: AucDifference, draws: np.ndarray | None) -> dict[str, Any]:
+    def figures(value: float, se: float, drawn: np.ndarray | None) -> dict[str, Any]:
         return {
             "value": value,
             "se": se,
             "interval": [value - Z * se, value + Z * se],
-            "bootstrap_interval": None if draws is None else _quantiles(drawn),
+            "bootstrap_interval": None if drawn is None else _quantiles(drawn),
         }
 
-    one, other = (None, None) if draws is None else draws.T
+    one, other, apart = (None, None, None) if draws is None else (*draws.T, draws[:, 1] - draws[:, 0])
     return {
         "first": figures(delong.first, delong.first_se, one),
         "second": figures(delong.second, delong.second_se, other),
         "covariance": delong.covariance,
-        "difference": figures(delong.difference, delong.difference_se, None if draws is None else other - one),
+        "difference": figures(delong.difference, delong.difference_se, apart),
     }
 
 
-def _rmse(paired) -> dict[str, Any]:
+def _rmse(paired: RmseDifference) -> dict[str, Any]:
     value, se = paired.difference, paired.difference_se
     return {
         "first": {"value": paired.first},

@@ -1,4 +1,4 @@
-"""How a comparison of two models is shown: tables on the console, compare.json and compare.png."""
+"""Shows a comparison of two models: tables on the console, compare.json and compare.png."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tfstable.files import plain, write_json
 from trainers.studies.pictures import save
 
 
-def show(report: dict[str, Any], console: Console):
+def show(report: dict[str, Any], console: Console) -> None:
     """Prints what `compare.compare` returned."""
     console.print(f"A: {report['first']}\nB: {report['second']}", soft_wrap=True, highlight=False)
     users = f", {report['groups']:,} values of {report['group']}" if report["group"] else ""
@@ -30,7 +30,7 @@ def show(report: dict[str, Any], console: Console):
         console.print("no churn and no intervals by user: name their column with --group")
 
 
-def write_report(report: dict[str, Any], out: Path):
+def write_report(report: dict[str, Any], out: Path) -> None:
     """Writes `compare.json` and `compare.png` into a directory, each whole or not at all.
 
     Raises:
@@ -43,7 +43,7 @@ def write_report(report: dict[str, Any], out: Path):
         raise InputError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
 
 
-def _apart(report) -> Table:
+def _apart(report: dict[str, Any]) -> Table:
     churn = f"top {report['k']} replaced"
     table = Table("task", "mean", "median", "90%", "99%", "Spearman", "Kendall", churn)
     table.title = "relative prediction difference, order of the rows, and churn"
@@ -59,7 +59,7 @@ def _apart(report) -> Table:
     return table
 
 
-def _better(report) -> Table:
+def _better(report: dict[str, Any]) -> Table:
     level = f"{report['level']:.0%}"
     table = Table("task", "", "A", "B", "B - A", f"{level}, rows independent", f"{level}, {report['group']} redrawn")
     if not report["group"]:
@@ -78,7 +78,7 @@ def _better(report) -> Table:
     return table
 
 
-def _sliced(report) -> Table:
+def _sliced(report: dict[str, Any]) -> Table:
     table = Table(report["slice"], "rows", *report["tasks"], title=f"prediction difference by {report['slice']}")
     by_task = [task["slices"] for task in report["tasks"].values()]
     for value in dict.fromkeys(value for slices in by_task for value in slices):
@@ -97,8 +97,8 @@ def _interval(interval: list[float] | None, digits: int) -> str:
     return "" if interval is None else f"{interval[0]:+.{digits}f} to {interval[1]:+.{digits}f}"
 
 
-def _draw(report: dict[str, Any], path: Path):
-    """One panel for how far apart, one for which is better, one for the slices if there are any."""
+def _draw(report: dict[str, Any], path: Path) -> None:
+    """Draws a panel for the difference, one for the better model, and one for the slices if there are any."""
     from matplotlib.figure import Figure  # Here, since a second of import is too much for `tfstable --help`.
 
     panels = 3 if report["slice"] else 2

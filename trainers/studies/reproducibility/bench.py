@@ -17,7 +17,7 @@ from trainers.studies.workbench import Workbench
 from trainers.training.evaluation import evaluate
 from trainers.training.loop import train_window
 
-KEPT = 4  # Learners kept with their graphs: those of the differences of a point.
+KEPT = 4  # Learners kept with their graphs: one per difference of a point.
 TO_END = 2**31  # More steps than a window has.
 
 
@@ -49,16 +49,19 @@ class Bench(Workbench):
                 "to compare on are wanted; lower trainer.window_days or reproducibility.days, or give a longer log"
             )
         compared = self.log.days[-plan.days :]
-        # In float64 and float32 alike, so that what they differ in is the arithmetic.
+        # Drawn in float32 for every precision, so that only the arithmetic differs.
         drawn = config.model_copy(update={"trainer": trainer.model_copy(update={"precision": "float32"})})
         learner = self.learner(drawn, _shape(plan), lambda: self._make(plan))
         todo = self.plans(trainer, compared[-1])
         iterator = self.feed(todo, trainer, plan.order_seed)
         learner.trace(iterator)
-        days, arrays, looks, seconds, done = {}, {}, [], 0.0, 0
+        days: dict[str, Any] = {}
+        arrays: dict[str, np.ndarray] = {}
+        looks: list[dict[str, np.ndarray]] = []
+        seconds, done = 0.0, 0
         for each in todo:
 
-            def steps_of_a_call(of_window: int, before=done) -> int:
+            def steps_of_a_call(of_window: int, before: int = done) -> int:
                 until_look = plan.trace_every - (before + of_window) % plan.trace_every if plan.trace_every else TO_END
                 return min(trainer.steps_per_call, until_look)
 
@@ -78,7 +81,7 @@ class Bench(Workbench):
         return make_learner(plan.config, self.statistics, track_every=0, make_steps=make_steps)
 
     def _look(self, plan: Plan, learner: Learner) -> dict[str, np.ndarray]:
-        """The dense weights, and the predictions for the first rows of the last day."""
+        """Returns the dense weights, and the predictions for the first rows of the last day."""
         size = plan.config.evaluation.batch_size
         batches = self.batches((self.log.days[-1],), size)
         one = (batch for batch in [next(batches.one_pass(None))])
@@ -88,7 +91,7 @@ class Bench(Workbench):
 
 
 def _shape(plan: Plan) -> str:
-    """Equal for trainings whose graphs are equal."""
+    """Returns a key that is equal for trainings with equal graphs."""
     keys = weight_keys(plan.config).items()
     own = {k: v for k, v in keys if not k.startswith("trainer.") or k in ("trainer.batch_size", "trainer.precision")}
     return json.dumps([own, plan.replicas], default=str)

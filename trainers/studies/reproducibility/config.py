@@ -1,4 +1,4 @@
-"""The config of `tfstable reproducibility`: a run's, what to vary, what trainings differ in. Imports no TensorFlow."""
+"""The config of `tfstable reproducibility`: a run's config and what to vary in it. Imports no TensorFlow."""
 
 import itertools
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ NOT_HONOURED = OF_ANY_GRID | {
     "divergence": "a grid watches no losses",
     "trainer.xla": "a grid compares trainings that are compiled alike",
 }
-# What the trainings of a grid share: they read the log, and fit their statistics, once.
+# All trainings of a grid share these keys: the log is read, and statistics are fitted, once.
 SHARED = ("data.", "features.", "tasks.", "evaluation.", "trainer.window_days", "trainer.deterministic")
 
 Precision = Literal["float32", "mixed_bfloat16", "float64"]
@@ -80,10 +80,10 @@ class Plan:
 
     Attributes:
         config: Its config; the seed draws the weights.
-        order_seed: What its rows are shuffled by.
+        order_seed: Shuffles its rows.
         replicas: Parts of a batch whose gradients are summed.
         days: Newest days of the log to predict.
-        trace_every: As of the config.
+        trace_every: See `ExperimentConfig`.
     """
 
     config: Config

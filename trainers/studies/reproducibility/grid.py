@@ -1,9 +1,8 @@
-"""The cells one after the other, and what their trainings make of a table."""
+"""Trains the cells one after the other, and makes the table of their figures."""
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from trainers.training.evaluation import evaluate
 
 
 class Grid:
-    """Trains what is not there yet, and compares.
+    """Trains the missing runs, and compares all.
 
     Each training leaves DIR/runs/DIGEST.json and its predictions in DIGEST.npz; the digest is of all that it depends
     on, so cells share trainings, and a grid may grow, or change, over what is there.
@@ -41,7 +40,7 @@ class Grid:
         self.days = log.days[-self._grid.days :]
         self.tasks = self._grid.tasks or tuple(config.tasks)
         weight, group = config.data.weight, config.evaluation.gauc_column
-        tables = []
+        tables: list[Any] = []  # None where no column is wanted.
         for day in self.days:
             columns = {group: group_type(log.schemas(day), group)} if group else {}
             columns |= {weight: pa.float32()} if weight else {}
@@ -53,7 +52,7 @@ class Grid:
         ]
 
     def run(self) -> dict[str, Any]:
-        """Returns the table: a row a cell, and one for each size of ensemble."""
+        """Returns the table: one row per cell, and one per size of ensemble."""
         rows, used = [], set()
         for cell in self._config.cells():
             paths = [self._trained(cell, plan) for plan in self._config.plans(cell)]
@@ -83,7 +82,7 @@ class Grid:
 
     def path_of(self, plan: Plan) -> Path:
         """Returns where a training's record is, or will be."""
-        known = [weight_keys(plan.config), *vars(replace(plan, config=None)).values(), self._log]
+        known = [weight_keys(plan.config), *{**vars(plan), "config": None}.values(), self._log]
         return self._path / f"{hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()[:16]}.json"
 
     def _trained(self, cell: Cell, plan: Plan) -> Path:
@@ -100,21 +99,21 @@ class Grid:
         return path
 
     def _label(self, cell: Cell) -> str:
-        """The curve's name, and what its points differ in."""
+        """Returns the curve's name and the keys in which its points differ."""
         points = self._grid.curves[cell.curve]
         own = [f"{key.split('.')[-1]} {value}" for key, value in points[cell.point].items() if _varies(key, points)]
         return " ".join([cell.curve, *own])
 
     def _figures(self, records: Sequence[dict], arrays: Sequence[dict]) -> dict[str, Any]:
         days = list(map(str, self.days))
-        tasks = {}
+        tasks: dict[str, dict[str, Any]] = {}
         for task in self.tasks:
             of_days = [[run[f"{day}|{task}"] for day in days] for run in arrays]
-            tasks[task] = pair_figures(of_days, self._weights, self._groups, self._grid.k)
+            tasks[task] = {**pair_figures(of_days, self._weights, self._groups, self._grid.k)}
             for metric in records[0]["days"][days[0]][task]:
                 values = np.array([[record["days"][day][task][metric] for day in days] for record in records], float)
                 tasks[task][metric] = float(values.mean())
-                if metric == "auc_se":  # Of the mean over days, whose rows are others.
+                if metric == "auc_se":  # Of the mean over days, which share no rows.
                     tasks[task][metric] = float(np.sqrt(np.mean(np.sum(values**2, axis=1)))) / len(days)
                 if metric in ("auc", "rmse"):
                     tasks[task]["std"] = float(values.mean(axis=1).std(ddof=1)) if len(records) > 1 else None
@@ -125,7 +124,7 @@ class Grid:
         }
 
     def _ensemble(self, group: Sequence[tuple[dict, dict]]) -> tuple[dict, dict]:
-        """Record and arrays of the mean of several runs' predictions."""
+        """Returns record and arrays of the mean of several runs' predictions."""
         arrays = {
             f"{day}|{task}": np.mean([arrays[f"{day}|{task}"] for _, arrays in group], axis=0)
             for day in self.days
@@ -138,7 +137,7 @@ class Grid:
         return {"days": days, "seconds": sum(record["seconds"] for record, _ in group)}, arrays
 
     def _drift(self, arrays: Sequence[dict]) -> dict[str, list[float]]:
-        """Means over the pairs with the first run."""
+        """Returns means over the pairs with the first run."""
         apart = [drift(arrays[0], other, list(self._config.tasks)) for other in arrays[1:]]
         return {name: np.mean([one[name] for one in apart], axis=0).tolist() for name in apart[0]}
 

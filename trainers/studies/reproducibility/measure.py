@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -12,41 +12,50 @@ from tfstable.metrics import prediction_difference, spearman, top_k_churn
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
+class OverPairs(TypedDict):
+    """A figure's mean over pairs of runs, and its 95% interval; no interval for two runs."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
 def pair_figures(
     runs: Sequence[Sequence[np.ndarray]],
     weights: Sequence[np.ndarray | None],
     groups: Sequence[np.ndarray | None],
     k: int,
-) -> dict[str, dict[str, float | None]]:
-    """Returns what all pairs of runs say of one task, each figure as of `over_pairs`.
+) -> dict[str, OverPairs]:
+    """Returns the figures of one task over all pairs of runs; see `over_pairs`.
 
     Args:
-        runs: Of each run, its predictions of each day, `(rows,)`. Figures are means over the days.
-        weights: Of each day, the examples' weights, or None.
-        groups: Of each day, numbers of the users of its rows, or None.
-        k: Length of the list of which churn is measured.
+        runs: Predictions per run and day, `(rows,)`. Figures are means over the days.
+        weights: Example weights per day, or None.
+        groups: Numbers of the rows' users per day, or None.
+        k: Length of the top list for churn.
 
     Returns:
         `difference`: the relative prediction difference. `levelled`: the same after each run's predictions of a day
-        were divided by their mean, which takes out what a run has too high or too low everywhere. `spearman`. `churn`
+        were divided by their mean, which removes the run's overall level. `spearman`. `churn`
         of the top k, given groups.
     """
 
-    def mean_over_days(figure: Callable) -> Callable[[int, int], float]:
+    def mean_over_days(figure: Callable[..., float]) -> Callable[[int, int], float]:
         days = range(len(weights))
         return lambda i, j: float(np.mean([figure(runs[i][d], runs[j][d], d) for d in days]))
 
-    figures = {
+    figures: dict[str, Callable[..., float]] = {
         "difference": lambda p, q, d: prediction_difference(p, q, weights[d]),
         "levelled": lambda p, q, d: prediction_difference(p / np.mean(p), q / np.mean(q), weights[d]),
         "spearman": lambda p, q, d: spearman(p, q),
     }
-    if all(group is not None for group in groups):
-        figures["churn"] = lambda p, q, d: top_k_churn(p, q, groups[d], k).replaced
+    known = [group for group in groups if group is not None]
+    if len(known) == len(groups):
+        figures["churn"] = lambda p, q, d: top_k_churn(p, q, known[d], k).replaced
     return {name: over_pairs(len(runs), mean_over_days(figure)) for name, figure in figures.items()}
 
 
-def over_pairs(runs: int, figure: Callable[[int, int], float]) -> dict[str, float | None]:
+def over_pairs(runs: int, figure: Callable[[int, int], float]) -> OverPairs:
     """Returns a figure's mean over all pairs of runs, with a 95% interval `low` to `high` for other runs like them.
 
     Pairs share runs, so they are no sample. The error is the jackknife's: how the mean changes as one run after the
@@ -55,14 +64,14 @@ def over_pairs(runs: int, figure: Callable[[int, int], float]) -> dict[str, floa
     values = {pair: figure(*pair) for pair in itertools.combinations(range(runs), 2)}
     mean = float(np.mean(list(values.values())))
     if runs < 3:
-        return {"mean": mean, "low": None, "high": None}
+        return OverPairs(mean=mean, low=None, high=None)
     without = [np.mean([v for pair, v in values.items() if run not in pair]) for run in range(runs)]
     error = STUDENT[runs - 2] * np.sqrt((runs - 1) * np.mean((without - np.mean(without)) ** 2))
-    return {"mean": mean, "low": mean - float(error), "high": mean + float(error)}
+    return OverPairs(mean=mean, low=mean - float(error), high=mean + float(error))
 
 
 def ensembles(runs: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """Returns the runs in disjoint groups of `size`; what is left over is left out."""
+    """Returns the runs in disjoint groups of `size`; drops the rest."""
     return [runs[i : i + size] for i in range(0, len(runs) - size + 1, size)]
 
 

@@ -1,4 +1,4 @@
-"""The picture of Shamir, Lin, Coviello, 2020: prediction difference against loss, a curve an activation; and drift."""
+"""Draws prediction difference against loss, a curve per activation (Shamir, Lin, Coviello, 2020), and drift."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ PICTURES = ("difference.png", "drift.png")
 MARKERS = "osD^vPX*"
 
 
-def draw(table: dict[str, Any], out: Path):
+def draw(table: dict[str, Any], out: Path) -> None:
     """Writes difference.png, and drift.png where runs were traced."""
     _difference(table, out)
     if table["trace_every"]:
         _drift(table, out)
 
 
-def _difference(table: dict[str, Any], out: Path):
+def _difference(table: dict[str, Any], out: Path) -> None:
     differ, settings, curves = (list(dict.fromkeys(row[name] for row in table["rows"])) for name in _NAMES)
     figure, axes = figure_of(len(table["tasks"]), len(differ))
     for line, task in zip(axes, table["tasks"], strict=True):
@@ -40,7 +40,7 @@ def _difference(table: dict[str, Any], out: Path):
     save(figure, out / "difference.png")
 
 
-def _drift(table: dict[str, Any], out: Path):
+def _drift(table: dict[str, Any], out: Path) -> None:
     shown = ["weights", *table["tasks"]]
     figure, axes = figure_of(1, len(shown))
     for axis, name in zip(axes[0], shown, strict=True):

@@ -1,4 +1,4 @@
-"""What `tfstable reproducibility` does, top to bottom."""
+"""`tfstable reproducibility`, top to bottom."""
 
 import time
 from pathlib import Path
@@ -16,8 +16,8 @@ from trainers.studies.reproducibility.pictures import PICTURES, draw
 from trainers.studies.reproducibility.report import markdown
 
 
-def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, console: Console):
-    """Trains what is not in `out` yet, and writes table and pictures from all of it.
+def reproducibility(config: ReproducibilityConfig, log: DayLog, out: Path, console: Console) -> None:
+    """Trains the runs that are not in `out` yet, and writes table and pictures from all of them.
 
     Args:
         config: The config.

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from trainers.studies.reproducibility.measure import OverPairs
+
 
 def markdown(table: dict[str, Any]) -> str:
-    """Returns what `Grid.run` returned as a page: a section a difference and task."""
+    """Returns what `Grid.run` returned as a page: one section per difference and task."""
     days = table["days"]
     lines = [
         f"# Reproducibility on {table['log']}",
@@ -54,9 +56,9 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _interval(figure: dict[str, float | None]) -> str:
-    shown = _short(figure["mean"])
-    return shown if figure["low"] is None else f"{shown} [{_short(max(0, figure['low']))}, {_short(figure['high'])}]"
+def _interval(figure: OverPairs) -> str:
+    shown, low, high = _short(figure["mean"]), figure["low"], figure["high"]
+    return shown if low is None or high is None else f"{shown} [{_short(max(0, low))}, {_short(high)}]"
 
 
 def _short(value: float) -> str:

@@ -1,22 +1,25 @@
 """Train steps that sum a batch's gradients from equal parts, as replicas do."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from trainers.build.steps import Steps
 
 
 class SummedSteps(Steps):
-    """`Steps` on one device whose sums are rounded as those over replicas are.
+    """`Steps` on one device whose sums round like sums over replicas.
 
     Args:
         parts: Parts of a batch, in order, each of which a replica would take; must divide the batch.
     """
 
-    def __init__(self, *args, parts: int):
+    def __init__(self, *args: Any, parts: int):
         super().__init__(*args)
         self._parts = parts
 
-    def _gradients(self, features, labels, weight):
+    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor]:
         if self._parts == 1:
             return super()._gradients(features, labels, weight)
         batch = (features, labels, weight)
@@ -26,8 +29,8 @@ class SummedSteps(Steps):
         return [_mean(parts) for parts in zip(*gradients, strict=True)], tf.add_n(losses) / self._parts
 
 
-def _mean(gradients):
-    """The mean of gradients, dense or sparse; the optimizer sums the duplicate rows of sparse ones."""
+def _mean(gradients: Sequence[Any]) -> Any:
+    """Returns the mean of gradients, dense or sparse; the optimizer sums the duplicate rows of sparse ones."""
     n = len(gradients)
     if isinstance(gradients[0], tf.IndexedSlices):
         values = tf.concat([g.values for g in gradients], axis=0) / n

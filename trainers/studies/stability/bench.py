@@ -18,6 +18,7 @@ from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.workbench import Workbench
 from trainers.training.evaluation import evaluate
 from trainers.training.loop import train_window
+from trainers.training.plan import Plan
 
 FIGURES = ("hessian", "preconditioned", "two_over_rate", "residual")  # Of the SharpnessProbe.
 PROBED_ROWS = 512
@@ -30,14 +31,14 @@ class Point:
 
     model: str
     treatment: str
-    threshold: int  # Which of the treatment's own grid.
+    threshold: int  # Index into the treatment's own grid.
     rate: float
     seed: int
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left.
+    """The result of a run.
 
     Attributes:
         losses: `(steps, 1 + tasks)` float32, as `Steps.train` returns them.
@@ -68,6 +69,8 @@ class Bench(Workbench):
         log: The log.
     """
 
+    config: StabilityConfig
+
     def __init__(self, config: StabilityConfig, log: DayLog):
         super().__init__(config, log, KEPT)
 
@@ -97,7 +100,12 @@ class Bench(Workbench):
         for plan in plans:
             sharpness: list[dict[str, float]] = []  # Before each call.
 
-            def steps_of_a_call(of_window: int, plan=plan, sharpness=sharpness, before=done) -> int:
+            def steps_of_a_call(
+                of_window: int,
+                plan: Plan = plan,
+                sharpness: list[dict[str, float]] = sharpness,
+                before: int = done,
+            ) -> int:
                 wanted = before + of_window in probed
                 sharpness.append(self._sharpness(probe, plan.window.days) if wanted else dict.fromkeys(FIGURES, np.nan))
                 return 1 if watch else trainer.steps_per_call
@@ -125,14 +133,14 @@ class Bench(Workbench):
         )
 
     def _sharpness(self, probe: SharpnessProbe, days: tuple[date, ...]) -> dict[str, float]:
-        """The sharpness on the first rows of a window: enough of them to tell its order of magnitude."""
+        """Returns the sharpness on the first rows of a window: enough for its order of magnitude."""
         batch = take(next(self.batches(days, self.config.trainer.batch_size).one_pass(None)), slice(PROBED_ROWS))
         return probe(*self.reader.layout.unpack(batch))
 
     def positives(self, day: date) -> dict[str, float]:
         """Returns how many labels of `day` are positive, or negative if those are fewer, for each binary task."""
         batches = self.batches((day,), self.config.evaluation.batch_size)
-        counts: dict[str, list] = {}
+        counts: dict[str, list[Any]] = {}
         for batch in batches.one_pass(None):
             _, labels_of, weight = self.reader.layout.unpack(batch)
             for task, labels in labels_of.items():
@@ -149,7 +157,7 @@ class Bench(Workbench):
 
 
 def _by_variable(watched: list[dict[str, dict[str, float]]]) -> dict[str, np.ndarray]:
-    """From a dict a step to an array a variable and figure, named `variable|figure`."""
+    """Turns one dict per step into one array per variable and figure, named `variable|figure`."""
     if not watched:
         return {}
     names = [(path, figure) for path, figures in watched[0].items() for figure in figures]

@@ -1,4 +1,4 @@
-"""Which runs the grid makes, in which order, and what it makes of them."""
+"""Trains the runs of the grid in order, and makes the table of their figures."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfstable.errors import InputError
-from trainers.studies.stability.bench import Bench, Point
+from trainers.studies.stability.bench import Bench, Point, Trained
 from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.stability.judge import Record, divergence, mean_and_std, micro_divergences, score
 from trainers.studies.stability.records import Records
@@ -24,7 +24,7 @@ class Grid:
        breaks.
 
     Rate and thresholds are chosen on the log's last day but one, each run having been trained on the days before it.
-    Everything reported is of the last day, on which the same run is evaluated after it has trained on the other too.
+    Everything reported is measured on the last day, after the same run has also trained on the day before.
 
     Args:
         config: The grid's config.
@@ -49,7 +49,7 @@ class Grid:
         self._seconds: dict[Point, float] = {}  # Of every run of the table, trained now or earlier.
 
     def run(self) -> dict[str, Any]:
-        """Trains what is not there yet; returns the table."""
+        """Trains the missing runs; returns the table."""
         grid, log = self._grid, self._bench.log
         rate = self._best_rate()
         rows: list[dict[str, Any]] = []
@@ -99,7 +99,7 @@ class Grid:
         record = self._records.get(run, lambda: self._trained(run, days, watch=True, probed=probed), watched=True)
         return record, self._records.arrays(run, watched=True)
 
-    def _trained(self, run: Point, evaluated: set[date], **watch: Any):
+    def _trained(self, run: Point, evaluated: set[date], **watch: Any) -> Trained:
         trained = self._bench.train(run, evaluated, **watch)
         kinds = sorted({f["kind"] for f in trained.findings if f["column"] == "loss"})
         metrics = trained.days[self.reporting]
@@ -118,7 +118,7 @@ class Grid:
         return best.rate
 
     def _cell(self, model: str, treatment: str, rate: float, thresholds: Sequence[int], seeds: int) -> dict[str, Any]:
-        """A row of the table: the best of the thresholds by the first seed, then with all seeds."""
+        """Returns a row of the table: the best threshold by the first seed, trained with all seeds."""
         grid = self._grid
         runs = [Point(model, treatment, i, rate, 0) for i in thresholds]
 
@@ -150,7 +150,7 @@ class Grid:
 
     @staticmethod
     def _survived(rows: list[dict[str, Any]], model: str, treatment: str) -> float | None:
-        """The largest multiple up to which no run diverged; None if one did at 1x."""
+        """Returns the largest multiple up to which no run diverged; None if one did at 1x."""
         largest = None
         for row in rows:
             if (row["model"], row["treatment"]) == (model, treatment):
@@ -161,7 +161,7 @@ class Grid:
 
 
 def _plainly(chosen: dict[str, Any]) -> str:
-    """`{"dense": {"kind": "clippy", "absolute": 0.01}}` as `absolute 0.01`."""
+    """Writes `{"dense": {"kind": "clippy", "absolute": 0.01}}` as `absolute 0.01`."""
     parts = []
     for key, value in chosen.items():
         if isinstance(value, dict):

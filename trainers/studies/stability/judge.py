@@ -1,4 +1,4 @@
-"""What a run's record says: whether it diverged, and how good it is on a day."""
+"""Judges a run's record: whether it diverged, and how good it is on a day."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ Record = Mapping[str, Any]
 
 
 def divergence(record: Record, reference: Record, day: str, positives: Mapping[str, float]) -> list[str]:
-    """Returns why a run counts as diverged, a line a reason; empty if it does not.
+    """Returns why a run counts as diverged, one line per reason; empty if it does not.
 
     It does if its loss diverged fully, if its predictions are not finite, or if its mean AUC has lost more than
     `COLLAPSE` of the reference's excess over 0.5: a network that died in the first steps has a calm loss ever
@@ -20,7 +20,7 @@ def divergence(record: Record, reference: Record, day: str, positives: Mapping[s
         record: The run's record.
         reference: The record of a healthy run: the first model under the rate's treatment at 1x.
         day: An evaluation day.
-        positives: Of each binary task, see `score`.
+        positives: By binary task; see `score`.
     """
     reasons = [
         f"loss diverged at step {f['first_step']}"
@@ -43,7 +43,7 @@ def micro_divergences(record: Record) -> list[dict[str, Any]]:
 def score(record: Record, day: str, positives: Mapping[str, float]) -> float:
     """Returns the mean AUC over the binary tasks, each weighted by its positives: a rare task's AUC is mostly noise.
 
-    -inf if predictions are not finite: they are the worst. A task whose AUC the day's labels do not say is left out.
+    -inf if predictions are not finite: they are the worst. Leaves out a task whose AUC is unknown for lack of labels.
     """
     tasks = {task: record["days"][day][task] for task in positives if positives[task] > 0}
     if any(metrics["auc"] is None and metrics.get("spread") is None for metrics in tasks.values()):
@@ -56,8 +56,9 @@ def score(record: Record, day: str, positives: Mapping[str, float]) -> float:
 
 def mean_and_std(values: Sequence[float | None]) -> dict[str, float | None]:
     """Returns mean and sample standard deviation; None where a value is missing, no std of a single one."""
-    if any(value is None or not math.isfinite(value) for value in values):
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if len(known) < len(values):
         return {"mean": None, "std": None}
-    mean = sum(values) / len(values)
-    std = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else None
+    mean = sum(known) / len(known)
+    std = math.sqrt(sum((v - mean) ** 2 for v in known) / (len(known) - 1)) if len(known) > 1 else None
     return {"mean": mean, "std": std}

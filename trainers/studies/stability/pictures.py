@@ -1,5 +1,5 @@
 """The pictures of Tang et al., 2023: figure 1 (loss and AUC of a healthy, a micro- and a fully diverged run), figures 4
-and 5 (norms and clipping factors around the onset), figure 6 (clipping factor by layer); and sharpness beside 2/eta."""
+and 5 (norms and clipping factors around the onset), figure 6 (clipping factor by layer); sharpness against 2/eta."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ PICTURES = ("figure_1.png", "figure_4.png", "figure_5.png", "figure_6.png", "sha
 SHOWN = 40  # Steps around the onset.
 
 
-def draw(grid: Grid, table: dict[str, Any], out: Path):
+def draw(grid: Grid, table: dict[str, Any], out: Path) -> None:
     """Trains the runs to show once more, watched in every step, and writes figure_1.png, figure_4.png ... to `out`."""
     cell = _onset_cell(table["rows"])
     jumps = [f["first_step"] for row in cell for f in grid.record(_run(row))["findings"]]
@@ -43,7 +43,7 @@ def _run(row: dict[str, Any]) -> Point:
 
 
 def _example(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
-    """A row all of whose seeds are of a kind: the best one; of those that diverged the largest model's lowest rate."""
+    """Returns a row whose seeds are all of a kind: the best one; if diverged, the largest model's lowest rate."""
     if kind == "full divergence":
         found = [row for row in rows if row["diverged"] == row["seeds"]]
         return min(reversed(found), key=lambda row: row["multiple"], default=None)
@@ -55,7 +55,7 @@ def _example(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
 
 
 def _onset_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All treatments of the largest model at its lowest multiple at which one of them diverged, else at the lowest."""
+    """Returns the largest model's treatments at the lowest multiple at which one diverged, else at the lowest."""
     model = rows[-1]["model"]
     own = [row for row in rows if row["model"] == model]
     bad = [row["multiple"] for row in own if row["diverged"]]
@@ -63,7 +63,7 @@ def _onset_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in own if row["multiple"] == multiple]
 
 
-def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path):
+def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path) -> None:
     figure, axes = figure_of(2, len(examples), sharex="col")
     for (kind, row), (loss, auc) in zip(examples.items(), axes.T, strict=True):
         loss.set_title(f"{kind}\n{_title(row)}" if row else f"{kind}\nnone in this grid")
@@ -88,7 +88,7 @@ def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path):
     save(figure, out / "figure_1.png")
 
 
-def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path):
+def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
     figures = {"gradient_norm": "||g||", "weight_norm": "||w||", "update_norm": "||step||"}
     figure, axes = figure_of(len(figures), len(arrays), sharey="row")
     for column, (treatment, own) in enumerate(arrays.items()):
@@ -103,7 +103,7 @@ def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path):
     save(figure, out / "figure_4.png")
 
 
-def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path):
+def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
     figure, axes = figure_of(2, 1, sharex="col")
     for treatment, own in arrays.items():
         factors = list(_by_layer(own, "clipping_factor").values())
@@ -119,7 +119,7 @@ def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path):
     save(figure, out / "figure_5.png")
 
 
-def _figure_6(arrays: dict, row: dict[str, Any], out: Path):
+def _figure_6(arrays: dict, row: dict[str, Any], out: Path) -> None:
     clipped = {treatment: own for treatment, own in arrays.items() if treatment != "none"} or arrays
     figure, axes = figure_of(1, len(clipped), sharey="row")
     for (treatment, own), axis in zip(clipped.items(), axes[0], strict=True):
@@ -133,7 +133,7 @@ def _figure_6(arrays: dict, row: dict[str, Any], out: Path):
     save(figure, out / "figure_6.png")
 
 
-def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path):
+def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
     measured = {t: own for t, own in arrays.items() if np.isfinite(own["sharpness|hessian"][around]).any()}
     if not measured:
         return
@@ -155,7 +155,7 @@ def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path):
 
 
 def _by_layer(arrays: dict[str, np.ndarray], figure: str) -> dict[str, np.ndarray]:
-    """A figure of the kernels, `(steps,)` each, from the input to the heads; tables are no layer."""
+    """Returns a figure of the kernels, `(steps,)` each, from the input to the heads; tables are no layer."""
     names = [name for name in arrays if name.endswith(f"|{figure}") and "kernel" in name]
     order = ("cross", "bottom", "tower", "output")
     ranked = sorted(names, key=lambda n: next((i for i, part in enumerate(order) if part in n), len(order)))
@@ -163,7 +163,7 @@ def _by_layer(arrays: dict[str, np.ndarray], figure: str) -> dict[str, np.ndarra
 
 
 def _steps(values: np.ndarray, around: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and values of the steps to show."""
+    """Returns numbers and values of the steps to show."""
     return np.arange(len(values))[around], values[around]
 
 

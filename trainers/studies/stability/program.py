@@ -1,4 +1,4 @@
-"""What `tfstable stability` does, top to bottom."""
+"""`tfstable stability`, top to bottom."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ from trainers.studies.stability.records import Records
 from trainers.studies.stability.report import markdown
 
 
-def stability(config: StabilityConfig, log: DayLog, out: Path, console: Console):
+def stability(config: StabilityConfig, log: DayLog, out: Path, console: Console) -> None:
     """Trains the grid's runs that are not in `out` yet, and writes table and pictures from all of them.
 
     Args:

@@ -1,4 +1,4 @@
-"""What is kept of each run: a small JSON file, and its losses beside it. A re-run of the grid skips what is there."""
+"""Keeps each run: a small JSON file, and its losses in a second file. A rerun of the grid skips runs that are there."""
 
 import hashlib
 import json

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def markdown(table: dict[str, Any]) -> str:
-    """Returns what `Grid.run` returned as a page: what survived, then a table a model."""
+    """Returns what `Grid.run` returned as a page: the rates that survived, then one table per model."""
     models = list(table["survived"])
     treatments = list(table["survived"][models[0]])
     lines = [
@@ -21,8 +21,8 @@ def markdown(table: dict[str, Any]) -> str:
         _row(*["---"] * (1 + len(treatments))),
     ]
     for model, survived in table["survived"].items():
-        cells = ("none" if survived[t] is None else f"{survived[t]:g}x" for t in treatments)
-        lines.append(_row(model, *cells))
+        largest = ("none" if survived[t] is None else f"{survived[t]:g}x" for t in treatments)
+        lines.append(_row(model, *largest))
     for model in models:
         rows = [row for row in table["rows"] if row["model"] == model]
         tasks = {task: values["metric"] for task, values in rows[0]["tasks"].items()}

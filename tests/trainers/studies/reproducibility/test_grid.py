@@ -34,7 +34,8 @@ tasks:
   watch_time: {kind: regression, label: watch_time_s, transform: log1p}
 model: {units: [16, 16]}
 optimizer: {embeddings: {initial_accumulator: 1.0e-4}}
-trainer: {window_days: 1, batch_size: 256, steps_per_call: 5}
+trainer: {window_days: 1, batch_size: 256, steps_per_call: 5, tensorboard: false}
+export: {when: never}
 evaluation: {batch_size: 1024, gauc_column: user_id}
 reproducibility:
   runs: 4
@@ -208,8 +209,10 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
         ("trainer.xla=true", "reproducibility: trainer.xla is not honoured"),
         ("divergence.jump=3", "reproducibility: divergence.jump is not honoured"),
         ("recovery.most=0", "reproducibility: recovery.most is not honoured"),
-        ("export.when=never", "reproducibility: export.when is not honoured, a grid exports nothing; leave it at last"),
-        ("trainer.tensorboard=false", "reproducibility: trainer.tensorboard is not honoured"),
+        (
+            "export.when=every_window",
+            "export.when is not honoured, a grid exports nothing; leave it at last",
+        ),
         ("trainer.track_every=5", "reproducibility: trainer.track_every is not honoured"),
         ("trainer.keep_checkpoints=9", "reproducibility: trainer.keep_checkpoints is not honoured"),
         ("reproducibility.curves={a: [{trainer.xla: true}]}", "trainer.xla is not honoured"),
