@@ -159,7 +159,7 @@ def test_a_deep_check_says_a_fault_of_every_file_a_few_times(place, run, write):
         write(day(place / "log", number), rows(click=[-1] * ROWS))
     lines = complaint_lines(run("check", "--deep", "--config", place / "config.yaml"))
     assert len(lines) == 11
-    assert lines[-1] == "and so in 5 more files"
+    assert lines[-1] == "and the same in 5 more files"
 
 
 def test_a_directory_that_holds_something_else(place, run):

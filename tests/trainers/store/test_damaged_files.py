@@ -229,7 +229,7 @@ def test_a_run_of_an_earlier_version(place, tmp_path, run):
     )
     for command in ("evaluate", "export"):
         said = complaint(run(command, "--model-dir", copy / "run"))
-        assert "made by an earlier version of tfstable, whose runs cannot be resumed; train anew in another" in said
+        assert "made by an earlier version of tfstable, whose runs cannot be resumed; train in another" in said
     assert "made by an earlier version" in complaint(train(copy, run))
     assert run("export", "--model-dir", copy / "run", "--list")[0] == 0
     shutil.copytree(card.parent, copy / "run" / "export" / "2")

@@ -153,7 +153,7 @@ def test_predictions_replace_predictions_alone(place, run, tmp_path):
 def test_reports_and_pictures_replace_their_own(tmp_path):
     check_out(tmp_path / "none", "compare", ("compare.png",))
     (tmp_path / "compare.png").write_text("mine")
-    with pytest.raises(InputError, match=r"compare\.png: not of `tfstable compare`; move it away"):
+    with pytest.raises(InputError, match=r"compare\.png: not written by `tfstable compare`; move it away"):
         check_out(tmp_path, "compare", ("compare.png",))
     (tmp_path / "stability.json").write_text("[]")
     with pytest.raises(InputError, match=r"stability\.json: damaged, .*no report of `tfstable stability`"):
