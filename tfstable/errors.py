@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """A config, log or file that the user can mend: one line that names the thing and the remedy.
+    """An error in a config, log or file that the user can fix; its one line names the thing and the remedy.
 
-    The command line prints it without a traceback and leaves with status 2.
+    The command line prints it without a traceback and exits with status 2.
     """

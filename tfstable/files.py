@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, JSON that knows when it was damaged, and whose a file is by its name."""
+"""Atomic writes of files, JSON with a checksum, and the search for foreign files in a directory."""
 
 import hashlib
 import json
@@ -16,27 +16,27 @@ import numpy as np
 
 from tfstable.errors import InputError
 
-#: Of run directories, checkpoints, preprocessing.json and model cards, each under the key `format`. Files of format 1
-#: have neither that key nor a checksum.
+#: Format of run directories, checkpoints, preprocessing.json and model cards, stored under the key `format`. Files of
+#: format 1 have neither this key nor a checksum.
 FORMAT = 2
 
 
 @contextmanager
 def whole(path: Path, hidden: Path | None = None) -> Iterator[Path]:
-    """Makes a file or a directory appear at `path` whole or not at all.
+    """Makes a file or a directory appear at `path` atomically: complete or not at all.
 
         with whole(path) as hidden:
             ...  # Write to `hidden`.
 
-    If the block raises, what it has written is deleted and `path` stays as it was. So is, at the beginning, what a
-    killed process has left. A directory takes no other's place.
+    If the block raises, `hidden` is deleted and `path` stays unchanged. Leftovers of a killed process at `hidden` are
+    deleted first. A directory does not replace another one.
 
     Args:
-        path: Where it appears, by one rename; its parent is made.
-        hidden: Where it grows, on the same file system; None: `.NAME.partial` beside it.
+        path: Final path, reached by one rename; its parent is created if missing.
+        hidden: Path to write to, on the same file system. None: `.NAME.partial` next to `path`.
 
     Yields:
-        `hidden`, at which nothing is yet.
+        `hidden`; nothing exists there yet.
     """
     hidden = hidden or path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,20 +44,20 @@ def whole(path: Path, hidden: Path | None = None) -> Iterator[Path]:
     try:
         yield hidden
         hidden.replace(path)
-    except BaseException:  # A full disk, or a signal: a full disk must not stay full of what is no use.
+    except BaseException:  # A full disk, or a signal. Deleting frees the space.
         _remove(hidden)
         raise
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():  # What a link points to is someone else's.
+    if path.is_dir() and not path.is_symlink():  # The target of a link belongs to someone else.
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, and to the disk itself."""
+    """Writes a file atomically and syncs it to disk."""
     with whole(path) as hidden, hidden.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -65,12 +65,12 @@ def write(path: Path, text: str) -> None:
 
 
 def to_json(value: Any) -> str:
-    """Returns JSON with plain numbers; what is not finite becomes null, for JSON knows no NaN."""
+    """Returns JSON with plain numbers; a number that is not finite becomes null, because JSON has no NaN."""
     return json.dumps(plain(value), indent=1) + "\n"
 
 
 def plain(value: Any) -> Any:
-    """Returns what JSON has a form for: dates as text, and null for a number that is not finite."""
+    """Converts a value to JSON types: dates become text, numbers that are not finite become null."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -88,23 +88,23 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Returns what `write_json` wrote, without the checksum. Files of format 1 have none, and are taken as they are.
+    """Returns the object that `write_json` wrote, without its checksum. Files of format 1 have none to check.
 
     Args:
         path: The file.
-        remedy: What the user can do about a damaged file; ends the error's line.
+        remedy: Advice to the user about a damaged file; ends the error's line.
 
     Raises:
-        InputError: If the file cannot be read, is not what was written, or is of a newer format.
+        InputError: If the file cannot be read, is damaged, or is of a newer format.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: damaged, it is not JSON any more; {remedy}") from None
+        raise InputError(f"{path}: damaged, it is not JSON; {remedy}") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: damaged, it holds no object; {remedy}")
+        raise InputError(f"{path}: damaged, it does not hold a JSON object; {remedy}")
     check_format(path, value)
     written = value.pop("checksum", None)
     if written is not None and written != checksum(value):
@@ -113,13 +113,13 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def check_format(path: Path, value: Mapping[str, Any]) -> None:
-    """Raises an InputError if what a file holds says that a newer version wrote it."""
+    """Raises an InputError if a newer tfstable wrote a file with this content."""
     known = value.get("format")
     if isinstance(known, int) and known > FORMAT:
         rest = {key: item for key, item in value.items() if key != "checksum"}
         damaged = "" if value.get("checksum") == checksum(rest) else ", or damaged"
         raise InputError(
-            f"{path}: made by a newer tfstable (format {known}; this one reads up to {FORMAT}){damaged}; "
+            f"{path}: written by a newer tfstable (format {known}; this one reads up to {FORMAT}){damaged}; "
             "update tfstable"
         )
 
@@ -140,12 +140,12 @@ def digest(path: Path) -> str:
 
 
 def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Writes a record as JSON at `path`, and its arrays beside it as .npz; `recall` reads both."""
+    """Writes a record as JSON at `path`, and its arrays next to it as .npz; `recall` reads both."""
     with whole(path.with_suffix(".npz")) as hidden:
         with hidden.open("xb") as file:
             np.savez_compressed(file, **dict[str, Any](arrays))
         made = digest(hidden)
-    write_json(path, {**plain(record), "arrays": made})  # Last: a record says that all of it is there.
+    write_json(path, {**plain(record), "arrays": made})  # Last, because a record means that its arrays are complete.
 
 
 def recall(path: Path) -> dict[str, Any]:
@@ -154,18 +154,18 @@ def recall(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If it is damaged.
     """
-    record = read_json(path, "remove it, and the same command trains that run again")
+    record = read_json(path, "remove it, then rerun the same command to repeat that run")
     del record["arrays"]
     return record
 
 
 def arrays_beside(path: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays that `keep` wrote beside the record at `path`.
+    """Returns the arrays that `keep` wrote next to the record at `path`.
 
     Raises:
         InputError: If they or the record are damaged.
     """
-    remedy, file = f"remove {path}, and the same command trains that run again", path.with_suffix(".npz")
+    remedy, file = f"remove {path}, then rerun the same command to repeat that run", path.with_suffix(".npz")
     made = read_json(path, remedy)["arrays"]
     try:
         same = digest(file) == made
@@ -178,14 +178,14 @@ def arrays_beside(path: Path) -> dict[str, np.ndarray]:
 
 
 def stranger(directory: Path, own: re.Pattern[str]) -> Path | None:
-    """Returns something below a directory that is not of the names a program writes there; None if there is nothing.
+    """Returns a path below a directory whose name the program does not write there; None if there is none.
 
     Links are not followed.
 
     Args:
         directory: The directory.
-        own: Matches the paths of a program's own, relative to the directory; those of directories end in `/`, those
-            of links in `@`.
+        own: Matches the program's own paths, relative to the directory. Paths of directories end in `/`, paths of links
+            in `@`.
     """
     for folder, folders, files in os.walk(directory):
         for name in sorted([*folders, *files]):

@@ -1,4 +1,4 @@
-"""Who may write in a directory: locks that the kernel gives back when their process ends, however it ends."""
+"""Locks on directories to write in. The kernel releases a lock when its process ends, even when killed."""
 
 import errno
 import fcntl
@@ -16,21 +16,21 @@ from pathlib import Path
 from tfstable.errors import InputError
 
 LOCK = ".lock"
-# A file system without locks: nothing can be known, and nobody is kept out.
+# Errors of file systems without locks: they exclude nobody.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-_growing: dict[Path, int] = {}  # Open descriptors, each with the lock of a hidden directory of this process.
+_growing: dict[Path, int] = {}  # Open descriptors that hold the locks of this process's hidden directories.
 
 
 @contextmanager
 def locked(directory: Path, remedy: str, seconds: float = 0.5) -> Iterator[None]:
-    """Holds the lock of a directory, `DIRECTORY/.lock`, inside the block; makes the directory if it is not there.
+    """Holds the lock of a directory, `DIRECTORY/.lock`, inside the block; creates the directory if missing.
 
-    Processes of other hosts are kept out if the file system has flock across hosts (NFS from version 4 on has it).
+    It excludes processes of other hosts if the file system supports flock across hosts (NFS does from version 4 on).
 
     Args:
         directory: The directory.
-        remedy: What the user can do while another process holds the lock; ends the error's line.
-        seconds: How long to wait for it.
+        remedy: Advice to the user while another process holds the lock; ends the error's line.
+        seconds: Time to wait for the lock.
 
     Raises:
         InputError: If another process holds the lock.
@@ -45,10 +45,10 @@ def locked(directory: Path, remedy: str, seconds: float = 0.5) -> Iterator[None]
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # While it is held: who opened it before looks again whether it is still there.
+        path.unlink(missing_ok=True)  # Still locked: a process that opened the file before checks that it still exists.
         os.close(descriptor)
         if made:
-            with suppress(OSError):  # Nothing came of it.
+            with suppress(OSError):  # Removes the directory if it stayed empty.
                 directory.rmdir()
 
 
@@ -70,7 +70,7 @@ def refuse_if_locked(directory: Path, remedy: str) -> None:
 
 
 def grow(parent: Path) -> Path:
-    """Makes a hidden directory for what is to appear in `parent` by a rename; it is this process's until `settle`."""
+    """Makes a hidden directory, later renamed to its final name in `parent`; this process owns it until `settle`."""
     while True:
         partial = parent / f".tfstable-{uuid.uuid4().hex[:12]}.partial"
         partial.mkdir(parents=True)
@@ -82,33 +82,33 @@ def grow(parent: Path) -> Path:
                 _growing[partial] = descriptor
                 return partial
             os.close(descriptor)
-        # Another process took it for one that was left, in the moment before it was locked.
+        # Another process deleted it as abandoned before it was locked.
 
 
 def settle(partial: Path) -> None:
-    """Ends what `grow` began: the directory was renamed, or is given up and deleted."""
+    """Ends `grow`, after the directory was renamed; deletes the directory if it was not."""
     shutil.rmtree(partial, ignore_errors=True)
     if (descriptor := _growing.pop(partial, None)) is not None:
         os.close(descriptor)
 
 
 def clear_abandoned(parent: Path) -> None:
-    """Deletes what processes that are gone have left of `grow` in `parent`."""
+    """Deletes hidden directories that dead processes left in `parent`."""
     for partial in parent.glob(".tfstable-*.partial"):
         if not re.fullmatch(r"\.tfstable-[0-9a-f]{12}\.partial", partial.name) or partial.is_symlink():
             continue
         try:
             descriptor = os.open(partial, os.O_RDONLY)
-        except FileNotFoundError:  # It has appeared under its name since.
+        except FileNotFoundError:  # It was renamed to its final name meanwhile.
             continue
-        with suppress(OSError):  # Its process lives, or nothing can be known.
+        with suppress(OSError):  # Its process lives, or the file system has no locks.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(partial)
         os.close(descriptor)
 
 
 def _take(path: Path) -> int | None:
-    """Returns an open descriptor with the lock; None while another process has it."""
+    """Returns an open descriptor with the lock; None while another process holds it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
@@ -125,7 +125,7 @@ def _take(path: Path) -> int | None:
             if isinstance(error, BlockingIOError):
                 return None
             raise
-        os.close(descriptor)  # Its last holder has removed the file since it was opened.
+        os.close(descriptor)  # Its last holder removed the file after this process opened it.
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

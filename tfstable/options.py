@@ -1,4 +1,4 @@
-"""The options of the ranking model: type, default, meaning and rule of each. Imports no TensorFlow."""
+"""The options of the ranking model, each with type, default, meaning and rule. Imports no TensorFlow."""
 
 import difflib
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ Widths = tuple[Annotated[int, Field(ge=1)], ...]
 
 
 class RankingOptions(Spec):
-    """What a `RankingModel` takes besides features, tasks and statistics.
+    """The arguments of a `RankingModel` in addition to features, tasks and statistics.
 
     The constructor takes these as keyword arguments, and the `model` section of a config as keys.
     """
@@ -30,9 +30,9 @@ class RankingOptions(Spec):
     )
     input_normalisation: Literal["features", "layer", "none"] = Field(
         "features",
-        description="features: divide each feature's embedding by its own size; numeric features are standardised "
-        "already. layer: layer normalisation over the whole input of the bottom, after any cross layers (Tang et al., "
-        "2023); it hides the size of numbers where there are few. none: neither.",
+        description="features: divide each feature's embedding by its own size; numeric features are already "
+        "standardised. layer: layer normalisation over the whole input of the bottom, after any cross layers (Tang et "
+        "al., 2023); it hides the size of numbers if there are few. none: neither.",
     )
     units: Widths = Field((256, 256), description="Widths of the shared bottom's layers.")
     activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = Field(
@@ -56,7 +56,7 @@ class RankingOptions(Spec):
     wide: bool = Field(
         False,
         description="Add a linear model of the categorical features to each binary task's logit (Cheng et al., 2016). "
-        "A rare task then learns a few numbers of its own, past the bottom that frequent tasks shape.",
+        "A rare task then learns a few weights of its own, outside the bottom that frequent tasks dominate.",
     )
 
     @model_validator(mode="after")
@@ -69,10 +69,10 @@ class RankingOptions(Spec):
 
 
 def ranking_options(model: str, arguments: dict[str, Any]) -> RankingOptions:
-    """Returns the options that a model's constructor was given.
+    """Returns a model's options from the arguments of its constructor.
 
     Args:
-        model: Name of the model's class, which begins the message of an error.
+        model: Name of the model's class; begins the message of an error.
         arguments: The options by name.
 
     Raises:

@@ -1,6 +1,6 @@
 """Feature and task specifications: the meaning of the columns of a log.
 
-They are pydantic models, so that a config checks itself, and import no TensorFlow, so that a config error is quick.
+They are pydantic models, which check themselves, and import no TensorFlow, so that config errors appear quickly.
 A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
 """
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-MISSING_INT = -(2**63)  # No id is the smallest int64; it marks a null where integers know none.
+MISSING_INT = -(2**63)  # The smallest int64 marks a null in integer arrays; no id may have this value.
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -53,14 +53,14 @@ class Categorical(Spec):
 
 
 class HashFeature(Categorical):
-    """Integers or strings hashed into `buckets` rows, with one more row for missing values: the default for ids."""
+    """Integers or strings, hashed into `buckets` rows plus one row for missing values: the usual kind for ids."""
 
     kind: Literal["hash"]
     buckets: int = Field(ge=1, description="Rows of the table, without the extra row for missing values.")
 
 
 class VocabularyFeature(Categorical):
-    """A small set of values, fitted on the first window; row 0 stands for unknown and missing ones."""
+    """A small set of values, fitted on the first window; row 0 is for unknown and missing values."""
 
     kind: Literal["vocabulary"]
     max_size: int = Field(10_000, ge=1, description="Largest number of values; the most frequent ones are kept.")
@@ -70,10 +70,10 @@ class VocabularyFeature(Categorical):
 
 
 class QuantileFeature(Spec):
-    """A number as a category: one embedding row for each of `buckets` quantiles of the first window.
+    """A number as a category: one embedding row per quantile bucket of the first window.
 
-    Row 0 stands for missing. It lets a network treat a heavy-tailed count as trees do, without a scale. A value that
-    fills a bucket has one of its own; the others share the remaining buckets.
+    Row 0 is for missing values. A network can then treat a heavy-tailed count as trees do, without a scale. A value
+    frequent enough to fill a bucket gets its own; the other values share the remaining buckets.
     """
 
     kind: Literal["quantile"]
@@ -81,7 +81,7 @@ class QuantileFeature(Spec):
     type: Literal["int", "float"] | None = Field(None, description=TYPE)
     dim: int = Field(8, ge=1, description="Width of the embedding.")
     buckets: int = Field(
-        32, ge=2, description="Largest number of buckets. A column with fewer different values has fewer."
+        32, ge=2, description="Largest number of buckets. A column with fewer distinct values has fewer."
     )
     boundaries: tuple[FiniteFloat, ...] | None = Field(
         None, min_length=1, description="Lower bounds of the buckets, increasing. Default: fitted on the first window."
@@ -100,8 +100,8 @@ class QuantileFeature(Spec):
 class NumericFeature(Spec):
     """A number: log1p (sign kept), clip, standardise, in this order.
 
-    Mean and standard deviation are those of the first window's known values, after log1p and clip. A missing value
-    becomes their mean, which is 0 once it is standardised, unless `missing` is set.
+    Mean and standard deviation are fitted on the first window's known values, after log1p and clip. A missing value
+    becomes the mean, which is 0 when standardised, unless `missing` is set.
     """
 
     kind: Literal["numeric"]
@@ -129,7 +129,7 @@ class NumericFeature(Spec):
     @model_validator(mode="after")
     def _moments_are_used(self) -> Self:
         if self.moments and not self.standardise:
-            raise ValueError("moments are what standardise uses; leave out one of moments and standardise: false")
+            raise ValueError("only standardise uses moments; drop moments or standardise: false")
         return self
 
 
@@ -146,7 +146,7 @@ class Task(Spec):
 
 
 class BinaryTask(Task):
-    """A label of 0 or 1 (or boolean); predicts its probability, trained by cross-entropy on the logit."""
+    """A label of 0 or 1 (or boolean); the model predicts its probability, trained by cross-entropy on the logit."""
 
     kind: Literal["binary"]
     truth: str | None = Field(
@@ -155,7 +155,7 @@ class BinaryTask(Task):
 
 
 class RegressionTask(Task):
-    """A number; predicts it in its own units, trained by squared error after `transform`."""
+    """A numeric label; the model predicts it in its own units, trained by squared error after `transform`."""
 
     kind: Literal["regression"]
     transform: Literal["log1p", "none"] = Field("none", description="Scale of the squared error.")

@@ -168,7 +168,7 @@ def test_files_that_fit(values, column, tmp_path, write):
     ],
 )
 def test_files_that_do_not_fit(values, column, expected, tmp_path, write):
-    with pytest.raises(InputError, match=rf"a\.parquet: column x has type .*, {expected}; write it so"):
+    with pytest.raises(InputError, match=rf"a\.parquet: column x has type .*, {expected}; write it with that type"):
         check(tmp_path, write, {"x": values}, {"x": column})
 
 

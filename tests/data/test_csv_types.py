@@ -54,9 +54,11 @@ def test_text_that_means_missing_in_a_column_of_numbers_is_named(tmp_path):
     assert "x has type string, which features.x (numeric) cannot take" in error(lambda: inputs(log, NUMERIC))
     said = error(lambda: check_schemas(log, DAY, {"x": RawColumn(dtype="float32")}))
     assert said.startswith(
-        f"{tmp_path}/date={DAY}/1.csv: column x has type string, expected float; NA is no number; leave"
+        f"{tmp_path}/date={DAY}/1.csv: column x has type string, expected float; NA is not a number; leave"
     )
-    assert "expected numbers (a label or weight); NA is no number" in error(lambda: check_schemas(log, DAY, {}, ["x"]))
+    assert "expected numbers (a label or weight); NA is not a number" in error(
+        lambda: check_schemas(log, DAY, {}, ["x"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_ids(text, dtype, expected, tmp_path):
 def test_ids_that_were_rounded_before_they_were_written(text, tmp_path):
     said = error(lambda: inputs(log_of(tmp_path, text), hashed()))
     assert said.startswith(f"{tmp_path}/date={DAY}/0.csv: column x: ")
-    assert "stands in a column of double, which rounds whole numbers" in said
+    assert "is in a double column, which rounds integers" in said
 
 
 @pytest.mark.parametrize("text", ["1.5 2.0", "-0.25"])
@@ -122,7 +124,7 @@ def test_numbers_with_leading_zeros_need_a_type(feature, tmp_path):
 
 def test_text_where_the_config_says_int(tmp_path):
     said = error(lambda: inputs(log_of(tmp_path, "12 ab"), hashed(type="int")))
-    assert "0.csv: column x has type string, expected int64; ab is no number" in said
+    assert "0.csv: column x has type string, expected int64; ab is not a number" in said
     said = error(lambda: inputs(log_of(tmp_path, "12 007"), hashed(type="int")))
     assert "007 as an integer loses its leading zero; set type: string for ids" in said
     log = log_of(tmp_path, "12 99999999999999999999")
@@ -147,7 +149,11 @@ def test_the_guess_is_of_all_files(tmp_path):
 def test_a_later_file_that_does_not_keep_to_the_guess_is_named(tmp_path):
     log = log_of(tmp_path, "1 2")
     columns = raw_columns({"x": hashed()}, log.schemas(DAY))
-    for text, reason in (("abc", "abc is no number"), ("007", "007 as an integer loses"), ("1.5", "1.5 is a fraction")):
+    for text, reason in (
+        ("abc", "abc is not a number"),
+        ("007", "007 as an integer loses"),
+        ("1.5", "1.5 is a fraction"),
+    ):
         later = tmp_path / f"date={DAY + timedelta(1)}" / "0.csv"
         later.parent.mkdir(exist_ok=True)
         later.write_text(f"x,y\n{text},1\n")
@@ -159,10 +165,10 @@ def test_a_later_file_that_does_not_keep_to_the_guess_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("last", "reason"),
     [
-        ("abc", "abc is no number; leave missing fields empty, or set type: string"),
+        ("abc", "abc is not a number; leave missing fields empty, or set type: string"),
         ("007", "007 as an integer loses its leading zero"),
         ("2.5", "Float value 2.5 is a fraction"),
-        ("9007199254740993.0", "9007199254740992 stands in a column of double"),
+        ("9007199254740993.0", "9007199254740992 is in a double column"),
     ],
 )
 def test_rows_below_those_of_the_guess_are_held_to_it(last, reason, tmp_path):
@@ -187,7 +193,7 @@ def test_users_of_groups(tmp_path):
     assert group_type(log.schemas(DAY), "x") == pa.int64()
     check_schemas(log, DAY, {}, [], ["x"])
     log = log_of(tmp_path, "1 2", "9007199254740993.0 2.0")
-    assert "stands in a column of double" in error(lambda: check_schemas(log, DAY, {}, [], ["x"]))
+    assert "is in a double column" in error(lambda: check_schemas(log, DAY, {}, [], ["x"]))
 
 
 def test_kept_columns_lose_no_digits(tmp_path):

@@ -47,7 +47,7 @@ def test_a_day_is_never_rewritten(tmp_path):
         writer.write_table(TABLE)
     before = (tmp_path / "date=2025-01-01/part-0.parquet").read_bytes()
     with (
-        pytest.raises(ValueError, match="date=2025-01-01: the day is there already"),
+        pytest.raises(ValueError, match="date=2025-01-01: the day exists already"),
         day_writer(tmp_path, DAY, SCHEMA),
     ):
         pass

@@ -117,7 +117,7 @@ def test_columns_that_nobody_reads_do_not_matter(tmp_path, write):
     log = DayLog(tmp_path)
     assert log.rows(DAY) == 150_001
     assert sum(values(log)) == 150_000 * 150_001 // 2
-    assert "column unread: text is no number" in error(lambda: values(log, "unread"))
+    assert "column unread: text is not a number" in error(lambda: values(log, "unread"))
     assert values(log, "unread", pa.string())[-1] == "text"
 
 

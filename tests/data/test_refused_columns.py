@@ -51,20 +51,20 @@ def test_int96_times_of_spark_are_refused(tmp_path):
 # --- Ids that are no longer what they were.
 
 LOST = {  # An id that the type rounds, what of it is left.
-    "float64": (pa.array([5.0, None, float(2**53 + 1)]), f"{2**53} stands in a column of double"),
-    "negative": (pa.array([5.0, None, -(2.0**60) - 1]), f"{2**60} stands in a column of double"),
-    "float32": (pa.array(np.array([5, 2**24 + 1], np.float32)), f"{2**24} stands in a column of float"),
-    "float16": (pa.array(np.array([5, 2**11 + 1], np.float16)), f"{2**11} stands in a column of halffloat"),
-    "list": (pa.array([[5.0, 2.0**60], None]), f"{2**60} stands in a column of double"),
+    "float64": (pa.array([5.0, None, float(2**53 + 1)]), f"{2**53} is in a double column"),
+    "negative": (pa.array([5.0, None, -(2.0**60) - 1]), f"{2**60} is in a double column"),
+    "float32": (pa.array(np.array([5, 2**24 + 1], np.float32)), f"{2**24} is in a float column"),
+    "float16": (pa.array(np.array([5, 2**11 + 1], np.float16)), f"{2**11} is in a halffloat column"),
+    "list": (pa.array([[5.0, 2.0**60], None]), f"{2**60} is in a double column"),
     "large_list": (
         pa.array([[5.0, 2.0**24], None], pa.large_list(pa.float32())),
-        f"{2**24} stands in a column of float",
+        f"{2**24} is in a float column",
     ),
-    "dictionary": (dictionary(pa.array([5, 2**53], pa.float64()), pa.int8()), f"{2**53} stands in a column of double"),
+    "dictionary": (dictionary(pa.array([5, 2**53], pa.float64()), pa.int8()), f"{2**53} is in a double column"),
     "uint64": (pa.array([5, None, 2**63 + 5], pa.uint64()), f"{2**63 + 5} is beyond int64; write such ids as text"),
     "list of uint64": (pa.array([[2**63 + 5]], pa.list_(pa.uint64())), f"{2**63 + 5} is beyond int64"),
     "decimal": (pa.array([Decimal(2**70)], pa.decimal128(38, 0)), f"{2**70} is beyond int64"),
-    "infinity": (pa.array([5.0, np.inf]), "inf is no integer"),
+    "infinity": (pa.array([5.0, np.inf]), "inf is not an integer"),
 }
 
 
@@ -86,10 +86,10 @@ def test_ids_that_a_column_rounds_are_an_error(case, suffix, feature, tmp_path):
 @pytest.mark.parametrize("suffix", ["parquet", "feather"])
 def test_users_that_a_column_rounds_are_an_error(suffix, tmp_path):
     log = log_of(tmp_path, LOST["float64"][0], suffix)
-    with pytest.raises(InputError, match=r"column x: .* stands in a column of double"):
+    with pytest.raises(InputError, match=r"column x: .* is in a double column"):
         list(read(log.units(DAY), {"x": group_type(log.schemas(DAY), "x")}))
     if suffix == "parquet":
-        with pytest.raises(InputError, match=r"column x: .* stands in a column of double"):
+        with pytest.raises(InputError, match=r"column x: .* is in a double column"):
             check_schemas(log, DAY, {}, [], ["x"])
 
 
@@ -143,7 +143,7 @@ def test_a_column_that_is_there_twice(suffix, tmp_path):
     else:
         pq.write_table(table, path) if suffix == "parquet" else pyarrow.feather.write_feather(table, str(path))
     log = DayLog(tmp_path)
-    twice = rf"a\.{suffix}: column x is there 2 times; rename or drop all but one"
+    twice = rf"a\.{suffix}: column x occurs 2 times; rename or drop all but one"
     for action in (
         lambda: columns_of(log, hashed()),
         lambda: check_schemas(log, DAY, {}, ["x"]),

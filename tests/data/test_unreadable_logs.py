@@ -116,14 +116,14 @@ def test_pipes_sockets_directories_and_links_to_nothing(suffix, tmp_path, write)
     write(path.with_name("a.csv"), "x\n1\n")
     with socket.socket(socket.AF_UNIX) as listening:
         for make, what in (
-            (lambda: os.mkfifo(path), "no regular file"),
-            (lambda: listening.bind(str(path)), "no regular file"),
+            (lambda: os.mkfifo(path), "not a regular file"),
+            (lambda: listening.bind(str(path)), "not a regular file"),
             (lambda: path.mkdir(), "a directory"),
             (lambda: path.symlink_to("/nonexistent"), "a link to nothing"),
         ):
             make()
             for action in (lambda: DayLog(tmp_path).units(DAY), lambda: DayLog(tmp_path).schemas(DAY)):
-                assert error(action).startswith(f"{path}: cannot be read ({what}); a day holds .parquet, .csv")
+                assert error(action).startswith(f"{path}: cannot be read ({what}); a day holds only .parquet, .csv")
             path.rmdir() if path.is_dir() else path.unlink()
     assert values(DayLog(tmp_path)) == [1]
 
@@ -155,7 +155,7 @@ def test_a_file_that_is_written_anew_with_other_rows(suffix, rows, tmp_path, wri
     put(rows)
     message = error(lambda: list(read(units, {"x": pa.int64()})))
     assert message.startswith(f"{path}: ")
-    assert "was written anew since the start" in message or "cannot be read (" in message
+    assert "was rewritten since the start" in message or "cannot be read (" in message
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "feather"])

@@ -31,7 +31,7 @@ def test_numbers_that_float32_cannot_tell_apart_are_told_of():
     x = 1e9 + np.random.default_rng(0).random(100)
     found = fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x})
     expected = (
-        "features.x: column x varies by 0.3 around 1e+09 in the first window, which float32 cannot tell apart; "
+        "features.x: column x varies by 0.3 around 1e+09 in the first window, too little for float32; "
         "subtract an offset or rescale it in the log"
     )
     assert found.remarks == [expected]
@@ -49,14 +49,14 @@ def test_a_number_without_a_value_is_held_at_0_and_told_of(nulls):
         assert found.moments["x"] == (mean, 0.0)
         assert Preprocessor({"x": feature}, found)({"x": tf.constant([1e3, NAN])})["x"].numpy().tolist() == [0, 0]
         assert found.remarks == [
-            "features.x: column x has no value in the first window, so it is held at 0 for the whole run; for values "
-            "that come later set features.x.moments: [mean, deviation]"
+            "features.x: column x has no value in the first window, so it is held at 0 for the whole run; if other "
+            "values come later, set features.x.moments: [mean, deviation]"
         ]
     quantile = fitted({"x": QuantileFeature(kind="quantile")}, {"x": FLOAT}, {"x": nulls})
     assert quantile.boundaries["x"] == []
     assert quantile.remarks == [
         "features.x: column x has no value in the first window, so all its values share one bucket for the whole run; "
-        "for values that come later set features.x.boundaries: [...]"
+        "if other values come later, set features.x.boundaries: [...]"
     ]
 
 
@@ -73,7 +73,7 @@ def test_a_vocabulary_without_a_value_has_row_0_alone_and_is_told_of(values, col
         assert preprocessor({"x": tf.constant(later, column.dtype)})["x"].numpy().tolist() == [0, 0]
     assert found.remarks == [
         "features.x: column x has no value in the first window, so every value counts as unknown for the whole run; "
-        "for values that come later set features.x.kind: hash"
+        "if other values come later, set features.x.kind: hash"
     ]
 
 
@@ -89,7 +89,7 @@ def test_a_vocabulary_of_one_value_is_told_of():
 
 def test_a_number_that_only_its_nulls_tell_apart_is_told_of():
     (remark,) = fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": [1.0, None, 1.0]}).remarks
-    assert remark.endswith("or, if its nulls mean something, features.x.missing")
+    assert remark.endswith("or features.x.missing if a null carries information")
     found = fitted({"x": NumericFeature(kind="numeric", missing=0.0)}, {"x": FLOAT}, {"x": [1.0, None, 1.0]})
     assert not found.remarks
     assert found.moments["x"] == pytest.approx((2 / 3, math.sqrt(2) / 3))
@@ -98,7 +98,9 @@ def test_a_number_that_only_its_nulls_tell_apart_is_told_of():
 def test_a_number_whose_scale_a_few_values_make_is_told_of():
     x = [0.0] * 99_999 + [5.0]  # (5 - mean) / deviation is sqrt(n - 1).
     (remark,) = fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x}).remarks
-    assert remark.startswith("features.x: column x goes 316 standard deviations from its mean in the first window; set")
+    assert remark.startswith(
+        "features.x: column x reaches 316 standard deviations from its mean in the first window; set"
+    )
     assert not fitted({"x": NumericFeature(kind="numeric")}, {"x": FLOAT}, {"x": x[-9_000:]}).remarks
 
 
@@ -126,7 +128,7 @@ def test_few_buckets_are_told_of():
         return fitted({"x": feature}, {"x": FLOAT}, {"x": values}).remarks
 
     assert remarks([1.0, 2.0, 3.0]) == [
-        "features.x: 3 of its 8 buckets are used, for column x has only 3 different values in the first window"
+        "features.x: only 3 of 8 buckets are used, because column x has only 3 distinct values in the first window"
     ]
     assert remarks([1.0, 2.0, 3.0, 4.0]) == []  # Half.
     assert remarks([1.0, 2.0], 3) == []

@@ -159,7 +159,7 @@ def test_config_and_file_bring_the_layer_back(layer, tmp_path):
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match=r"feature b wants table t with 4 rows of 2, another with 3 of 2"):
+    with pytest.raises(ValueError, match=r"feature b needs table t with 4 rows of 2, another feature with 3 of 2"):
         Embeddings({"a": EmbeddingFeature("t", 3, 2), "b": EmbeddingFeature("t", 4, 2)})
     for wrong in ((0, 2), (3, 0), (3, 2, "max")):
         with pytest.raises(ValueError, match="feature a must have at least 1 row and 1 dim, and pooling mean or sum"):

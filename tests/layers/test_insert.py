@@ -56,7 +56,7 @@ def shared(x):
     ids=["skip", "shared", "outputs", "nested", "inputs", "subclass"],
 )
 def test_insert_refuses_what_is_not_one_layer_after_the_other(model):
-    with pytest.raises(ValueError, match=r"insert needs a keras.Sequential.*; make the model anew.* carry_over"):
+    with pytest.raises(ValueError, match=r"insert needs a keras.Sequential.*; build a new model.* carry_over"):
         insert(model, 1, keras.layers.Dense(8))
 
 

@@ -56,7 +56,7 @@ def test_exports_predict_the_same(save, model_class, tmp_path):
 
 @pytest.mark.parametrize("options", [{"loss": "mse"}, {"loss": {"click": "mse"}}, {"loss_weights": {"click": 2.0}}])
 def test_losses_of_compile_are_refused(options):
-    with pytest.raises(ValueError, match=f"{next(iter(options))} must be None: the tasks bring their losses"):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be None: the tasks define their losses"):
         make(compiled=options)
 
 

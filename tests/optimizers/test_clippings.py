@@ -190,7 +190,7 @@ def test_constraints_hold_on_dense_variables():
         (lambda: TrustRatio(True), "mu .* above 0; got True"),
         (lambda: ClippyAdagrad(accumulator_relative_threshold=-1), "accumulator_relative_threshold .* got -1"),
         (lambda: ClippyAdagrad(clip_accumulator_update=True), "must come with delayed_accumulator=True; got False"),
-        (lambda: SGD().apply([tf.ones(2)], []), "one gradient a variable; got 1 for 0"),
+        (lambda: SGD().apply([tf.ones(2)], []), "one gradient per variable; got 1 for 0"),
         (lambda: SGD().apply([tf.ones(2)]), "needs a built optimizer"),
     ],
 )

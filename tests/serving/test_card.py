@@ -63,7 +63,7 @@ def test_a_card_of_format_1_and_of_another_program(tmp_path):
     path.write_text(json.dumps(old))
     assert cards.read(tmp_path) == ModelCard("2025-01-03")
     path.write_text(json.dumps({"window_end": "2025-01-03"}))
-    with pytest.raises(InputError, match="not a card of tfstable, it has no withdrawn; name another version"):
+    with pytest.raises(InputError, match="not a model card of tfstable: it lacks withdrawn; name another version"):
         cards.read(tmp_path)
 
 

@@ -155,7 +155,7 @@ def test_rollback_from_the_command_line_stays_until_the_next_window(log, run, tm
         return printed
 
     promoted = " ".join(tfstable("--promote", "1").split())
-    assert "a copy of version 1; not published again: the models of 2025-01-03" in promoted
+    assert "a copy of version 1; withdrew the models of 2025-01-03" in promoted
     listed = tfstable("--list").splitlines()
     names = [line.split("│")[1].strip() for line in listed if line.startswith("│")]
     assert [name for name in names if name] == ["3, newest, copy of 1", "2", "1"]  # A row may take two lines.

@@ -67,7 +67,7 @@ def test_a_rollback_is_a_copy_under_the_next_number(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "message"), [(7, "no such version; there are 1, 2"), (2, "the newest version already")]
+    ("number", "message"), [(7, "no such version; the versions are 1, 2"), (2, "already the newest version")]
 )
 def test_what_cannot_be_promoted(tmp_path, number, message):
     publish(tmp_path, "2025-01-01")

@@ -58,11 +58,11 @@ def test_a_new_frame_extends_the_log(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"click": [1]}, "date: no column of the data frame"),
+        ({"click": [1]}, "date: not a column of the data frame"),
         ({"date": [None, "2025-01-01"]}, "date: 1 rows of the data frame have no day"),
         ({"date": ["2025-01-01", "yesterday"]}, "is not a day like 2025-01-31"),
         ({"date": [20250101]}, "date: a column of int64"),
-        ({"date": ["2025-01-03", "2025-01-02"], "user": ["a", "b"]}, "date=2025-01-02: the day is in the log already"),
+        ({"date": ["2025-01-03", "2025-01-02"], "user": ["a", "b"]}, "date=2025-01-02: the log already holds this day"),
     ],
 )
 def test_bad_days_are_refused_before_anything_is_written(columns, message, tmp_path):

@@ -201,5 +201,7 @@ def test_missing_files_are_named(made, tmp_path, file):
 
 
 def test_a_directory_without_logs_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"neither log_standard_4_08_to_4_21_pure\.csv nor"):
+    with pytest.raises(
+        ValueError, match=r"neither it nor its folder data holds log_standard_4_08_to_4_21_pure\.csv or"
+    ):
         prepare(tmp_path, tmp_path / "log")

@@ -26,14 +26,14 @@ def test_types_nulls_quotes_and_other_columns(tmp_path):
         (b"", r"raw\.csv: the file is empty"),
         (b"id\n1\n", r"raw\.csv: no column name; the file has id"),
         (b"id,name\n1,a\n2,b", r"raw\.csv, line 3: the file ends within the line"),
-        (b"id,name\n1,a\n2\n3,c\n", r"raw\.csv, line 3: Expected 2 columns, got 1: 2; mend the line"),
+        (b"id,name\n1,a\n2\n3,c\n", r"raw\.csv, line 3: Expected 2 columns, got 1: 2; fix the line"),
         (b"id,name\n1,a\n\n3,c\n", r"raw\.csv, line 3: column id is empty"),
         (b"id,name\n1,a,b\n", r"raw\.csv, line 2: Expected 2 columns, got 3: 1,a,b"),
         (b"id,name\n1,a\nx7,b\n", r"raw\.csv, line 3: column id: to double: invalid value 'x7'"),
         (b"id,name\n1,a\n2.5,b\n", r"raw\.csv, line 3: column id holds 2\.5, not a whole number"),
         (b"id,name\n1,a\ninf,b\n", r"raw\.csv, line 3: column id holds inf, not a whole number"),
         (b"id,name\n1,a\n,b\n", r"raw\.csv, line 3: column id is empty"),
-        (b'id,name\n1,"a\n2,b\n3,c\n', r"raw\.csv: 3 lines hold 1 rows: a quote is left open"),
+        (b'id,name\n1,"a\n2,b\n3,c\n', r"raw\.csv: 3 lines hold 1 rows: a quote is not closed"),
         (b"id,name\n1,a\n9007199254740993,b\n", r"raw\.csv, line 3: column id holds an id beyond 2\^53"),
         (b"id,name\n1,\xff\xfe\n", r"raw\.csv, line 2: column name: .*UTF8"),
     ],
@@ -50,7 +50,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_pipe_is_named_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(ValueError, match=r"pipe\.csv: cannot be read \(no regular file\)"):
+    with pytest.raises(ValueError, match=r"pipe\.csv: cannot be read \(not a regular file\)"):
         read_raw_csv(tmp_path / "pipe.csv", TYPES)
 
 

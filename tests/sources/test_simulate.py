@@ -184,7 +184,7 @@ def test_wrong_arguments_are_named(tmp_path, arguments, message):
 
 def test_a_log_is_never_overwritten(tmp_path):
     simulate(tmp_path, days=1, rows_per_day=10)
-    with pytest.raises(ValueError, match="there is a log already; remove it or choose another directory"):
+    with pytest.raises(ValueError, match="already holds a log; remove it or choose another directory"):
         simulate(tmp_path, days=2, rows_per_day=10)
     assert len(read(tmp_path, 0)) == 10
 

@@ -1,4 +1,4 @@
-"""What a trained model tells: the sharpness of its loss."""
+"""Analysis of a trained model: the sharpness of its loss."""
 
 from tfstable.analysis.sharpness import SharpnessProbe, largest_eigenvalue
 

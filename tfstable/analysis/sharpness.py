@@ -1,4 +1,4 @@
-"""Sharpness: the largest eigenvalue of the loss's Hessian, the curvature that a learning rate must not outrun."""
+"""Sharpness: the largest eigenvalue of the loss's Hessian, which bounds the stable learning rate."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -24,26 +24,26 @@ def largest_eigenvalue(
 
         v <- H v / ||H v||,  lambda = v . H v,  until ||H v - lambda v|| <= tolerance ||H v||
 
-    finds the eigenvalue that is largest by magnitude. Where that is negative, or two of opposite signs keep each other
-    from settling, the iteration goes on with H + ||H v|| I, whose largest is the wanted one, moved. Each product is a
-    gradient of a gradient: no more memory than a training step, about four times its work.
+    This finds the eigenvalue of largest magnitude. If it is negative, or if two eigenvalues of opposite signs prevent
+    convergence, a second phase iterates H + ||H v|| I, whose largest eigenvalue is the one of H plus ||H v||. Each
+    product is a gradient of a gradient: it takes no more memory than a training step, and about four times its work.
 
     Args:
         loss: Computes the scalar loss from the variables' current values; called inside a gradient tape.
-        variables: With respect to which, all of one dtype. Those that the loss does not depend on count as flat.
-        scales: None, or a tensor s for each variable, of its shape: then the matrix is diag(s) H diag(s).
-        iterations: Products H v at most, in each of the two phases.
-        tolerance: Of the residual, relative; the eigenvalue is off by about its square.
-        seed: Of the vector to start from.
+        variables: Variables of H, all of one dtype. The loss may ignore some; their rows and columns of H are 0.
+        scales: None, or one tensor s per variable, of its shape; the matrix is then diag(s) H diag(s).
+        iterations: Largest number of products H v, in each of the two phases.
+        tolerance: Relative residual to stop at; the eigenvalue's relative error is about its square.
+        seed: Seed of the start vector.
 
     Returns:
-        The eigenvalue and its last relative residual, scalars of the variables' dtype. May be called eagerly or inside
-        a `tf.function`.
+        The eigenvalue and its last relative residual, scalars of the variables' dtype. Works eagerly and inside a
+        `tf.function`.
 
     Reference:
         Wu, Ma, E, "How SGD Selects the Global Minima in Over-parameterized Learning", 2018: descent on a quadratic is
-        stable while 2/eta is above it; Cohen et al., "Gradient Descent on Neural Networks Typically Occurs at the Edge
-        of Stability", 2021.
+        stable while 2/eta is above this eigenvalue; Cohen et al., "Gradient Descent on Neural Networks Typically Occurs
+        at the Edge of Stability", 2021.
     """
     values = [v.value if isinstance(v, keras.Variable) else v for v in variables]
     dtype = tf.convert_to_tensor(values[0]).dtype
@@ -83,7 +83,7 @@ def largest_eigenvalue(
     eigenvalue, size, residual = power(start, tf.zeros([], dtype))
 
     def shifted() -> tuple[tf.Tensor, tf.Tensor]:
-        # From the start again: by now the vector may be an eigenvector, of the eigenvalue that is not wanted.
+        # Restarts from the start vector: by now the vector may be an eigenvector of the wrong eigenvalue.
         moved, _, its_residual = power(start, size)
         return moved, its_residual
 
@@ -92,16 +92,16 @@ def largest_eigenvalue(
 
 
 class SharpnessProbe:
-    """Measures the sharpness of a model's loss on a batch, beside the 2/eta that its optimizer can stand.
+    """Measures the sharpness of a model's loss on a batch, and the limit 2/eta of its optimizer.
 
-    The Hessian is that with respect to the dense variables; embedding tables are held still. On a quadratic, descent at
-    rate eta is stable while 2/eta is above the largest eigenvalue of H. Adagrad moves coordinate i by eta g_i /
-    sqrt(G_i) instead: it is descent in the coordinates w_i G_i^(1/4), so 2/eta must be above the largest eigenvalue of
+    The Hessian H is taken over the dense variables; embedding tables stay fixed. On a quadratic, descent at rate eta is
+    stable while 2/eta is above the largest eigenvalue of H. Adagrad moves coordinate i by eta g_i / sqrt(G_i) instead.
+    This is descent in the coordinates w_i G_i^(1/4), so 2/eta must be above the largest eigenvalue of
 
         D^(-1/2) H D^(-1/2),  D = diag(sqrt(G + g^2))
 
-    with the accumulators that a step on this very batch would use. A clipping, which shrinks the step further, is left
-    out: where these figures cross, it is what keeps the run together.
+    with the accumulators of a step on this batch. The matrix ignores clipping, which shrinks the step further: where
+    the eigenvalue exceeds 2/eta, clipping keeps the run stable.
 
     Args:
         model: The model, built.
@@ -115,7 +115,7 @@ class SharpnessProbe:
         self._model, self._iterations, self._tolerance = model, iterations, tolerance
         self._variables = [v for v in model.trainable_variables if not is_embedding_table(v)]
         self._optimizers = optimizer.optimizers if isinstance(optimizer, Composite) else [optimizer]
-        # Replicated variables can be read on a replica alone; each then measures the same.
+        # Replicated variables can only be read on a replica; every replica measures the same.
         self._strategy = getattr(self._variables[0].value, "distribute_strategy", tf.distribute.get_strategy())
 
     def __call__(
@@ -124,9 +124,9 @@ class SharpnessProbe:
         """Returns the figures for one batch, as a dataset of the trainer yields it.
 
         Returns:
-            `hessian`, the largest eigenvalue of H; `preconditioned`, that of the matrix above, equal to it without an
-            Adagrad; `two_over_rate`, by the largest current rate of a dense variable; `residual`, the larger relative
-            residual of the two power iterations.
+            `hessian`, the largest eigenvalue of H; `preconditioned`, the largest eigenvalue of the matrix above, equal
+            to `hessian` without Adagrad; `two_over_rate`, 2 / the largest current rate of a dense variable; `residual`,
+            the larger relative residual of the two power iterations.
         """
         rates = [
             float(tf.convert_to_tensor(o.learning_rate) * tf.convert_to_tensor(o.rate_factor.value))
@@ -152,7 +152,7 @@ class SharpnessProbe:
         self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def loss() -> tf.Tensor:
-            logits = self._model.logits(features, training=False)  # Dropout would make each product another's.
+            logits = self._model.logits(features, training=False)  # Dropout would change H from product to product.
             return self._model.compute_loss(features, labels, logits, weight)
 
         with tf.GradientTape() as tape:

@@ -17,7 +17,7 @@ from tfstable.specs import MISSING_INT
 def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
     """Converts a column to `(rows,)` or `(rows, width)` values of its raw dtype, nulls as the missing value.
 
-    Strings come as an object array. Of a longer list the first `width` values stay.
+    Strings become an object array. Longer lists are cut to their first `width` values.
 
     Raises:
         InputError: If a value does not fit the dtype, for example a fraction in a column of ids.
@@ -38,20 +38,20 @@ def numbers(array: pa.ChunkedArray) -> np.ndarray:
 
 
 def raw_batches(units: Sequence[Unit], columns: dict[str, RawColumn]) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the raw columns of `units` in the log's order, a record batch at a time."""
+    """Yields the raw columns of `units` in the log's order, one dict per record batch."""
     for batch in read(units, arrow_types(columns)):
         table = pa.Table.from_batches([batch])
         yield {name: to_numpy(table[name], name, column) for name, column in columns.items()}
 
 
 def distinct(array: pa.ChunkedArray, name: str, column: RawColumn) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the values of a column of text, each once, and where the rows' are among them.
+    """Returns the distinct values of a text column, and the index of each row's value.
 
     Returns:
-        Values, `(values,)` strings of which the last is "", the missing one; places, `(rows,)` or `(rows, width)`.
+        Values, `(values,)` strings; the last is "", the missing value. Indices, `(rows,)` or `(rows, width)`.
 
     Raises:
-        InputError: If a value is no text.
+        InputError: If a value is not text.
     """
     try:
         if column.width is None:
@@ -68,14 +68,14 @@ def distinct(array: pa.ChunkedArray, name: str, column: RawColumn) -> tuple[np.n
 
 
 def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns the integers from the least to the greatest of a column, and where the rows' are among them.
+    """Returns all integers from a column's minimum to its maximum, and the index of each row's value.
 
     Args:
         x: `(rows,)` int64.
 
     Returns:
-        Values, int64, of which the last is the missing one; places, `(rows,)`. None if the range is
-        longer than a quarter of the column, where fewer values than rows would save little.
+        Values, `(values,)` int64; the last is the missing value. Indices, `(rows,)`. None if the range is longer than
+        a quarter of the column: working per value instead of per row would then save little.
     """
     known = x[x != MISSING_INT]
     if not len(known):
@@ -89,10 +89,10 @@ def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, width: int) -> np.ndarray:
-    """Cuts the lists' values into rows, `(lists, width)`, padded with the missing one; what is beyond is dropped."""
+    """Cuts the lists' values into rows, `(lists, width)`: pads with the missing value, drops values beyond `width`."""
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     parent = np.repeat(np.arange(len(lengths)), lengths)
-    position = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # Of each value in its list.
+    position = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # Per value, in its list.
     rows = np.full((len(lengths), width), missing, dtype=flat.dtype)
     kept = position < width
     rows[parent[kept], position[kept]] = flat[kept]

@@ -1,4 +1,4 @@
-"""Raw columns: from arrow's types to the few that training and the exported signature share.
+"""Raw columns: maps Arrow types to the three types that training and the exported signature share.
 
 int64 for integers and booleans, float32 for numbers, string for text; lists become rows of a fixed width. A null
 becomes the missing value of its type (`specs.MISSING_INT`, NaN, "").
@@ -19,7 +19,7 @@ from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, feature_colu
 
 MISSING = {"int64": MISSING_INT, "float32": float("nan"), "string": ""}
 ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
-RAW = {"int": "int64", "float": "float32", "string": "string"}  # What `type` of a feature says, as a raw dtype.
+RAW = {"int": "int64", "float": "float32", "string": "string"}  # A feature's `type` as a raw dtype.
 
 
 class RawColumn(Spec):
@@ -30,12 +30,12 @@ class RawColumn(Spec):
 
 
 def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) -> dict[str, RawColumn]:
-    """Returns the raw column behind each feature's column, such that every file of the log fits into it.
+    """Returns the raw column of each feature, wide enough for every file of the log.
 
     Args:
         features: Feature specs by name.
-        schemas: Schemas of the log's files, by path. One cannot speak for all, above all of CSV, whose types are those
-            of its rows: ids without a gap are integers and numbers with one, a lone tag is a number and two are text.
+        schemas: Schemas of all the log's files, by path. Files may differ, CSV above all, because its types are guessed
+            from its rows: an id column is integer without nulls and float with them.
 
     Raises:
         InputError: If a column is missing or of a type that its feature cannot take.
@@ -63,9 +63,9 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
 def check_schemas(
     log: DayLog, day: date, columns: dict[str, RawColumn], numbers: Sequence[str] = (), groups: Sequence[str] = ()
 ) -> None:
-    """Raises an InputError that names file and column if a file of `day` cannot be read as is wanted.
+    """Checks that every file of `day` can be read as the given columns.
 
-    By metadata: of Parquet also the least and greatest values of ids, of CSV the first rows.
+    It reads metadata only: schemas, for Parquet also the minimum and maximum of ids, for CSV the first rows.
 
     Args:
         log: The log.
@@ -73,6 +73,9 @@ def check_schemas(
         columns: Feature columns by name.
         numbers: Columns that must be numbers: labels, weights, true probabilities.
         groups: Columns whose values group the rows.
+
+    Raises:
+        InputError: Naming file and column, if a column is missing or its values do not fit.
     """
     schemas = log.schemas(day)
     wanted = dict.fromkeys(numbers, pa.float32()) | arrow_types(columns)
@@ -85,7 +88,7 @@ def check_schemas(
                 unlike = pa.types.is_string(found) or (_kind(found) == "float32" and pa.types.is_int64(dtype))
                 reason = _misfit(first_rows(path, name), dtype) if unlike else None
             else:
-                reason = _misfit_of_extremes(path, name, found, dtype) if same_kind else "write it so"
+                reason = _misfit_of_extremes(path, name, found, dtype) if same_kind else "write it with that type"
             if reason and not same_kind:
                 expected = "numbers (a label or weight)" if name in numbers else _shown(dtype)
                 raise InputError(f"{path}: column {name} has type {found}, expected {expected}; {reason}")
@@ -94,27 +97,27 @@ def check_schemas(
 
 
 def group_type(schemas: dict[Path, pa.Schema], column: str) -> pa.DataType:
-    """Returns the type to read a column of groups as, users or requests: int64 for numbers, string for text.
+    """Returns the type to read a group column (users, requests) as: int64 for numbers, string for text.
 
     Args:
         schemas: Schemas of the files to read, by path.
         column: The column.
 
     Raises:
-        InputError: If a file lacks the column, or it holds what groups nothing, such as lists.
+        InputError: If a file lacks the column, or it holds lists or other nested values.
     """
     types = {path: field_type(schema, column, path) for path, schema in schemas.items()}
     for path, dtype in types.items():
         if pa.types.is_nested(dtype):
             raise InputError(
-                f"{path}: column {column} holds {dtype}, which cannot group rows; name one of single values"
+                f"{path}: column {column} holds {dtype}, which cannot group rows; name a column with one value per row"
             )
     dtype = widest(types.values())
     return pa.int64() if is_number(dtype) else pa.string() if pa.types.is_null(dtype) else dtype
 
 
 def arrow_types(columns: dict[str, RawColumn], coded_text: bool = False) -> dict[str, pa.DataType]:
-    """Returns the type to read each column as; `coded_text` as numbers of values, where it is not in lists."""
+    """Returns the type to read each column as; with `coded_text`, text outside lists is dictionary-encoded."""
     types = {name: ARROW[column.dtype] for name, column in columns.items()}
     return {
         name: pa.list_(dtype)
@@ -129,7 +132,7 @@ def arrow_types(columns: dict[str, RawColumn], coded_text: bool = False) -> dict
 def _raw_column(
     name: str, feature: Feature, column: str, dtype: pa.DataType, where: Path, known: RawColumn | None
 ) -> RawColumn:
-    """The raw column of a feature that reads `column`, of `dtype` in file `where`; `known`: of a feature before it."""
+    """The raw column of a feature that reads `column`, `dtype` in file `where`; `known`: from an earlier feature."""
     categorical = isinstance(feature, Categorical)
     several, refused = is_list(dtype), f"{where}: column {column} has type {dtype}"
     value = dtype.value_type if several else dtype
@@ -156,7 +159,7 @@ def _raw_column(
             f"{refused}, which features.{name} ({feature.kind}) cannot take; change its kind or the column{hint}"
         )
     if categorical and kind == "float32":
-        kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
+        kind = "int64"  # pandas stores ids with nulls as floats. A fraction is an error when it is read.
     width = feature.max_values if isinstance(feature, Categorical) and several else None
     if known is not None:
         width = max(width, known.width or 0) if width is not None else None
@@ -165,18 +168,18 @@ def _raw_column(
 
 
 def _check_stated(name: str, column: str, stated: str, ids: bool, types: dict[Path, pa.DataType]) -> None:
-    """Raises if a file that knows its types, no CSV, has another one for a column than a feature's `type` says."""
+    """Raises if a typed file (not CSV) gives a column another type than the feature's `type`."""
     taken = {"string": ("string",), "int": ("int64", "float32") if ids else ("int64",), "float": ("int64", "float32")}
     for path, dtype in types.items():
         if not is_csv(path) and not _is_null(dtype) and _kind(getattr(dtype, "value_type", dtype)) not in taken[stated]:
             raise InputError(
-                f"{path}: column {column} has type {dtype}, but features.{name}.type is {stated}; drop the key, which "
-                "is for CSV, or write the column so"
+                f"{path}: column {column} has type {dtype}, but features.{name}.type is {stated}; drop the key (it is "
+                "for CSV), or write the column with that type"
             )
 
 
 def _misfit_of_extremes(path: Path, column: str, found: pa.DataType, wanted: pa.DataType) -> str | None:
-    """Why ids in floats, decimals or unsigned integers are not all integers of 64 bits, as far as metadata says."""
+    """Why ids in floats, decimals or unsigned integers do not fit int64, judged by the file's metadata."""
     if is_list(wanted):
         found, wanted = getattr(found, "value_type", found), wanted.value_type
     if pa.types.is_int64(wanted) and (pa.types.is_uint64(found) or _kind(found) == "float32"):
@@ -198,10 +201,10 @@ def _shown(dtype: pa.DataType) -> str:
 
 
 def _common_type(types: dict[Path, pa.DataType]) -> pa.DataType:
-    """The type of a column over all files. Numbers and text mix in CSV alone, as text."""
+    """The type of a column over all files. Only CSV may mix numbers and text, and reads both as text."""
     known = [dtype for dtype in types.values() if not _is_null(dtype)]
     if known and not all(is_csv(path) for path in types):
-        # Parquet means what it says: the first file's word counts, and `check_schemas` finds those that are unlike it.
+        # Typed files: the first file's type counts, and `check_schemas` reports the files that differ.
         known = [dtype for dtype in known if _form(dtype) == _form(known[0])]
     return widest(known or types.values())
 

@@ -1,7 +1,7 @@
-"""CSV files of a log: plain or compressed, whatever their separator, their types a guess from their first rows.
+"""CSV files of a log, plain or compressed; separator and types are guessed from the first rows.
 
-Everything is read as it stands, and only an empty field is missing: what a served request calls "NA" or "007" is the
-same text in training. `types.cast` makes numbers of it where numbers are wanted.
+Fields are read as text, and only an empty field is missing, so "NA" or "007" means the same in training and in a served
+request. `types.cast` parses numbers where a column needs them.
 """
 
 import csv
@@ -16,12 +16,12 @@ from tfstable.data.types import NOT_UTF_8, UNREADABLE, field_type, has_leading_z
 
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 SEPARATORS = ",;\t|"
-BLOCK_BYTES = 1 << 20  # Parsed at a time; the first is what the guess looks at.
+BLOCK_BYTES = 1 << 20  # Bytes parsed at a time; types are guessed from the first block.
 HEADER_BYTES = 1 << 20
 
 
 def schema(path: Path) -> pa.Schema:
-    """Returns the columns of a file with the types that its first megabyte looks like (see `guess`).
+    """Returns the columns of a file with types guessed from its first megabyte (see `guess`).
 
     Raises:
         pa.ArrowInvalid, OSError: If the file cannot be read.
@@ -39,10 +39,10 @@ def schema(path: Path) -> pa.Schema:
 
 
 def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Streams columns of a file as they stand, bytes, a null for each empty field.
+    """Streams columns of a file as unparsed bytes, with a null per empty field.
 
     Raises:
-        InputError: If a column is not there once.
+        InputError: If a column is missing or occurs twice.
         pa.ArrowInvalid, OSError: If the file cannot be read.
     """
     names, separator = _header(path)
@@ -62,10 +62,10 @@ def count_rows(path: Path) -> int:
 
 
 def guess(column: pa.Array) -> pa.DataType:
-    """Returns what the values of a column of bytes look like.
+    """Guesses the type of a column of bytes.
 
-    Null where all are empty; int64; float64; boolean (true, false); string; binary where they are not UTF-8. Digits
-    that an integer would not hold, 007 or twenty of them, are text.
+    Null if all values are empty; int64; float64; boolean (true, false); string; binary if not UTF-8. Digits that int64
+    cannot hold unchanged, such as 007 or twenty digits, are text.
     """
     if column.null_count == len(column):
         return pa.null()
@@ -86,7 +86,7 @@ def guess(column: pa.Array) -> pa.DataType:
 
 
 def _header(path: Path) -> tuple[list[str], str]:
-    """The names of the columns, and the separator: that of `SEPARATORS` which cuts the header into the most names."""
+    """The column names, and the separator: the one of `SEPARATORS` that splits the header into most names."""
     with _stream(path) as stream:
         head = stream.read(HEADER_BYTES)
     line = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].removesuffix(b"\r")
@@ -106,7 +106,7 @@ def _stream(path: Path) -> pa.NativeFile:
 def _open(path: Path, separator: str, columns: Sequence[str], all_columns: bool = False) -> Iterator[pa.RecordBatch]:
     return pacsv.open_csv(
         _stream(path),
-        read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),  # Which would not know a bad line.
+        read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),  # Threads lose line numbers.
         parse_options=pacsv.ParseOptions(delimiter=separator),
         convert_options=pacsv.ConvertOptions(
             column_types=dict.fromkeys(columns, pa.binary()),

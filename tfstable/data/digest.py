@@ -1,4 +1,4 @@
-"""A cheap digest of a day of a log: whether its rows are still those that were trained."""
+"""A cheap digest of a day of a log, to see whether a trained day was rewritten."""
 
 import hashlib
 import os
@@ -8,16 +8,16 @@ from pathlib import Path
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 
-ENDS = 1 << 16  # Bytes of each end of a file without a footer of its own.
+ENDS = 1 << 16  # Bytes read at each end of a file without a footer.
 PARQUET_TAIL = 8  # Bytes: the footer's length and the magic number.
 
 
 def day_digest(log: DayLog, day: date) -> str:
-    """Returns a digest of the files of `day`, in the order in which they are read; their names do not count.
+    """Returns a digest of the files of `day`, in reading order; their names do not count.
 
-    Of each file it takes the size and, of Parquet, the footer (schema, and of each chunk rows, bytes, position, least
-    and greatest value), else the first and the last 64 KiB. So it costs no more than opening the files. It misses
-    values that change inside a file while all of that stays as it is.
+    Per file it covers the size and, for Parquet, the footer (schema; rows, bytes, position, minimum and maximum per
+    chunk), else the first and the last 64 KiB. So it costs no more than opening the files. It misses values that change
+    inside a file without changing any of these.
 
     Raises:
         InputError: If a file cannot be read.

@@ -1,4 +1,4 @@
-"""A log: a directory of day partitions, `LOG/date=2022-04-25/part-0.parquet`, one row an example."""
+"""A log: a directory of day partitions, `LOG/date=2022-04-25/part-0.parquet`, one row per example."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, timedelta
@@ -26,15 +26,15 @@ class DayLog:
 
     Args:
         path: Directory that holds `date=YYYY-MM-DD` directories of Parquet, CSV or Feather files.
-        missing_day: What a gap in the days is: "error", or "skip" to take the days on both sides as consecutive.
-        until: Last day of it that counts; None for all.
+        missing_day: How to treat a gap in the days: "error", or "skip" to treat the days around it as consecutive.
+        until: Last day to use; None for all.
 
     Attributes:
-        days: The days, in order; those without a file count too and are errors when they are read.
+        days: The days, in order. A day without files counts too; reading it is an error.
         held_out: The days after `until`.
 
     Raises:
-        InputError: If there is no log at `path`, or a gap that `missing_day` does not allow.
+        InputError: If `path` holds no log, `until` is before its first day, or `missing_day` forbids a gap.
 
     Examples:
         >>> import tempfile
@@ -68,7 +68,7 @@ class DayLog:
         self._schemas: dict[date, dict[Path, pa.Schema]] = {}
 
     def units(self, day: date) -> list[Unit]:
-        """Returns the units of `day` in the order of its files. Of Parquet only the metadata is read."""
+        """Returns the units of `day` in the order of its files. For Parquet it reads only metadata."""
         if day not in self._units:
             units = [unit for path in self._files(day) for unit in file_units(path)]
             if not sum(unit.rows for unit in units):
@@ -100,9 +100,13 @@ class DayLog:
         for path in paths:
             if not path.is_file():  # Opening a pipe would wait for ever.
                 what = (
-                    "a directory" if path.is_dir() else "a link to nothing" if path.is_symlink() else "no regular file"
+                    "a directory"
+                    if path.is_dir()
+                    else "a link to nothing"
+                    if path.is_symlink()
+                    else "not a regular file"
                 )
-                raise InputError(f"{path}: cannot be read ({what}); a day holds {format_names()} files alone")
+                raise InputError(f"{path}: cannot be read ({what}); a day holds only {format_names()} files")
             if file_format(path) is None:
                 raise InputError(f"{path}: not a log file; a day holds {format_names()} files")
         if not paths:
@@ -116,21 +120,21 @@ def read(
     start: int = 0,
     check: Callable[[Path, pa.RecordBatch], None] | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Streams rows of `units`, one after the other, leaving out the first `start`.
+    """Streams the rows of `units`, one unit after the other, without the first `start` rows.
 
     Args:
-        units: Pieces of a log, in the order in which they are wanted.
-        columns: Columns to read, each with the type that it is wanted in (None: one that all its files fit into).
-        start: Rows to leave out. Whole units before it are not read.
-        check: Called with the path and the rows of each batch before it is yielded; what it raises is raised.
+        units: Pieces of a log, in reading order.
+        columns: Columns to read, each with the type to return (None: a type that all its files fit into).
+        start: Rows to skip. Units that lie wholly before it are not read.
+        check: Called with the path and the rows of each batch before it is yielded; its errors pass through.
 
     Yields:
-        Record batches of at most `READ_ROWS` rows, all of one schema; memory holds a few of them, whatever the size of
-        the units.
+        Record batches of at most `READ_ROWS` rows, all of one schema. Memory holds a few batches, for units of any
+        size.
 
     Raises:
-        InputError: If a file cannot be read or has other rows by now than when its units were made, or a value does not
-            fit the type that is wanted.
+        InputError: If a file cannot be read or was rewritten since its units were made, or a value does not fit its
+            column's type.
     """
     types = {**columns, **common_types({unit.path for unit in units}, [c for c, t in columns.items() if t is None])}
     schema = pa.schema(list(types.items()))
@@ -157,11 +161,11 @@ def read(
         except BROKEN as error:
             raise unreadable(unit.path, error) from error
         if rows != unit.rows:
-            raise InputError(f"{unit.path}: was written anew since the start; start again, the same command goes on")
+            raise InputError(f"{unit.path}: was rewritten since the start; rerun the same command to resume")
 
 
 def common_types(paths: Iterable[Path], columns: Sequence[str]) -> dict[str, pa.DataType]:
-    """Returns for each column one type that the files at `paths` can all be read as.
+    """Returns one type per column that all files at `paths` can be read as.
 
     See `types.widest` for files that disagree.
 
@@ -174,18 +178,18 @@ def common_types(paths: Iterable[Path], columns: Sequence[str]) -> dict[str, pa.
         for column in columns:
             found[column].append(field_type(schema, column, path))
     common = {column: widest(types) for column, types in found.items()}
-    # What the first rows of CSV files leave open may be anything.
+    # A column that is empty in the first rows of all CSV files may hold anything.
     return {c: pa.string() if pa.types.is_null(t) and any(map(is_csv, paths)) else t for c, t in common.items()}
 
 
 def _cast(rows: pa.RecordBatch, column: str, dtype: pa.DataType, wanted: bool, path: Path) -> pa.Array:
-    """A column as `dtype`, which is either `wanted`, or what values of all files fit into."""
+    """A column as `dtype`: a type that the caller wants (`wanted`), or one that the values of all files fit into."""
     found = field_type(rows.schema, column, path)
     if wanted and not is_csv(path) and not fits(found, dtype):
-        raise InputError(f"{path}: column {column} has type {found}, expected {plain(dtype)}; write it so")
+        raise InputError(f"{path}: column {column} has type {found}, expected {plain(dtype)}; write it with that type")
     array = rows[column]
     try:
-        array.validate(full=True)  # Neither Parquet nor Feather sees to it that text is UTF-8 and offsets are in range.
+        array.validate(full=True)  # Parquet and Feather check neither that text is UTF-8 nor that offsets are in range.
     except pa.ArrowInvalid as error:
         if "UTF8" not in str(error):
             raise
@@ -203,6 +207,6 @@ def _day(directory: Path) -> date:
         day = None
     if (
         day is None or directory.name != f"date={day}"
-    ):  # Python also takes 20220425 for a day, which no path would lead back to.
+    ):  # Python also parses 20220425, but `_directory` would look for 2022-04-25.
         raise InputError(f"{directory}: not a day; name day directories date=YYYY-MM-DD")
     return day

@@ -12,10 +12,10 @@ from tfstable.data.types import CODED_TEXT, field_type
 from tfstable.errors import InputError
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".feather": "feather", ".arrow": "feather"}
-# What arrow raises for files that are not what they should be.
+# Arrow's errors for damaged files.
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
-READ_ROWS = 65_536  # Rows of one record batch: what is held beyond the buffer while reading.
-READ_BYTES = 1 << 20  # Of a column's pages in a Parquet file, at a time.
+READ_ROWS = 65_536  # Rows per record batch: reading holds these in addition to the buffer.
+READ_BYTES = 1 << 20  # Bytes per read of a Parquet column's pages.
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Unit:
 
 
 def file_units(path: Path) -> list[Unit]:
-    """Returns the units of a file. Of Parquet only the metadata is read."""
+    """Returns the units of a file. For Parquet it reads only metadata."""
     try:
         if is_csv(path):
             return [Unit(path, None, csv_files.count_rows(path))]
@@ -41,7 +41,7 @@ def file_units(path: Path) -> list[Unit]:
 
 
 def file_schema(path: Path) -> pa.Schema:
-    """Returns the schema of a file; the types of a CSV file are guessed from its first rows."""
+    """Returns the schema of a file; CSV types are guessed from the first rows."""
     try:
         if is_csv(path):
             return csv_files.schema(path)
@@ -53,13 +53,13 @@ def file_schema(path: Path) -> pa.Schema:
 
 
 def unit_batches(unit: Unit, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    """Streams the columns of `types` as the file has them, at most `READ_ROWS` rows at a time."""
+    """Streams the columns of `types` in the file's own types, at most `READ_ROWS` rows at a time."""
     if is_csv(unit.path):
         return _of_few_rows(csv_files.batches(unit.path, list(types)))
     if unit.row_group is None:
         return _of_few_rows(_feather_batches(unit.path, list(types)))
-    # A dataset's scanner would decode the row group whole, and keep its compressed bytes beside it; this streams both.
-    coded = [column for column, dtype in types.items() if dtype == CODED_TEXT]  # As most files hold it: not undone.
+    # A dataset's scanner would decode the whole row group and also keep its compressed bytes; this streams both.
+    coded = [column for column, dtype in types.items() if dtype == CODED_TEXT]  # Keeps the file's own dictionary.
     file = pq.ParquetFile(unit.path, buffer_size=READ_BYTES, pre_buffer=False, read_dictionary=coded)
     for column in types:
         field_type(file.schema_arrow, column, unit.path)
@@ -67,12 +67,12 @@ def unit_batches(unit: Unit, types: dict[str, pa.DataType]) -> Iterator[pa.Recor
 
 
 def is_csv(path: Path) -> bool:
-    """Whether the types of a file's columns are no more than what its first rows look like."""
+    """Whether a file is CSV: its column types are then only guesses from the first rows."""
     return file_format(path) == "csv"
 
 
 def file_format(path: Path) -> str | None:
-    """Returns a value of `FORMATS`, or None if the name says that the file is no part of a log."""
+    """Returns the file's format, a value of `FORMATS`; None if its name is not a log file's."""
     *_, before, last = ("", "", *path.suffixes)
     if last.lower() in csv_files.COMPRESSED:
         return "csv" if FORMATS.get(before.lower()) == "csv" else None
@@ -85,7 +85,7 @@ def format_names() -> str:
 
 
 def first_rows(path: Path, column: str) -> pa.Array:
-    """Returns what the first rows of a CSV file have in a column, as it stands."""
+    """Returns the unparsed values of a column in the first rows of a CSV file."""
     try:
         first = next(csv_files.batches(path, [column]), None)
     except BROKEN as error:
@@ -94,7 +94,7 @@ def first_rows(path: Path, column: str) -> pa.Array:
 
 
 def extremes(path: Path, column: str) -> list[int | float]:
-    """Returns the least and greatest values of a column, or of its lists' values, where a file's metadata has them."""
+    """Returns the minima and maxima of a column, or of its lists' values, as far as the file's metadata holds them."""
     if file_format(path) != "parquet":
         return []
     try:
@@ -112,17 +112,17 @@ def extremes(path: Path, column: str) -> list[int | float]:
         and chunk.statistics.has_min_max
     ]
     values = [value for statistics in found for value in (statistics.min, statistics.max)]
-    return [value for value in values if not isinstance(value, bytes)]  # As of float16.
+    return [value for value in values if not isinstance(value, bytes)]  # float16's are bytes.
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """Returns the error that names a damaged file, with what arrow says of it."""
+    """Returns an error that names a damaged file and quotes Arrow's reason."""
     reason = " ".join(str(error).replace(str(path), path.name).split())
     return InputError(f"{path}: cannot be read ({reason[:240]}); write the file again")
 
 
 def _feather_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Streams columns of a Feather file, by default the first alone; a dataset would stumble over double names."""
+    """Streams columns of a Feather file, by default only the first; a dataset would fail on duplicate names."""
     names = [0]
     if columns is not None:
         schema = file_schema(path)

@@ -10,10 +10,10 @@ class Shuffle(Protocol):
     """An order. A key is a tuple of integers whose first is the seed."""
 
     def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
-        """Returns the order, `(units,)`, in which the files' pieces are read where they do not fit into one buffer."""
+        """Returns the reading order, `(units,)`, of a log's units when they do not fit into one buffer."""
 
     def rows(self, key: tuple[int, ...], rows: int, batch_size: int) -> np.ndarray:
-        """Returns the order, `(rows,)`, of the rows of a buffer; each `batch_size` of them become a batch."""
+        """Returns the order, `(rows,)`, of a buffer's rows; every `batch_size` rows in that order make a batch."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class FullShuffle:
 class BlockShuffle:
     """The log's order, in which each run of `size` rows, a block, is shuffled within itself.
 
-    Two seeds give each block's rows to the same batches or their neighbours, where a block holds several. A block ends
-    where a buffer does.
+    Under two seeds a row lands in the same batch, or in another batch of its block if a block spans several batches. A
+    block never crosses the end of a buffer.
     """
 
     size: int
@@ -56,10 +56,10 @@ class BlockShuffle:
 
 @dataclass(frozen=True)
 class SwapShuffle:
-    """A full shuffle that is the same for every seed; the seed then decides which neighbouring batches change places.
+    """A full shuffle that is the same for every seed; the seed only decides which neighbouring batches swap.
 
-    Of the whole batches 0 and 1, 2 and 3, and so on of a buffer, each pair is swapped with probability 1/2: no batch
-    has other rows than with another seed, and none comes more than one step earlier or later.
+    Each pair of full batches of a buffer (0 and 1, 2 and 3, ...) is swapped with probability 1/2. So every seed has the
+    same batches, and moves each by at most one step.
     """
 
     def units(self, key: tuple[int, ...], units: int) -> np.ndarray:

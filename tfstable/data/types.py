@@ -1,7 +1,7 @@
-"""Arrow types: the few that a column's values have, however a file lays them out, and the way there.
+"""Arrow types: maps every file layout to a few plain types, and casts columns to them.
 
-A way never changes a value in silence: what would be rounded, cut or misread is a `pa.ArrowInvalid` that says so.
-Numbers for a network are the exception: they become float32 by rounding.
+A cast never changes a value silently: it raises `pa.ArrowInvalid` before it would round, cut or misread one. The
+exception is numbers for the network, which are rounded to float32.
 """
 
 import re
@@ -12,22 +12,22 @@ import pyarrow.compute as pc
 
 from tfstable.errors import InputError
 
-CODED_TEXT = pa.dictionary(pa.int32(), pa.string())  # Each row the number of its value, each value once.
+CODED_TEXT = pa.dictionary(pa.int32(), pa.string())  # Distinct values, and the index of each row's value.
 NOT_UTF_8 = "not UTF-8 text; write it as UTF-8 (a CSV file in Latin-1: iconv -f latin1 -t utf8)"
 UNREADABLE = b"unreadable"  # Key of a field's metadata: why its column cannot be read.
-EXACT = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  # From here on whole numbers are rounded.
+EXACT = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  # Larger integers are rounded.
 
 
 def field_type(schema: pa.Schema, column: str, where: object) -> pa.DataType:
-    """Returns the plain type of `column`; raises an InputError that names it and `where` if it is not there once."""
+    """Returns the plain type of `column`; raises an InputError naming it and `where` if it is missing or duplicate."""
     try:
         names = schema.names
     except UnicodeDecodeError:
-        raise InputError(f"{where}: the name of a column is {NOT_UTF_8}") from None
+        raise InputError(f"{where}: a column's name is {NOT_UTF_8}") from None
     if column not in names:
         raise InputError(f"{where}: no column {column}; the file has {', '.join(sorted(names))[:300]}")
     if (count := names.count(column)) > 1:
-        raise InputError(f"{where}: column {column} is there {count} times; rename or drop all but one")
+        raise InputError(f"{where}: column {column} occurs {count} times; rename or drop all but one")
     field = schema.field(column)
     if reason := (field.metadata or {}).get(UNREADABLE):
         raise InputError(f"{where}: column {column}: {reason.decode()}")
@@ -35,9 +35,9 @@ def field_type(schema: pa.Schema, column: str, where: object) -> pa.DataType:
 
 
 def plain(dtype: pa.DataType) -> pa.DataType:
-    """Returns the type of the values, whatever their layout: views, dictionaries, large and fixed sizes are alike.
+    """Returns the type of the values without their layout: view, dictionary, large or fixed size.
 
-    Bytes are text: many writers do not mark their text as such. What is not UTF-8 is found when it is read.
+    Bytes count as text, because many writers do not mark text; bytes that are not UTF-8 raise an error when read.
     """
     if isinstance(dtype, pa.BaseExtensionType):
         return plain(dtype.storage_type)
@@ -49,10 +49,10 @@ def plain(dtype: pa.DataType) -> pa.DataType:
 
 
 def widest(types: Iterable[pa.DataType]) -> pa.DataType:
-    """Returns the type that values of all of the plain `types` fit into.
+    """Returns the narrowest type that the values of all the plain `types` fit into.
 
-    Where they differ, that is the last that occurs of: only nulls, boolean, integer, number, anything else. Of lists it
-    is a list of their values' type.
+    If they differ, that is the last of these that occurs: only nulls, boolean, integer, number, anything else. Lists
+    give a list of the narrowest type of their values.
     """
     types = {plain(dtype) for dtype in types}
     if lists := {dtype.value_type for dtype in types if is_list(dtype)}:
@@ -64,7 +64,7 @@ def widest(types: Iterable[pa.DataType]) -> pa.DataType:
 
 
 def fits(dtype: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether values of the plain type `dtype` can be meant by `wanted`: text, numbers, lists of them."""
+    """Whether the plain type `dtype` is of the same kind as `wanted`: text, numbers, or lists of one of them."""
     if pa.types.is_null(dtype):
         return True
     wanted = plain(wanted)
@@ -76,12 +76,11 @@ def fits(dtype: pa.DataType, wanted: pa.DataType) -> bool:
 def cast(array: pa.Array | pa.ChunkedArray, dtype: pa.DataType) -> pa.Array | pa.ChunkedArray:
     """Casts a column from any layout to a plain type or `CODED_TEXT`.
 
-    To float32 numbers are rounded. A NaN where integers are wanted becomes a null. Text is parsed where numbers are
-    wanted; true is 1 and false 0.
+    Numbers are rounded to float32. For integers, NaN becomes null. For numbers, text is parsed; true is 1 and false 0.
 
     Raises:
-        pa.ArrowInvalid: If a value does not fit: a sentence that begins with the value and ends with a remedy.
-        pa.ArrowNotImplementedError: If there is no way from one type to the other.
+        pa.ArrowInvalid: If a value does not fit; the message begins with the value and ends with a remedy.
+        pa.ArrowNotImplementedError: If no cast leads from one type to the other.
     """
     if isinstance(array, pa.ChunkedArray):
         return pa.chunked_array([cast(chunk, dtype) for chunk in array.chunks], dtype)
@@ -104,7 +103,7 @@ def cast(array: pa.Array | pa.ChunkedArray, dtype: pa.DataType) -> pa.Array | pa
         text = _text(array)
         return text if pa.types.is_string(dtype) else parse(text, dtype)
     if pa.types.is_decimal(array.type) and array.type.bit_width < 128:
-        array = array.cast(pa.decimal128(38, array.type.scale))  # From narrow ones Arrow's casts go wrong.
+        array = array.cast(pa.decimal128(38, array.type.scale))  # Arrow miscasts narrower decimals.
     if pa.types.is_int64(dtype):
         return _integers(array)
     if pa.types.is_float64(dtype) and pa.types.is_integer(array.type):
@@ -113,10 +112,10 @@ def cast(array: pa.Array | pa.ChunkedArray, dtype: pa.DataType) -> pa.Array | pa
 
 
 def parse(text: pa.Array, dtype: pa.DataType) -> pa.Array:
-    """Returns the numbers or booleans that stand in `text`; a null stays one.
+    """Parses the numbers or booleans in `text`; a null stays null.
 
     Raises:
-        pa.ArrowInvalid: If a value is none, or one that the type would not hold.
+        pa.ArrowInvalid: If a value is not a number or boolean, or does not fit the type.
     """
     if pa.types.is_int64(dtype) and has_leading_zero(text):
         value = text.filter(_leading_zero(text))[0]
@@ -135,7 +134,7 @@ def parse(text: pa.Array, dtype: pa.DataType) -> pa.Array:
 
 
 def has_leading_zero(text: pa.Array) -> bool:
-    """Whether a value is digits that as a number would lose a zero in front, such as 007."""
+    """Whether a value is digits with a leading zero, such as 007, which a number would lose."""
     return bool(pc.any(_leading_zero(text)).as_py())
 
 
@@ -150,7 +149,7 @@ def is_list(dtype: pa.DataType) -> bool:
 
 
 def is_number(dtype: pa.DataType) -> bool:
-    """Whether it is a plain type of booleans, integers, floats or decimals."""
+    """Whether a plain type is boolean, integer, float or decimal."""
     return _rank(dtype) < 4
 
 
@@ -159,7 +158,7 @@ def _leading_zero(text: pa.Array) -> pa.Array:
 
 
 def _parse_loosely(text: pa.Array, dtype: pa.DataType) -> pa.Array:
-    """Parses true and false as 1 and 0, and 3.0 as an integer: pandas writes ids so, once one is missing."""
+    """Parses true and false as 1 and 0, and 3.0 as an integer: pandas writes 3.0 for an id in a column with nulls."""
     integers = pa.types.is_int64(dtype)
     if integers:
         long = text.filter(pc.match_substring_regex(text, "^-?[0-9]{19,}$")).to_pylist()
@@ -173,7 +172,7 @@ def _parse_loosely(text: pa.Array, dtype: pa.DataType) -> pa.Array:
     except pa.ArrowInvalid as error:
         value = re.search(r"Failed to parse string: '(.*)' as a scalar", str(error), re.DOTALL)
         shown = value[1][:80] if value else " ".join(str(error).split())[:80]
-        raise pa.ArrowInvalid(f"{shown} is no number; leave missing fields empty, or set type: string") from None
+        raise pa.ArrowInvalid(f"{shown} is not a number; leave missing fields empty, or set type: string") from None
     return pc.coalesce(cast(truth, dtype), cast(numbers, dtype))
 
 
@@ -209,7 +208,7 @@ def _lists(array: pa.Array, dtype: pa.DataType) -> pa.ListArray:
     offsets = pc.cumulative_sum(
         pa.concat_arrays([pa.array([0], pa.int64()), pc.fill_null(lengths, 0).cast(pa.int64())])
     )
-    values = cast(pc.list_flatten(array), dtype.value_type)  # Those of nulls are not among them.
+    values = cast(pc.list_flatten(array), dtype.value_type)  # Without the values below null lists.
     mask = pc.is_null(lengths) if lengths.null_count else None
     return pa.ListArray.from_arrays(offsets.cast(pa.int32()), values, type=dtype, mask=mask)
 
@@ -224,7 +223,7 @@ def _integers(array: pa.Array) -> pa.Array:
     if wrong % 1:
         raise pa.ArrowInvalid(_fraction(wrong))
     raise pa.ArrowInvalid(
-        f"{wrong} is beyond int64; write such ids as text, or unsigned ones as int64 of the same bits (.view('int64'))"
+        f"{wrong} is beyond int64; write such ids as text, or unsigned ids as int64 of the same bits (.view('int64'))"
     )
 
 
@@ -233,10 +232,10 @@ def _whole(x: pa.Array, written: pa.DataType) -> pa.Array:
     bounds = pc.min_max(x)
     largest = max(abs(bounds[end].as_py() or 0.0) for end in ("min", "max"))
     if largest == float("inf"):
-        raise pa.ArrowInvalid(f"{largest} is no integer; write a null for what is missing")
+        raise pa.ArrowInvalid(f"{largest} is not an integer; write missing values as null")
     if largest >= EXACT[written]:
         raise pa.ArrowInvalid(
-            f"{largest:.0f} stands in a column of {written}, which rounds whole numbers from {EXACT[written]} on; "
+            f"{largest:.0f} is in a {written} column, which rounds integers from {EXACT[written]} on; "
             "write ids as int64 (with nulls: Int64 in pandas) or as text"
         )
     if len(fractions := x.filter(pc.not_equal(pc.floor(x), x))):
@@ -246,7 +245,7 @@ def _whole(x: pa.Array, written: pa.DataType) -> pa.Array:
 
 def _fraction(value: object) -> str:
     return (
-        f"Float value {value} is a fraction, and the column is read as integers (ids); for a number such as a price "
+        f"Float value {value} is a fraction, but the column is read as integers (ids); for a number such as a price "
         "use kind: quantile or kind: numeric; for an id write it as int64"
     )
 
@@ -261,6 +260,4 @@ def _exact(array: pa.Array) -> pa.Array:
 
 
 def _rounded(value: object) -> str:
-    return (
-        f"{value} would be rounded as the float that other values of the column are; write it as one type in all files"
-    )
+    return f"{value} would be rounded, because other values of the column are floats; write one type in all files"

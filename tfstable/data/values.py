@@ -1,4 +1,4 @@
-"""What values the rows may hold: labels and weights are checked, infinite numbers counted, as each file is read."""
+"""Checks labels and weights, and counts infinite numbers, as each file is read."""
 
 import math
 from collections import deque
@@ -37,7 +37,7 @@ class Infinite(NamedTuple):
 
 
 class ValueChecks:
-    """Looks at the rows of a log as they are read: `read(..., check=ValueChecks(...))`.
+    """Checks the rows of a log as they are read: `read(..., check=ValueChecks(...))`.
 
     Args:
         features: Feature specs by name.
@@ -53,10 +53,11 @@ class ValueChecks:
         self._infinite: deque[Infinite] = deque()  # Filled by a thread that reads ahead.
 
     def __call__(self, path: Path, rows: pa.RecordBatch) -> None:
-        """Looks at some rows of a file.
+        """Checks some rows of a file.
 
         Raises:
-            InputError: Naming column and file, if a label is none of its task's, or a weight is negative or not finite.
+            InputError: Naming column and file, if a task cannot be trained on a label, or a weight is negative or not
+                finite.
         """
         for name, task in self._tasks.items():
             column = self._labels[name]
@@ -74,25 +75,28 @@ class ValueChecks:
                 self._infinite.append(Infinite(path, column, int(_infinite(_column(path, column)).sum())))
 
     def infinite(self) -> list[Infinite]:
-        """Returns what was found infinite since the last call: each file and column once."""
+        """Returns the infinite columns found since the last call, each file and column once."""
         return [self._infinite.popleft() for _ in range(len(self._infinite))]
 
 
 def check_labels(name: str, task: TaskSpec, labels: np.ndarray, column: str) -> None:
-    """Raises an InputError if a label of a binary task is not 0, 1 or NaN, or one of a regression has no finite target.
+    """Checks the labels of a task.
 
     Args:
         name: The task's name.
         task: Its spec.
         labels: `(rows,)` floats, NaN where masked.
         column: The label column, for the message.
+
+    Raises:
+        InputError: If a binary label is not 0, 1 or NaN, or a regression label has no finite target.
     """
     if (wrong := wrong_labels(task, labels)).any():
         raise InputError(f"tasks.{name}: column {column} holds {labels[wrong][0]:g}; {_rule(task)}")
 
 
 def wrong_labels(task: TaskSpec, labels: np.ndarray) -> np.ndarray:
-    """Returns which of `(rows,)` labels the task cannot be trained on; a NaN is a masked label."""
+    """Returns `(rows,)` bool: the labels that the task cannot be trained on. NaN, a masked label, is right."""
     if isinstance(task, BinaryTask):
         return (labels != 0) & (labels != 1) & ~np.isnan(labels)
     return np.isinf(labels) | (labels <= -1 if task.transform == "log1p" else False)
@@ -105,7 +109,7 @@ def _rule(task: TaskSpec) -> str:
 
 
 def _error(said: str, path: Path, whole: pa.ChunkedArray, wrong: np.ndarray) -> InputError:
-    value = whole.to_numpy()[wrong][0]  # As the file has it: 1e300 is infinite only as float32.
+    value = whole.to_numpy()[wrong][0]  # The file's own value: 1e300 is infinite only as float32.
     return InputError(f"{said.format(f'{value:g}')} ({path}: {wrong.sum()} of its {len(wrong)} rows)")
 
 

@@ -1,7 +1,7 @@
 """Windows of days, and the order of the batches inside one.
 
-The order is a pure function of (seed, window, pass, batch number): an index plan, not the state of a shuffle buffer. A
-run that resumes at batch n computes what it would have seen, and never replays what came before.
+The order is a pure function of (seed, window, pass, batch number): an index plan, not the state of a shuffle buffer. So
+a run that resumes at batch n computes that batch without replaying the earlier ones.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -26,7 +26,7 @@ class Window:
 
     Attributes:
         days: The days of the window, in order.
-        next_days: The days that this window's model is evaluated on; empty where the log ends.
+        next_days: The days that this window's model is evaluated on; empty at the end of the log.
     """
 
     days: tuple[date, ...]
@@ -42,9 +42,9 @@ def windows(days: Sequence[date], length: int, stride: int, after: date | None =
 
     Args:
         days: Days of the log, in order.
-        length: Days in a window; the first window ends at day `length`.
-        stride: Days from one window's end to the next one's.
-        after: Last day of the newest window already trained; the windows returned end after it. None: all of them.
+        length: Days per window; the first window ends at day `length`.
+        stride: Days between the ends of two consecutive windows.
+        after: Last day of the newest trained window: only later windows are returned. None: all windows.
 
     Examples:
         >>> from datetime import date
@@ -66,19 +66,19 @@ def windows(days: Sequence[date], length: int, stride: int, after: date | None =
 class Batches:
     """Batches over units of a log, each with exactly `batch_size` rows.
 
-    Rows stream through a buffer, whose rows `shuffle` orders. With a full shuffle the units are permuted before; where
-    everything fits, the buffer is read once for all passes. The next buffer is read while this one is served.
-    The last batch of a pass is filled with copies of a row, marked by a weight of zero.
+    Rows stream through a buffer, and `shuffle` orders its rows. A full shuffle also permutes the units before reading.
+    If all rows fit into one buffer, it is read once for all passes. The next buffer is read while this one is served.
+    The last batch of a pass is filled up with copies of a row that have weight 0.
 
     Args:
         units: Pieces of the log.
         columns: Columns to read, each with its type, or None; see `log.read`.
         convert: Turns a table of those columns into arrays by name, one row per example; example weights are under
             "weight".
-        batch_size: Rows of a batch.
-        buffer_rows: Rows held at a time, rounded up to whole batches. Memory: twice that while the next one is read.
-        shuffle: The order of the rows of a pass that has a key.
-        check: Looks at the rows of each file as they are read; see `log.read`.
+        batch_size: Rows per batch.
+        buffer_rows: Rows per buffer, rounded up to whole batches. Memory holds two buffers while the next is read.
+        shuffle: The order of the rows of a pass with a key.
+        check: Checks the rows of each file as they are read; see `log.read`.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Batches:
         self._buffer_rows = -(-buffer_rows // batch_size) * batch_size
         self.rows = sum(unit.rows for unit in units)
         self.steps = -(-self.rows // batch_size)
-        self._whole: Arrays | None = None  # The only buffer, once read, where everything fits into one.
+        self._whole: Arrays | None = None  # The only buffer, once read, if all rows fit into it.
 
     def forever(self, key: tuple[int, ...], start: int = 0) -> Generator[Arrays, None, None]:
         """Yields the batches of pass after pass, from step `start` on; pass p is shuffled by (`key`, p).
@@ -160,5 +160,5 @@ def take(examples: Arrays, rows: np.ndarray | slice) -> Arrays:
     """Returns the given rows of every array."""
     if isinstance(rows, slice):
         return {name: values[rows] for name, values in examples.items()}
-    # Of wide rows `take` copies each at once, which is several times as fast as the general indexing.
+    # `take` copies each wide row at once, several times as fast as general indexing.
     return {name: values.take(rows, axis=0) for name, values in examples.items()}

@@ -1,20 +1,21 @@
-"""Examples as a few wide arrays: picking the rows of a batch is then two copies, not one for each of many columns."""
+"""Examples as a few wide arrays: taking the rows of a batch is then two copies, not one per column."""
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-AT_A_TIME = 4096  # Rows packed together: their part of the wide arrays stays in the cache from column to column.
+AT_A_TIME = 4096  # Rows packed together: their slice of the wide arrays stays in the cache from column to column.
 
 Examples = dict[str, np.ndarray | tf.Tensor]
 
 
 class Layout:
-    """Which columns of the wide arrays hold a feature or a label.
+    """The position of each feature and label in the wide arrays.
 
     Packed examples are a dict of "ids", `(rows, ids)` int32, "numbers", `(rows, numbers)` float32, and "weight",
-    `(rows,)` float32. Without a categorical feature there are no "ids": tf.data crashes on arrays without columns.
+    `(rows,)` float32. Without a categorical feature there is no "ids", because tf.data crashes on arrays without
+    columns.
 
     Args:
         features: Model inputs by name, int32 or float32, of shape `(rows,)` or `(rows, values)`.
@@ -39,7 +40,7 @@ class Layout:
     def pack(
         self, features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], weight: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Returns the examples packed."""
+        """Returns packed examples."""
         packed = {name: np.empty(s.shape, s.dtype.as_numpy_dtype) for name, s in self.spec(len(weight)).items()}
         columns: dict[str, list[np.ndarray]] = {"ids": [], "numbers": []}
         for name in self._ids:
@@ -54,7 +55,7 @@ class Layout:
         return packed
 
     def unpack(self, packed: Examples) -> tuple[Examples, Examples, np.ndarray | tf.Tensor]:
-        """Returns features by name, labels by name, and weights: arrays from arrays, tensors from tensors."""
+        """Returns features by name, labels by name, and weights; arrays give arrays, tensors give tensors."""
         ids = _columns(packed["ids"]) if self._ids else iter(())
         numbers = _columns(packed["numbers"])
         features = {}

@@ -1,4 +1,4 @@
-"""Mean and deviation of numbers that come in pieces, without cancellation."""
+"""Mean and standard deviation of numbers that arrive in pieces, without cancellation."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ class Moments:
 
         n + m,   x + (y - x) m / (n + m),   S + T + (y - x)^2 n m / (n + m)
 
-    Unlike E[x^2] - E[x]^2 this holds for values that are far from 0 and close together, such as times in milliseconds.
+    Unlike E[x^2] - E[x]^2, this is accurate for values far from 0 and close together, such as times in milliseconds.
 
     Attributes:
         count: Values so far.
-        mean: Their mean; 0 before there is one.
+        mean: Their mean; 0 before the first value.
 
     Reference:
         Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.
@@ -38,7 +38,7 @@ class Moments:
         self._least, self._greatest = min(self._least, float(x.min())), max(self._greatest, float(x.max()))
 
     def deviation(self, resolution: float) -> float:
-        """Returns the standard deviation; 0 where the values differ by no more than their own rounding.
+        """Returns the standard deviation; 0 if the values differ by no more than their rounding.
 
         Args:
             resolution: Relative rounding error of the values; see `RESOLUTION`.
@@ -48,6 +48,6 @@ class Moments:
         return float(deviation) if self.count and deviation > 4 * resolution * largest else 0.0
 
     def reach(self, resolution: float) -> float:
-        """Returns how many standard deviations the values go from their mean; 0 where they do not vary."""
+        """Returns the largest distance of a value from the mean, in standard deviations; 0 without variation."""
         deviation = self.deviation(resolution)
         return max(self._greatest - self.mean, self.mean - self._least) / deviation if deviation else 0.0

@@ -18,20 +18,20 @@ from tfstable.specs import (
 
 
 class Preprocessor(tf.Module):
-    """Turns raw columns into what `RankingModel` takes, on tensors, in any graph.
+    """Turns raw columns into the inputs of `RankingModel`, on tensors, in any graph.
 
     Args:
         features: Feature specs by name.
-        statistics: What `statistics.fit` learned from the first window.
+        statistics: The result of `statistics.fit` on the first window.
 
     Attributes:
         features: Feature specs by name.
-        column_of: The raw column of each feature, by the feature's name.
+        column_of: Raw column by feature.
 
     Shapes:
         In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
-        Out: each feature by its name. Categorical and quantile features are int32 rows of their table, `(batch,)`, or
-        `(batch, max_values)` where several-valued, padded with -1. Numeric features are `(batch,)` float32.
+        Out: each feature by its name. Categorical and quantile features are int32 rows of their table: `(batch,)`, or
+        `(batch, max_values)` padded with -1 if several-valued. Numeric features are `(batch,)` float32.
     """
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
@@ -73,13 +73,13 @@ class Preprocessor(tf.Module):
 
 
 def _lookup(values: list, dtype: str) -> tf.lookup.StaticHashTable:
-    keys = tf.constant([MISSING[dtype], *values], dtype)  # TensorFlow makes no empty table.
+    keys = tf.constant([MISSING[dtype], *values], dtype)  # TensorFlow refuses an empty table.
     rows = tf.range(len(values) + 1, dtype=tf.int64)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, rows), default_value=0)
 
 
 def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
-    """Splits delimited strings and keeps `max_values` of each example: (batch,) or (batch, max_values)."""
+    """Splits delimited strings and keeps `max_values` per example: (batch,) or (batch, max_values)."""
     if feature.delimiter is not None:
         x = tf.strings.split(x, feature.delimiter).to_tensor("", shape=[None, feature.max_values])
     elif x.shape.rank == 2:
@@ -90,7 +90,7 @@ def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
 
 
 def hash_bucket(x: tf.Tensor, buckets: int) -> tf.Tensor:
-    """Strings by FarmHash, integers by the finaliser of SplitMix64 (four times as fast as hashing their digits)."""
+    """Hashes strings by FarmHash, integers by SplitMix64's finaliser (four times as fast as hashing their digits)."""
     if x.dtype == tf.string:
         return tf.strings.to_hash_bucket_fast(x, buckets)
     x = x * tf.constant(-7046029254386353131, tf.int64)  # 0x9E3779B97F4A7C15; the product wraps.
@@ -105,22 +105,25 @@ def is_missing(x: tf.Tensor) -> tf.Tensor:
 
 
 def as_float(x: tf.Tensor) -> tf.Tensor:
-    """Numbers in float64, which holds a time in milliseconds; NaN where missing."""
+    """Numbers in float64, exact enough for a time in milliseconds; NaN where missing."""
     if x.dtype.is_floating:
         return tf.cast(x, tf.float64)
     return tf.where(is_missing(x), tf.constant(np.nan, tf.float64), tf.cast(x, tf.float64))
 
 
 def scaled(x: tf.Tensor, log1p: bool, clip: tuple | None, to: Scaling) -> tf.Tensor:
-    """Returns a numeric feature as the model takes it, float32: log1p, clip, standardise.
+    """Returns a numeric feature as the model takes it: log1p, clip, standardise.
 
-    What is missing, or infinite then, becomes `to.missing`.
+    A value that is missing, or infinite after this, becomes `to.missing`.
 
     Args:
         x: `(rows,)` numbers, or `(columns, rows)` with `(columns, 1)` arrays in `clip` and `to`.
         log1p: Whether to take the logarithm.
         clip: Lowest and highest value, or None.
         to: The scale.
+
+    Returns:
+        Numbers of the shape of `x`, float32.
     """
     x = as_float(x)
     if log1p:
@@ -133,6 +136,6 @@ def scaled(x: tf.Tensor, log1p: bool, clip: tuple | None, to: Scaling) -> tf.Ten
 
 
 def _bucket(x: tf.Tensor, boundaries: list[float]) -> tf.Tensor:
-    """Row 0 for missing or infinite, else 1 + the number of boundaries that are not above x."""
+    """Row 0 if x is missing or infinite, else 1 + the number of boundaries <= x."""
     row = tf.searchsorted(tf.constant(boundaries, tf.float64), x, side="right")
     return tf.where(tf.math.is_finite(x), row + 1, 0)

@@ -1,17 +1,17 @@
-"""Boundaries that cut a column into buckets, as trees bin a number."""
+"""Boundaries that cut a column into buckets, as gradient-boosted trees bin a number."""
 
 import heapq
 
 import numpy as np
 
-SAMPLE = 200_000  # Values of a column that its boundaries are found from.
+SAMPLE = 200_000  # Sampled values per column, from which its boundaries are computed.
 
 
 class Sample:
-    """A uniform sample of a column that comes in pieces: the `SAMPLE` values whose numbers have the smallest hashes.
+    """A uniform sample of a column that arrives in pieces: the `SAMPLE` values whose positions hash smallest.
 
-    It is a function of the column alone: no state of a generator, and the same however the column is cut into pieces.
-    Unlike every k-th value it has nothing to do with the column's order, which is sorted or periodic in many logs.
+    It depends only on the column, not on a random generator or on how the column is cut into pieces. Unlike every k-th
+    value, it is independent of the column's order, which is sorted or periodic in many logs.
 
     Attributes:
         values: `(values,)` float64.
@@ -34,16 +34,16 @@ class Sample:
 def boundaries(sample: np.ndarray, buckets: int) -> list[float]:
     """Returns increasing inner boundaries that cut a sample into min(`buckets`, different values) buckets.
 
-    Bucket i holds the x with boundary i <= x < boundary i + 1. A value that fills a bucket has one of its own, and the
-    others share the remaining buckets by their quantiles: a column of zeros with a tail spends one bucket on the zeros.
-    Boundaries lie midway between neighbouring values.
+    Bucket i holds the x with boundary i <= x < boundary i + 1. A value frequent enough to fill a bucket gets its own,
+    and the other values share the remaining buckets by quantiles: in a column of zeros with a tail, the zeros take one
+    bucket. Boundaries lie midway between neighbouring values.
 
     Args:
         sample: `(values,)` finite float64.
-        buckets: Buckets at most.
+        buckets: Largest number of buckets.
 
     Reference:
-        Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", 2017; its bins are found alike.
+        Ke et al., "LightGBM: A Highly Efficient Gradient Boosting Decision Tree", 2017, whose bins are found similarly.
     """
     values, counts = np.unique(sample, return_counts=True)
     if not len(values):
@@ -55,10 +55,10 @@ def boundaries(sample: np.ndarray, buckets: int) -> list[float]:
 
 
 def _cuts(counts: np.ndarray, buckets: int) -> np.ndarray:
-    """Whether a boundary comes after each value but the last, `(values - 1,)`, for values that occur `counts` times."""
+    """Whether a boundary follows each value except the last, `(values - 1,)`, for values that occur `counts` times."""
     heavy = _heavy(counts, buckets)
     cuts = heavy[:-1] | heavy[1:]
-    while cuts.sum() >= buckets:  # More light values between heavy ones than there are buckets left.
+    while cuts.sum() >= buckets:  # More runs of light values between heavy ones than buckets are left.
         heavy[np.flatnonzero(heavy)[np.argmin(counts[heavy])]] = False
         cuts = heavy[:-1] | heavy[1:]
     ends = [*(np.flatnonzero(cuts) + 1), len(counts)]
@@ -81,7 +81,7 @@ def _cuts(counts: np.ndarray, buckets: int) -> np.ndarray:
 
 
 def _heavy(counts: np.ndarray, buckets: int) -> np.ndarray:
-    """Which values fill a bucket: at least an equal share of what the heavier ones leave."""
+    """Which values fill a bucket: they hold at least an equal share of the rows that heavier values leave."""
     if len(counts) <= buckets:
         return np.ones(len(counts), bool)
     heavy = np.zeros(len(counts), bool)
@@ -93,7 +93,7 @@ def _heavy(counts: np.ndarray, buckets: int) -> np.ndarray:
 
 
 def _split(counts: np.ndarray, parts: int) -> np.ndarray:
-    """The last value of each of `parts` runs of equal weight, as near as may be, but for the last run."""
+    """The last value of each of `parts` runs of about equal weight, without the last run."""
     total, last, ends = np.cumsum(counts), -1, []
     for left in range(parts, 1, -1):
         done = total[last] if last >= 0 else 0

@@ -1,4 +1,4 @@
-"""From a log to batches of model inputs: what the trainer feeds from, and `fit` can too."""
+"""Reads a log as batches of model inputs, for the trainer and for `Model.fit`."""
 
 import threading
 from collections.abc import Generator, Iterator
@@ -23,14 +23,14 @@ from tfstable.inputs.statistics import Statistics
 from tfstable.specs import TaskSpec, label_columns
 
 T = TypeVar("T")
-HANDED_OVER = 16_384  # Rows at least that Python hands to tf.data at a time: a millisecond each, however few they are.
+HANDED_OVER = 16_384  # Fewest rows that Python hands to tf.data at a time; each hand-over costs a millisecond.
 
 
 class Stream(Iterator[T]):
-    """A generator that one thread may close while another one reads it: then it ends there.
+    """A generator that one thread may close while another thread reads it; closing ends it for the reader.
 
-    A dataset keeps its generator, with the thread and the buffers behind it, until TensorFlow drops its iterators,
-    which may be long after their last use. Closing this ends them now; it waits for an item that is being made.
+    A dataset keeps its generator, with its thread and buffers, until TensorFlow drops its iterators, perhaps long after
+    their last use. Closing this stream frees them at once; it first waits for an item in the making.
     """
 
     def __init__(self, items: Generator[T, None, None]):
@@ -48,20 +48,20 @@ class Stream(Iterator[T]):
 class ExampleReader:
     """Reads days of a log as batches of examples: packed ones (see `Layout`), or a dataset of model inputs.
 
-    Preprocessing runs once a buffer, not once a batch: the tensors are large and its cost is that of the rows alone.
-    Of text, and of integers that lie close together, it sees each value of a buffer once, however many rows have it.
+    Preprocessing runs once per buffer, not per batch: on large tensors it costs time only per row. For text, and for
+    integers of a narrow range, it runs once per distinct value of the buffer.
 
     Args:
         log: The log.
         preprocessor: Turns raw columns into model inputs.
-        statistics: The statistics that `preprocessor` was made with.
+        statistics: The statistics of `preprocessor`.
         tasks: Task specs by name. Labels are float32, NaN where masked.
         weight: Column of example weights; None: every example weighs 1. A null weighs 0.
 
     Attributes:
         layout: Unpacks the examples of `batches` and `convert`.
-        checks: Looks at the rows of `batches` as they are read: a bad label or weight of a later day than those that
-            the statistics were fitted on is found here, and infinite numbers are counted.
+        checks: Checks the rows of `batches` as they are read: finds bad labels and weights of days after the first
+            window, and counts infinite numbers.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class ExampleReader:
         self.checks = ValueChecks(preprocessor.features, tasks, weight)
         self._failure: InputError | None = None
         signature = preprocessor.signature()
-        # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
+        # Traced once: preprocessing a buffer is one call of the graph. It runs on the host under any strategy.
         self._preprocess = tf.function(preprocessor, input_signature=[signature], autograph=False)
         self._column_of = preprocessor.column_of
         self.layout = Layout(self._preprocess.get_concrete_function().structured_outputs, list(self._labels))
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
-        """The columns to read, with the types to read them as."""
+        """The columns to read, each with the type to read it as."""
         labels = {name: pa.float32() for name in (*self._labels.values(), self._weight) if name}
         return labels | arrow_types(self._columns, coded_text=True)
 
@@ -108,7 +108,7 @@ class ExampleReader:
         )
 
     def convert(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Turns rows of the log, checked, into packed model inputs, labels and weights."""
+        """Turns checked rows of the log into packed model inputs, labels and weights."""
         weight = np.ones(table.num_rows, np.float32)
         if self._weight:
             weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
@@ -116,7 +116,7 @@ class ExampleReader:
         return self.layout.pack(self._features(table), labels, weight)
 
     def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Preprocesses text and integers of a narrow range value by value, all else row by row."""
+        """Preprocesses text and integers of a narrow range per distinct value, other columns per row."""
         raw, places = {}, {}
         for name, column in self._columns.items():
             if column.dtype == "string":
@@ -136,14 +136,14 @@ class ExampleReader:
 
     @staticmethod
     def _spread(of_values: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """From what preprocessing made of each value, `(values,)` or `(values, max_values)`, to the rows' inputs."""
+        """Spreads the inputs per distinct value, `(values,)` or `(values, max_values)`, to the rows."""
         if places.ndim == 1:
             return of_values.take(places, axis=0)
         return of_values[:, 0].take(places[:, : of_values.shape[1]])  # A list of one value has it in front.
 
     @contextmanager
     def input_errors(self) -> Iterator[None]:
-        """Around the use of a dataset: raises the InputError that ended it, not TensorFlow's account of it."""
+        """A context around the use of a dataset: raises the InputError that ended it instead of TensorFlow's error."""
         try:
             yield
         except tf.errors.OpError:
@@ -162,17 +162,18 @@ class ExampleReader:
         """Wraps packed batches as a prefetched tf.data.Dataset of `(features, labels, weight)`.
 
         Args:
-            batches: Packed batches of `batch_size` rows; closed with the dataset's iterator, or, a Stream, before.
-            batch_size: Rows of a batch.
-            parts: Equal parts that each batch is cut into, in order: one a replica.
-            own: The parts that the dataset holds, those of a worker's replicas; None for all.
-            prefetch: Batches made ahead of their use.
+            batches: Packed batches of `batch_size` rows; closed with the dataset's iterator. A Stream can be closed
+                earlier.
+            batch_size: Rows per batch.
+            parts: Equal parts that each batch is cut into, in order: one per replica.
+            own: The parts that the dataset holds: one per replica of this worker. None for all.
+            prefetch: Batches to prepare ahead of their use.
         """
         own = range(parts) if own is None else own
         rows = batch_size // parts
 
         def pieces(group: list[Examples]) -> Examples:
-            """(pieces, rows, ...): the own parts of some batches, in order."""
+            """(pieces, rows, ...): this worker's parts of some batches, in order."""
             arrays = {name: np.stack([batch[name] for batch in group]) for name in group[0]}
             cut = {name: x.reshape(len(group), parts, rows, *x.shape[2:]) for name, x in arrays.items()}
             return {name: x[:, own.start : own.stop].reshape(-1, rows, *x.shape[3:]) for name, x in cut.items()}
@@ -180,7 +181,7 @@ class ExampleReader:
         def generate() -> Iterator[Examples]:
             group, failure = [], None
             try:
-                with closing(batches):  # It reads ahead on a thread of its own, which ends with the dataset's iterator.
+                with closing(batches):  # Its thread, which reads ahead, ends with the dataset's iterator.
                     for batch in batches:
                         group.append(batch)
                         if len(group) * batch_size >= HANDED_OVER:
@@ -197,6 +198,6 @@ class ExampleReader:
         spec = {name: tf.TensorSpec([None, *s.shape], s.dtype) for name, s in self.layout.spec(rows).items()}
         packed = tf.data.Dataset.from_generator(generate, output_signature=spec).unbatch()
         options = tf.data.Options()
-        # Nothing here is left to it, and an iterator waits for its thread, which sleeps for seconds, before it ends.
+        # Autotuning has nothing to tune here, and an iterator's end waits for its thread, which sleeps for seconds.
         options.autotune.enabled = False
         return packed.map(self.layout.unpack).prefetch(prefetch * len(own)).with_options(options)

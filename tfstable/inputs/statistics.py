@@ -1,6 +1,6 @@
-"""What is learned from the first window before step 1: vocabularies, moments, quantiles, base rates.
+"""Statistics of the first window, fitted before step 1: vocabularies, moments, quantiles, base rates.
 
-The result is plain JSON. Training, every later window and the exported signature use the same one.
+The result is plain JSON. Training, every later window and the exported signature use the same statistics.
 """
 
 from collections.abc import Iterable
@@ -37,17 +37,17 @@ from tfstable.specs import (
 
 
 class Statistics(Spec):
-    """Everything about the log that features and model need besides their specs.
+    """Everything that features and model need to know about the log, in addition to their specs.
 
     Attributes:
         columns: Raw columns that the features read, by column.
-        vocabularies: Values by table, the most frequent first; row i + 1 of the table is value i.
+        vocabularies: Values by table, the most frequent first; value i has row i + 1 of the table.
         moments: (mean, standard deviation) of the known values by numeric feature, after log1p and clip. A deviation of
-            0 says that there was nothing to standardise: the feature is held at 0.
+            0 means that the values do not vary; the feature is then held at 0.
         boundaries: Inner boundaries by quantile feature, increasing.
-        base_rates: Mean label by task, after the task's transform; (positives + 1/2) / (labels + 1) of a binary one,
-            for a label that has not been seen yet is not impossible.
-        remarks: What a user should know of the fit before training on it, a line each.
+        base_rates: Mean label by task, after the task's transform. For a binary task (positives + 1/2) / (labels + 1),
+            because an unseen label is not impossible.
+        remarks: Lines about the fit that the user should read before training.
     """
 
     columns: dict[str, RawColumn]
@@ -59,7 +59,7 @@ class Statistics(Spec):
 
 
 class Scaling(NamedTuple):
-    """How a numeric feature is scaled after log1p and clip: (x - offset) * scale, and what a missing value becomes.
+    """How a numeric feature is scaled after log1p and clip: (x - offset) * scale, and the value for a missing one.
 
     Numbers for one feature, `(features, 1)` arrays for several at once.
     """
@@ -70,7 +70,7 @@ class Scaling(NamedTuple):
 
 
 def scaling(name: str, feature: NumericFeature, statistics: Statistics) -> Scaling:
-    """Returns how the feature is scaled. Standardised, a missing value becomes 0, unless `missing` stands in for it."""
+    """Returns how the feature is scaled. A missing value becomes 0 if standardised, unless `missing` replaces it."""
     mean, deviation = statistics.moments.get(name, (0.0, 1.0))
     offset, scale = (mean, 1 / deviation if deviation else 0.0) if feature.standardise else (0.0, 1.0)
     stand_in = mean if feature.missing is None else float(transform(np.asarray(feature.missing, np.float64), feature))
@@ -92,7 +92,7 @@ def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
 
 
 def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
-    """Returns whether an example may have several values of the feature: a column of lists, or a delimited string."""
+    """Returns whether an example may have several values of the feature: from a list or a delimited string."""
     if not isinstance(feature, Categorical):
         return False
     return feature.delimiter is not None or statistics.columns[feature.column or name].width is not None
@@ -107,11 +107,11 @@ def fit(
         features: Feature specs by name.
         tasks: Task specs by name.
         columns: Raw columns of the features.
-        batches: The window's rows with the features' and labels' columns, in pieces.
+        batches: The window's rows, in pieces, with the columns of features and labels.
 
     Raises:
         InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
-            no label at all, or a label is none (see `check_labels`).
+            no label in the window, or a label is invalid (see `check_labels`).
     """
     column_of, label_of = feature_columns(features), label_columns(tasks)
     _check_shared_types(features, columns)
@@ -160,7 +160,7 @@ def fit(
 
 
 def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
-    """log1p and clip of a numeric feature in float64, as `features.Preprocessor` does them."""
+    """Applies log1p and clip of a numeric feature in float64, as `Preprocessor` does."""
     if feature.log1p:
         x = np.sign(x) * np.log1p(np.abs(x))
     return np.clip(x, *feature.clip) if feature.clip else x
@@ -171,11 +171,11 @@ def _numbers(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
     x = to_numpy(array, name, column)
     if column.dtype == "int64":
         return np.where(x == MISSING_INT, np.nan, x.astype(np.float64))
-    return np.where(np.abs(x) < np.finfo(np.float32).tiny, 0.0, x.astype(np.float64))  # TensorFlow flushes those.
+    return np.where(np.abs(x) < np.finfo(np.float32).tiny, 0.0, x.astype(np.float64))  # TensorFlow flushes these to 0.
 
 
 def _known(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
-    """The values that the moments are of, after log1p and clip; `missing` stands in where it is set."""
+    """The values to take moments of, after log1p and clip; `missing`, if set, replaces nulls."""
     x = transform(x, feature)
     known = np.isfinite(x)
     if feature.missing is None:

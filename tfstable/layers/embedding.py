@@ -66,8 +66,8 @@ class Embeddings(keras.layers.Layer):
             other = tables.setdefault(feature.table, feature)
             if (other.rows, other.dim) != (feature.rows, feature.dim):
                 raise ValueError(
-                    f"feature {name} wants table {feature.table} with {feature.rows} rows of {feature.dim}, another "
-                    f"with {other.rows} of {other.dim}; give them equal sizes or tables of their own"
+                    f"feature {name} needs table {feature.table} with {feature.rows} rows of {feature.dim}, another "
+                    f"feature with {other.rows} of {other.dim}; give them equal sizes or separate tables"
                 )
         self._offsets: dict[str, int] = {}
         self._stacked: dict[int, int] = {}  # Rows of the stacked tables, by width.
@@ -98,7 +98,7 @@ class Embeddings(keras.layers.Layer):
         return {name: embedded[name] for name in self.features}
 
     def _joined(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Single-valued features of one width that follow each other stay as they were gathered."""
+        """Leaves neighbouring single-valued features of one width as they were gathered."""
         gathered, column_of = {}, {}
         for dim in self._stacked:
             names = [name for name, feature in self.features.items() if feature.dim == dim]
@@ -108,7 +108,7 @@ class Embeddings(keras.layers.Layer):
                 column_of[name] = start, column
                 start += column.shape[1]
 
-        def run(name: str) -> tuple[int, str | None]:  # One for neighbours that are joined as they are.
+        def run(name: str) -> tuple[int, str | None]:  # Equal for neighbours that need no split.
             several = tf.convert_to_tensor(inputs[name]).shape.rank == 2
             return self.features[name].dim, name if several else None
 
@@ -118,7 +118,7 @@ class Embeddings(keras.layers.Layer):
             first, last = column_of[names[0]], column_of[names[-1]]
             start, end = first[0], last[0] + last[1].shape[1]
             vectors = gathered[dim]
-            if end - start < vectors.shape[1]:  # Even a slice of everything has a gradient, which is a copy.
+            if end - start < vectors.shape[1]:  # The gradient of even a whole slice is a copy.
                 vectors = vectors[:, start:end]
             if several:
                 parts.append(_pool(vectors, first[1], self.features[several].pooling))
@@ -127,7 +127,7 @@ class Embeddings(keras.layers.Layer):
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
     def side_by_side(self, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns the vectors of some features of one width, `(batch, names, dim)`: those of `call`, in one tensor."""
+        """Returns the vectors of some features of one width in one tensor, `(batch, names, dim)`."""
         (dim,) = {self.features[name].dim for name in names}
         several = [name for name in names if tf.convert_to_tensor(inputs[name]).shape.rank == 2]
         if several:

@@ -61,7 +61,7 @@ class FeatureNormalization(keras.layers.Layer):
 
     def normalise(self, vectors: tf.Tensor) -> tf.Tensor:
         """Returns vectors of features, `(..., width)`, each divided by its size."""
-        x = tf.cast(vectors, self.variable_dtype)  # In bfloat16 a mean of squares would keep two digits.
+        x = tf.cast(vectors, self.variable_dtype)  # In bfloat16 a mean of squares would keep only two digits.
         size = tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + self.floor**2)
         return tf.cast(x * size, vectors.dtype)
 

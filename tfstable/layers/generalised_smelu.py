@@ -69,11 +69,11 @@ class GeneralisedSmeLU(keras.layers.Layer):
     def _apply(self, x: tf.Tensor) -> tf.Tensor:
         width, rise = self.a + self.b, self.slope_above - self.slope_below
 
-        @tf.custom_gradient  # At the joints of its pieces, TensorFlow's own gradient would count two of them.
+        @tf.custom_gradient  # TensorFlow's own gradient would count two pieces at each joint.
         def apply(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             s = tf.clip_by_value((x + self.a) / width, 0.0, 1.0)  # u / (a + b)
             y = self.shift + width * s * (self.slope_below + (rise / 2) * s)
-            # A slope of 0 is left out: times an infinite x it would be NaN.
+            # Leaves out a slope of 0: times an infinite x it would be NaN.
             if self.slope_below:
                 y += self.slope_below * tf.minimum(x + self.a, 0.0)
             if self.slope_above:

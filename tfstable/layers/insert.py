@@ -15,7 +15,7 @@ def insert(model: keras.Sequential, position: int, layer: keras.layers.Layer) ->
 
     Args:
         model: A built `keras.Sequential`. A functional or subclassed model may branch and share layers, which a list of
-            layers cannot express: make that model again with the layer in it, and use `carry_over`.
+            layers cannot express: build a new model with the layer in it, and use `carry_over`.
         position: In [0, number of layers]; the latter appends. A model inside the model is one layer.
         layer: The layer to add; its output has the shape of its input.
 
@@ -37,12 +37,12 @@ def insert(model: keras.Sequential, position: int, layer: keras.layers.Layer) ->
     if not isinstance(model, keras.Sequential) or type(model).call is not keras.Sequential.call:
         raise ValueError(
             f"insert needs a keras.Sequential, whose layers follow each other, got {type(model).__name__} "
-            f"{model.name!r}; make the model anew with the layer in it, and use carry_over"
+            f"{model.name!r}; build a new model with the layer in it, and use carry_over"
         )
     if not (model.built and 0 <= position <= len(model.layers)):
         raise ValueError(f"insert needs a built model and a position in [0, {len(model.layers)}], got {position}")
     new, (given,) = ReZero(layer, dtype=layer.dtype_policy), model.inputs
-    # With its dtype: an id that becomes float32 on its way is another id.
+    # Keeps the dtype: an id cast to float32 may become another id.
     start = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
     return keras.Sequential([start, *model.layers[:position], new, *model.layers[position:]], name=model.name)
 
@@ -70,8 +70,8 @@ def carry_over(trained: keras.Model, deeper: keras.Model, new: Sequence[ReZero])
     kept = [weight for weight in deeper.weights if id(weight) not in left_out]
     if [w.shape for w in kept] != [w.shape for w in trained.weights]:
         raise ValueError(
-            f"the weights of deeper without those of new must be those of trained, got {len(kept)} of other shapes or "
-            f"number than {len(trained.weights)}"
+            f"the weights of deeper, without the layers in new, must match the {len(trained.weights)} weights of "
+            f"trained in number and shapes, got {len(kept)} weights"
         )
     for target, source in zip(kept, trained.weights, strict=True):
         target.assign(source)

@@ -1,4 +1,4 @@
-"""Shapes that must be equal, where TensorFlow would broadcast in silence."""
+"""Checks of shapes that must be equal, where TensorFlow would silently broadcast."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ Shape = tuple[int | None, ...]  # None: not known when the graph is built.
 
 
 def check_one_input(layer: keras.layers.Layer, shape: Sequence[int | None], rank: int | None = None) -> int:
-    """Checks the shape that a layer is built with: one tensor, of a rank, with a known last axis that is not empty.
+    """Checks the input shape of a layer: one tensor, of rank `rank` if given, with a known last axis that is not empty.
 
     Returns:
         The length of the last axis.
 
     Raises:
-        ValueError: If it is another.
+        ValueError: If the shape is another.
     """
     if not isinstance(shape, tuple | list) or any(isinstance(axis, tuple | list) for axis in shape):
         raise ValueError(f"{_named(layer)} takes one tensor, got inputs of shapes {shape}")
@@ -27,10 +27,10 @@ def check_one_input(layer: keras.layers.Layer, shape: Sequence[int | None], rank
 def check_equal(
     layer: keras.layers.Layer, what: str, shape: Sequence[int | None], wanted: Sequence[int | None]
 ) -> None:
-    """Checks a shape by what is known of it; None stands for what is not.
+    """Checks the known axes of a shape; None is an unknown axis.
 
     Raises:
-        ValueError: If it is another than `wanted`.
+        ValueError: If the shape differs from `wanted`.
     """
     same = len(shape) == len(wanted) and all(
         a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True)

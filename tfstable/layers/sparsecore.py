@@ -19,22 +19,23 @@ from tfstable.layers.shapes import Shape
 class SparseCoreEmbeddings(keras.layers.Layer):
     """Looks up every feature of an `Embeddings` layer in a `keras_rs.layers.DistributedEmbedding`.
 
-    SparseCores update their tables themselves, inside the backward pass, by stock Adagrad: no clipping, no finite flag.
-    The layer starts from the host layer's tables and can be written back to it. Exports and runs on other devices use
-    that host form. Adagrad's accumulators stay on the TPU; a run that moves to or from the TPU starts them again.
+    SparseCores update their tables themselves, inside the backward pass, by stock Adagrad: without clipping and without
+    skipping steps that are not finite. The layer starts from the host layer's tables and writes its own back to it;
+    exports and runs on other devices use the host layer. Adagrad's accumulators stay on the TPU: a run that moves to or
+    from the TPU starts them again.
 
     Args:
-        host: The layer to stand in for; its features, offsets and tables are used.
-        batch_size: Examples in a step over all replicas: SparseCores need static shapes.
-        learning_rate: Of Adagrad, at least 0.
-        initial_accumulator: G_0 of Adagrad, at least 0.
-        placement: "sparsecore", or "default_device" as a stand-in without one.
+        host: The layer to replace; gives its features, offsets and tables.
+        batch_size: Examples per step over all replicas: SparseCores need static shapes.
+        learning_rate: Adagrad's learning rate, at least 0.
+        initial_accumulator: Adagrad's G_0, at least 0.
+        placement: "sparsecore", or "default_device" to run without SparseCores.
 
     Shapes:
-        As of `Embeddings`.
+        As in `Embeddings`.
 
     Raises:
-        ValueError: By `keras_rs`, if placed on a SparseCore outside a TPUStrategy.
+        ValueError: From `keras_rs`, if placed on a SparseCore outside a TPUStrategy.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class SparseCoreEmbeddings(keras.layers.Layer):
         super().__init__(**kwargs)
         if not host.built:
             host.build()
-        self._host = lambda: host  # Behind a function: Keras must not take the host's variables for this layer's.
+        self._host = lambda: host  # A function, so that Keras does not track the host's variables as this layer's.
         optimizer = keras.optimizers.Adagrad(learning_rate, initial_accumulator_value=initial_accumulator)
         tables = {
             name: keras_rs.layers.TableConfig(
@@ -69,7 +70,7 @@ class SparseCoreEmbeddings(keras.layers.Layer):
 
     def build(self, input_shape: Mapping[str, Shape]) -> None:
         features = {}
-        for name in self._table_of:  # Of the inputs, which may hold more.
+        for name in self._table_of:  # The inputs may hold more features.
             shape = input_shape[name]
             table, values = self._tables[self._table_of[name]], shape[1] if len(shape) == 2 else 1
             features[name] = keras_rs.layers.FeatureConfig(
@@ -86,7 +87,7 @@ class SparseCoreEmbeddings(keras.layers.Layer):
 
     def _vectors(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         if tf.distribute.in_cross_replica_context():
-            # SparseCores answer inside `strategy.run` alone; a model builds its other layers by the shapes.
+            # SparseCores answer only inside `strategy.run`; zeros give a model the shapes to build its other layers.
             return {
                 name: tf.zeros([len(inputs[name]), self._tables[table].embedding_dim], self.compute_dtype)
                 for name, table in self._table_of.items()
@@ -96,19 +97,19 @@ class SparseCoreEmbeddings(keras.layers.Layer):
             value = inputs[name]
             row = value[:, None] if value.shape.rank == 1 else value  # (batch, values)
             present = tf.cast(row >= 0, tf.float32)
-            if self._pooling[name] == "mean":  # By the weights: the mean of no values at all is then 0, not NaN.
+            if self._pooling[name] == "mean":  # Weights of 1 / count: the mean of no values is then 0, not NaN.
                 present = present / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1)
             rows[name], weights[name] = tf.maximum(row, 0), present
         vectors = self.distributed(rows, weights)
         return {name: tf.cast(vector, self.compute_dtype) for name, vector in vectors.items()}
 
     def read_from(self, host: Embeddings) -> None:
-        """Sets the tables to those of a host layer."""
+        """Copies the tables of a host layer into this layer."""
         for name, rows in host.tables().items():
             self._assign(name, rows)
 
     def write_to(self, host: Embeddings) -> None:
-        """Sets the tables of a host layer to these."""
+        """Copies the tables of this layer into a host layer."""
         host.assign_tables({name: np.asarray(rows) for name, rows in self.distributed.get_embedding_tables().items()})
 
     def _assign(self, name: str, rows: np.ndarray) -> None:
@@ -124,15 +125,18 @@ class SparseCoreEmbeddings(keras.layers.Layer):
 
 
 def shards(rows: np.ndarray, values: list, cores: int) -> list[np.ndarray]:
-    """Cuts a table into the parts that the devices of a TPU hold.
+    """Cuts a table into one part per TPU device.
 
-    Row r lies on SparseCore r mod n, of all n; a device holds those of its SparseCores one after the other. Rows and
+    Row r lies on SparseCore r mod n; a device holds the rows of its SparseCores one core after the other. Rows and
     columns are padded with zeros to the devices' shapes.
 
     Args:
         rows: The table, `(rows, dim)`.
-        values: One array a device, in order, with `(rows of the device, padded dim)` each.
-        cores: n, the SparseCores of all devices.
+        values: One array per device, in order: `(rows of the device, padded dim)`.
+        cores: n, the number of SparseCores over all devices.
+
+    Returns:
+        One array per device, of the shape of its entry in `values`.
     """
     padded_rows = sum(value.shape[0] for value in values)
     table = np.zeros((padded_rows, values[0].shape[1]), np.float32)

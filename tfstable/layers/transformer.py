@@ -28,8 +28,8 @@ class ReZeroEncoder(keras.layers.Layer):
 
     Call arguments:
         x: Sequences.
-        mask: `(batch, length)` bool, False where an example's sequence is padded; also taken from Keras's own mask,
-            as `Embedding(mask_zero=True)` sets it.
+        mask: `(batch, length)` bool, False where an example's sequence is padded. Keras's own mask, as set by
+            `Embedding(mask_zero=True)`, is taken too.
 
     Shapes:
         `(batch, length, width)` in, same shape out.

@@ -1,7 +1,7 @@
 """Exact evaluation metrics in NumPy: every row of a day counts once, nothing is binned or sampled.
 
-All of them take 1-D arrays of equal length, leave out the rows whose label is NaN (masked) or whose weight is 0, and
-answer NaN, rather than a lie, where nothing is left to measure or a remaining prediction is not finite.
+Each takes 1-D arrays of equal length and leaves out rows whose label is NaN (masked) or whose weight is 0. It returns
+NaN if no row is left or a remaining prediction is not finite.
 """
 
 from tfstable.metrics.auc import auc, auc_standard_error

@@ -7,24 +7,24 @@ from tfstable.metrics.rows import Rows, check_binary, counted_rows
 
 
 def auc(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Probability that a positive is ranked above a negative, a tie counting half.
+    """Probability that a positive is ranked above a negative; a tie counts half.
 
         AUC = sum_i sum_j w_i w_j ([p_i > p_j] + [p_i = p_j] / 2) / (sum_i w_i  sum_j w_j),  i positive, j negative
 
     Args:
         labels: `(n,)`, 0 or 1; NaN masks a row.
         predictions: `(n,)` probabilities or any other score: only their order matters.
-        weights: `(n,)` example weights, at least 0. One each by default.
+        weights: `(n,)` example weights, at least 0. Default: 1 per row.
 
     Returns:
-        A number between 0 and 1; NaN if a class is absent or a prediction of a row that counts is not finite.
-        Takes O(n log n).
+        A number between 0 and 1; NaN if a class is absent or a prediction of a row that counts is not finite. Takes
+        O(n log n).
 
     Raises:
         ValueError: If the arrays do not match, a label is not 0 or 1, or a weight is negative or not finite.
 
     Examples:
-        Of the four pairs of a positive and a negative, three are in the right order:
+        Three of the four pairs of a positive and a negative are in the right order:
 
         >>> from tfstable.metrics import auc
         >>> auc([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1])
@@ -45,13 +45,13 @@ def auc_standard_error(labels: ArrayLike, predictions: ArrayLike, weights: Array
 
         Var = S_1 / m_1 + S_0 / m_0,  S_c the sample variance of the placements of the m_c rows of class c
 
-    With weights the placements of a class have a weighted mean, whose variance is
-    m / (m - 1) * sum w^2 (V - A)^2 / (sum w)^2: weights are taken as given, not as counts of repeated rows.
+    With weights, the mean of a class's placements is weighted, and its variance is
+    m / (m - 1) * sum w^2 (V - A)^2 / (sum w)^2. Weights are not counts of repeated rows.
 
-    Args, errors: As of `auc`.
+    Args, errors: As in `auc`.
 
     Returns:
-        A number, at least 0; NaN where `auc` is NaN or a class has a single row. It is 0 where the ranking is perfect.
+        A number, at least 0; NaN if `auc` is NaN or a class has a single row; 0 if the ranking is perfect.
 
     Reference:
         DeLong, DeLong, Clarke-Pearson, "Comparing the Areas under Two or More Correlated Receiver Operating
@@ -74,10 +74,10 @@ def auc_standard_error(labels: ArrayLike, predictions: ArrayLike, weights: Array
 
 
 def placements(rows: Rows) -> np.ndarray:
-    """For each row, the share of the other class (by weight) that it is ranked right against, a tie counting half.
+    """Per row, the share of the other class (by weight) that it is ranked correctly against; a tie counts half.
 
-    Their weighted mean over either class is the AUC, and the covariance of two models' placements is what a paired
-    comparison needs. Both classes must be present, and the predictions finite.
+    Their weighted mean over either class is the AUC. The covariance of two models' placements gives a paired
+    comparison. Both classes must be present, and the predictions finite.
     """
     order = np.argsort(rows.predictions, kind="stable")
     predictions, positive = rows.predictions[order], rows.labels[order] == 1
@@ -88,7 +88,7 @@ def placements(rows: Rows) -> np.ndarray:
 
     def share_below(
         of_class: np.ndarray,
-    ) -> np.ndarray:  # (ties,) share of a class ranked below each tie, and half of what lies in it
+    ) -> np.ndarray:  # (ties,) share of a class ranked below each tie, plus half of its share in the tie
         weight = np.add.reduceat(np.where(of_class, rows.weights[order], 0.0), starts)
         through = np.cumsum(weight)
         return (through - weight / 2) / through[-1]

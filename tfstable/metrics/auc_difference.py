@@ -1,4 +1,4 @@
-"""Do two models of the same rows differ in AUC, or is it the day's noise?"""
+"""Do two models differ in AUC on the same rows by more than the day's noise?"""
 
 from typing import NamedTuple
 
@@ -10,14 +10,14 @@ from tfstable.metrics.rows import Rows, check_binary, column, counted_rows, grou
 
 
 class AucDifference(NamedTuple):
-    """Two exact AUCs on the same rows, and how well they and their difference are known.
+    """Two exact AUCs on the same rows, their difference, and the standard errors.
 
-    `difference_se` is far below the errors of the two where the models are alike: they err on the same rows.
+    For similar models, `difference_se` is far below the errors of the two AUCs, because both err on the same rows.
     """
 
     first: float
     second: float
-    first_se: float  # Standard errors, as of `auc_standard_error`.
+    first_se: float  # Standard errors, from `auc_standard_error`.
     second_se: float
     covariance: float  # Of the two AUCs.
     difference: float  # second - first
@@ -31,18 +31,17 @@ def auc_difference(
 
         Cov(A_a, A_b) = sum_c  m_c / (m_c - 1) * sum_i w_i^2 (V_ai - A_a)(V_bi - A_b) / (sum_i w_i)^2
 
-    over the m_c rows of each class c, with the placements V of `auc.placements`. The variance of the difference is
-    taken from the differences of the placements, not as Var + Var - 2 Cov, which cancels where two models are nearly
-    one.
+    over the m_c rows of each class c, with the placements V of `auc.placements`. The variance of the difference comes
+    from the differences of the placements, not from Var + Var - 2 Cov, which cancels for nearly equal models.
 
     Args:
         labels: `(n,)`, 0 or 1; NaN masks a row.
         first, second: `(n,)` scores of the two models.
-        weights: `(n,)` example weights, at least 0. One each by default.
+        weights: `(n,)` example weights, at least 0. Default: 1 per row.
 
     Returns:
-        NaN throughout if a class is absent or a prediction of a row that counts is not finite; NaN errors if a class
-        has a single row. The errors take rows for independent; where they come in users, see `auc_bootstrap`.
+        All NaN if a class is absent or a prediction of a row that counts is not finite; NaN errors if a class has a
+        single row. The errors assume independent rows; if rows group into users, see `auc_bootstrap`.
 
     Raises:
         ValueError: If the arrays do not match, a label is not 0 or 1, or a weight is negative or not finite.
@@ -81,25 +80,25 @@ def auc_bootstrap(
     samples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Draws the AUCs of two models on days with other users: whole groups are drawn anew, with replacement.
+    """Draws the AUCs of two models on days with other users, by resampling whole groups with replacement.
 
-    The rows of a user resemble each other, so n of them tell less than n rows of n users; DeLong's errors, which take
-    rows for independent, are then too small. Both models are measured on the same draws: `draws[:, 1] - draws[:, 0]`
-    are draws of the difference, and their quantiles its interval.
+    The rows of a user resemble each other, so n of them carry less information than n rows of n users. DeLong's errors
+    assume independent rows and are then too small. Both models are measured on the same draws: `draws[:, 1] -
+    draws[:, 0]` are draws of the difference, and their quantiles give its interval.
 
     Args:
-        labels, first, second, weights: As of `auc_difference`.
-        groups: `(n,)` ids of users or requests. A row without one (None, NaN, "" or the smallest int64) is a group of
-            its own.
+        labels, first, second, weights: As in `auc_difference`.
+        groups: `(n,)` ids of users or requests. A row without one (None, NaN, "" or the smallest int64) is its own
+            group.
         samples: Number of draws, at least 1.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
-        `(samples, 2)` AUCs, in float64; NaN where a draw lacks a class, or where `auc_difference` is NaN. A draw costs
-        O(n) however many groups there are: scores are sorted once.
+        `(samples, 2)` AUCs, float64; NaN if a draw lacks a class or `auc_difference` is NaN. Scores are sorted once;
+        a draw then costs O(n) for any number of groups.
 
     Raises:
-        ValueError: As of `auc_difference`, or if `samples` is below 1.
+        ValueError: As in `auc_difference`, or if `samples` is below 1.
 
     Reference:
         Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, section 8.
@@ -110,7 +109,7 @@ def auc_bootstrap(
     group = group_numbers(groups, len(both[0].kept))
     alone = group < 0
     group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
-    _, group = np.unique(group[both[0].kept], return_inverse=True)  # A user without a row that counts is nobody.
+    _, group = np.unique(group[both[0].kept], return_inverse=True)  # Drops users without a row that counts.
     draws = np.full((samples, 2), np.nan)
     positive = both[0].labels == 1
     if not all(rows.measurable for rows in both) or positive.all() or not positive.any():
@@ -124,7 +123,7 @@ def auc_bootstrap(
 
 
 def _both(labels: ArrayLike, first: ArrayLike, second: ArrayLike, weights: ArrayLike | None) -> tuple[Rows, Rows]:
-    """The rows of both models: the same ones, for labels and weights alone decide which count."""
+    """The rows of both models: the same rows, because only labels and weights decide which count."""
     labels = column("labels", labels)
     first, second = column("first", first, len(labels)), column("second", second, len(labels))
     one, other = counted_rows(labels, first, weights), counted_rows(labels, second, weights)
@@ -145,22 +144,22 @@ def _covariance(V: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.
 
 
 class _Sorted:
-    """Rows of one model in the order of their scores, for AUCs under many weights of their groups."""
+    """Rows of one model sorted by score, for AUCs under many weightings of the groups."""
 
     def __init__(self, rows: Rows, group: np.ndarray):
         order = np.argsort(rows.predictions, kind="stable")
         order, positive = order[rows.labels[order] == 0], np.flatnonzero(rows.labels == 1)
         negatives, positives = rows.predictions[order], rows.predictions[positive]
-        self._below = np.searchsorted(negatives, positives, side="left")  # (positives,) negatives ranked below,
-        self._through = np.searchsorted(negatives, positives, side="right")  # and those with the same score
+        self._below = np.searchsorted(negatives, positives, side="left")  # (positives,) negatives ranked below
+        self._through = np.searchsorted(negatives, positives, side="right")  # below or equal
         self._lost, self._group_lost = rows.weights[order], group[order]
         self._won, self._group_won = rows.weights[positive], group[positive]
 
     def auc(self, times: np.ndarray) -> float:
-        """AUC when the rows of group g weigh `times[g]` times what they do."""
+        """AUC with the weights of group g multiplied by `times[g]`."""
         lost = np.r_[0.0, np.cumsum(self._lost * times[self._group_lost])]  # (negatives + 1,)
         won = self._won * times[self._group_won]
         pairs = won.sum() * lost[-1]
-        # Not `won @ ...`: BLAS starts threads for so short a product, thirty times as slow where others are at work.
+        # Not `won @ ...`: BLAS starts threads even for this short product, thirty times as slow on a busy machine.
         twice = np.sum(won * (lost[self._below] + lost[self._through]))
         return float(twice / (2 * pairs)) if pairs > 0 else float("nan")

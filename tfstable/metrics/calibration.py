@@ -1,4 +1,4 @@
-"""Are the predicted probabilities as large as they should be?"""
+"""Do the predicted probabilities match the observed rates?"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,12 +7,12 @@ from tfstable.metrics.rows import check, check_probabilities, counted_rows
 
 
 def calibration(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Sum of the predictions over the sum of the labels: 1 is right, 1.1 predicts 10% too much.
+    """Sum of the predictions over the sum of the labels: 1 is calibrated, 1.1 predicts 10% too much.
 
     Args:
         labels: `(n,)`, at least 0; NaN masks a row.
         predictions: `(n,)` probabilities, or a regression's predictions.
-        weights: `(n,)` example weights, at least 0. One each by default.
+        weights: `(n,)` example weights, at least 0. Default: 1 per row.
 
     Returns:
         The ratio; NaN if the labels sum to 0 or a prediction of a row that counts is not finite.
@@ -36,24 +36,24 @@ def calibration(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | 
 def expected_calibration_error(
     labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None, *, bins: int = 20
 ) -> float:
-    """Mean distance between predicted and observed rate, over bins of about equally many rows.
+    """Mean distance between predicted and observed rate, over bins with about equal numbers of rows.
 
         ECE = sum_b W_b |mean_b(p) - mean_b(y)| / sum_b W_b
 
-    Equal predictions share a bin, so the result does not depend on the order of the rows. It is biased upwards by the
-    noise of the observed rates: about sqrt(2 p (1 - p) / (pi n)) with n rows a bin for a perfect model.
+    Equal predictions share a bin, so the result does not depend on the order of the rows. The noise of the observed
+    rates biases it upwards: a perfect model gets about sqrt(2 p (1 - p) / (pi n)) with n rows per bin.
 
     Args:
         labels: `(n,)` between 0 and 1; NaN masks a row.
         predictions: `(n,)` probabilities.
-        weights: `(n,)` example weights, at least 0. One each by default.
+        weights: `(n,)` example weights, at least 0. Default: 1 per row.
         bins: Number of bins, at least 1.
 
     Returns:
         A number between 0 and 1; NaN if no row counts or a prediction of a row that counts is not finite.
 
     Raises:
-        ValueError: If the arrays do not match, or a value leaves its domain.
+        ValueError: If the arrays do not match, or a value is outside its domain.
 
     Reference:
         Naeini, Cooper, Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", 2015 (bins of

@@ -1,4 +1,4 @@
-"""How many of the shown items change when one model takes the place of another?"""
+"""How many of the shown items change when one model replaces another?"""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from tfstable.metrics.rows import column, group_numbers
 
 
 class Churn(NamedTuple):
-    replaced: float  # Mean share of a group's top k that the other model does not have in its own.
-    groups: int  # Groups that were counted: those with more than k rows.
+    replaced: float  # Mean share of a group's top k that is not in the other model's top k.
+    groups: int  # Number of groups that count: groups with more than k rows.
 
 
 def top_k_churn(first: ArrayLike, second: ArrayLike, groups: ArrayLike, k: int = 10) -> Churn:
@@ -18,24 +18,23 @@ def top_k_churn(first: ArrayLike, second: ArrayLike, groups: ArrayLike, k: int =
 
         churn = mean_g (1 - |T_1(g) & T_2(g)| / k),  T_m(g) the k rows of group g that model m scores highest
 
-    Only groups with more than k rows count: in a smaller one nothing can be replaced. Of equal scores the earlier row
-    is the better one, for both models. No label or weight plays a part: this is what a user sees.
+    Only groups with more than k rows count: a smaller group shows all its rows under both models. Of equal scores the
+    earlier row ranks first, for both models. Labels and weights do not matter, because a user does not see them.
 
     Args:
-        first, second: `(n,)` scores of the two models. They may be anything where a row is left out.
+        first, second: `(n,)` scores of the two models. Rows that are left out may hold any value.
         groups: `(n,)` ids of users or requests. Rows without one (None, NaN, "" or the smallest int64) are left out.
         k: Length of the list, at least 1.
 
     Returns:
-        A share between 0 and 1, and the number of groups behind it; the share is NaN if no group has more than k rows
-        or a score in a group that counts is not finite. Symmetric in the models; O(n log n) however many groups there
-        are.
+        A share between 0 and 1, and the number of groups that count. The share is NaN if no group has more than k rows
+        or a score in a group that counts is not finite. Symmetric in the models; O(n log n) for any number of groups.
 
     Raises:
         ValueError: If the arrays do not match, or k is below 1.
 
     Examples:
-        Of the user's two best, one is replaced:
+        One of the user's two best items is replaced:
 
         >>> from tfstable.metrics import top_k_churn
         >>> top_k_churn([0.9, 0.8, 0.1], [0.9, 0.1, 0.8], ["a", "a", "a"], k=2)
@@ -57,7 +56,7 @@ def top_k_churn(first: ArrayLike, second: ArrayLike, groups: ArrayLike, k: int =
 
 def _in_top(scores: np.ndarray, group: np.ndarray, k: int) -> np.ndarray:
     """(rows,) bool: whether a row is among the k best of its group."""
-    order = np.lexsort((-scores, group))  # Stable: of equal scores the earlier row comes first.
+    order = np.lexsort((-scores, group))  # Stable: among equal scores the earlier row comes first.
     starts = np.flatnonzero(np.r_[True, np.diff(group[order]) != 0])
     place = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
     within = np.empty(len(order), bool)

@@ -1,4 +1,4 @@
-"""How far apart are the predictions of two models of the same thing?"""
+"""How far apart are the predictions of two models of the same task?"""
 
 from collections.abc import Sequence
 
@@ -10,22 +10,22 @@ from tfstable.metrics.rows import column, counted_rows
 
 
 def prediction_difference(first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Relative prediction difference: weighted mean of 2 |p1 - p2| / (|p1| + |p2|); 0 against 0 is no difference.
+    """Relative prediction difference: weighted mean of 2 |p1 - p2| / (|p1| + |p2|); 0 and 0 do not differ.
 
     Args:
         first, second: `(n,)` predictions of the two models for the same rows: probabilities, or a regression's values.
-        weights: `(n,)` example weights, at least 0. One each by default.
+        weights: `(n,)` example weights, at least 0. Default: 1 per row.
 
     Returns:
         A number between 0 (equal) and 2; NaN if no row counts or a prediction of a row that counts is not finite.
-        It is symmetric, and does not change when both are multiplied by one number.
+        Symmetric, and unchanged if both predictions are multiplied by the same number.
 
     Raises:
         ValueError: If the arrays do not match, or a weight is negative or not finite.
 
     Reference:
         Shamir, Lin, "Real World Large Scale Recommendation Systems Reproducibility and Smooth Activations", 2022, for
-        probabilities; the magnitudes in the denominator let a regression predict below 0.
+        probabilities. The magnitudes in the denominator allow negative predictions of a regression.
 
     Examples:
         One row agrees; the other differs by 2 * 0.1 / 0.4:
@@ -41,18 +41,18 @@ def prediction_difference(first: ArrayLike, second: ArrayLike, weights: ArrayLik
 def prediction_difference_quantiles(
     first: ArrayLike, second: ArrayLike, quantiles: Sequence[float], weights: ArrayLike | None = None
 ) -> list[float]:
-    """Quantiles of the rows' relative differences, of which `prediction_difference` is the mean.
+    """Quantiles of the relative differences per row, whose mean is `prediction_difference`.
 
     Args:
-        first, second, weights: As of `prediction_difference`.
+        first, second, weights: As in `prediction_difference`.
         quantiles: Shares between 0 and 1.
 
     Returns:
-        For each share q the smallest difference d such that rows with at most d hold q of the weight; NaN as of
+        Per share q, the smallest difference d such that rows with at most d hold q of the weight; NaN as in
         `prediction_difference`.
 
     Raises:
-        ValueError: As of `prediction_difference`, or if a share is not between 0 and 1.
+        ValueError: As in `prediction_difference`, or if a share is not between 0 and 1.
     """
     if not all(0 <= q <= 1 for q in quantiles):
         raise ValueError(f"quantiles must be between 0 and 1, got {list(quantiles)}")
@@ -68,10 +68,10 @@ def prediction_difference_quantiles(
 def prediction_difference_by(
     first: ArrayLike, second: ArrayLike, slices: ArrayLike, weights: ArrayLike | None = None
 ) -> dict[object, float]:
-    """`prediction_difference` within each value of `slices`, `(n,)`, in the order in which the values come.
+    """`prediction_difference` per value of `slices`, `(n,)`, in order of first occurrence.
 
-    Rows without a value (None, NaN) are left out; a value all of whose rows weigh 0 has no entry; that of a value with
-    a prediction that is not finite is NaN.
+    Rows without a value (None, NaN) are left out. A value whose rows all weigh 0 has no entry. A value with a
+    prediction that is not finite has NaN.
 
     Examples:
         >>> from tfstable.metrics import prediction_difference_by
@@ -93,7 +93,7 @@ def prediction_difference_by(
 def _measured(
     first: ArrayLike, second: ArrayLike, weights: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each counted row's difference (NaN where a prediction is not finite) and weight, and which rows count."""
+    """Difference (NaN if a prediction is not finite) and weight of each row that counts, and which rows count."""
     first = column("first", first)
     second = column("second", second, len(first))
     rows = counted_rows(np.zeros(len(first)), first, weights)

@@ -1,4 +1,4 @@
-"""AUC within groups (users, requests), averaged: what a ranking inside one feed sees."""
+"""AUC within groups (users, requests), averaged: the quality of the ranking inside one feed."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,13 +13,13 @@ def gauc(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, weights: 
 
     Args:
         labels: `(n,)`, 0 or 1; NaN masks a row.
-        predictions: `(n,)` scores. They may be anything where a row is left out.
+        predictions: `(n,)` scores. Rows that are left out may hold any value.
         groups: `(n,)` ids, integers or strings. Rows without one (None, NaN, "" or the smallest int64) are left out.
-        weights: `(n,)` example weights, at least 0. One each by default.
+        weights: `(n,)` example weights, at least 0. Default: 1 per row.
 
     Returns:
         A number between 0 and 1; NaN if no group has both classes or a prediction of a row that counts is not finite.
-        No loop over groups: O(n log n) however many there are.
+        No loop over groups: O(n log n) for any number of groups.
 
     Raises:
         ValueError: If the arrays do not match, a label is not 0 or 1, or a weight is negative or not finite.
@@ -45,7 +45,7 @@ def gauc(labels: ArrayLike, predictions: ArrayLike, groups: ArrayLike, weights: 
     group, scores, weight = group[order], rows.predictions[order], rows.weights[order]
     positive = rows.labels[order] == 1
     new_group = np.r_[True, group[1:] != group[:-1]]
-    ties = np.flatnonzero(new_group | np.r_[True, scores[1:] != scores[:-1]])  # (ties,) their first rows
+    ties = np.flatnonzero(new_group | np.r_[True, scores[1:] != scores[:-1]])  # (ties,) first row of each tie
     firsts = np.flatnonzero(new_group[ties])  # (groups,) the first tie of each group
     group_of_tie = np.cumsum(new_group[ties]) - 1  # (ties,)
 

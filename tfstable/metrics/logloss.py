@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 
 from tfstable.metrics.rows import check_probabilities, counted_rows
 
-#: float32 cannot tell 1 - 1e-8 from 1: nearer to 0 and 1 than this, a float32 probability is rounding, not belief.
+#: float32 rounds 1 - 1e-8 to 1: closer to 0 and 1 than this, a float32 probability is only rounding.
 CLIP = 1e-7
 
 
@@ -15,13 +15,13 @@ def log_loss(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | Non
     Args:
         labels: `(n,)` between 0 and 1; NaN masks a row.
         predictions: `(n,)` probabilities (not logits), float32 or float64; computed in float64.
-        weights: `(n,)` example weights, at least 0. One each by default.
+        weights: `(n,)` example weights, at least 0. Default: 1 per row.
 
     Returns:
         A number, at least 0; NaN if no row counts or a prediction of a row that counts is not finite.
 
     Raises:
-        ValueError: If the arrays do not match, or a label, probability or weight leaves its domain.
+        ValueError: If the arrays do not match, or a label, probability or weight is outside its domain.
 
     Examples:
         >>> from tfstable.metrics import log_loss

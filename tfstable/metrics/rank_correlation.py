@@ -1,4 +1,4 @@
-"""Do two models order the same rows alike?"""
+"""Do two models rank the same rows in the same order?"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,7 +7,7 @@ from tfstable.metrics.rows import column
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's rho: Pearson's correlation of the ranks, equal scores sharing the mean of theirs.
+    """Spearman's rho: Pearson's correlation of the ranks; equal scores share the mean of their ranks.
 
     Args:
         first, second: `(n,)` scores of two models for the same rows.
@@ -36,15 +36,15 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def kendall(first: ArrayLike, second: ArrayLike) -> float:
-    """Kendall's tau-b: pairs of rows that both models order alike less those they order differently, ties taken out.
+    """Kendall's tau-b, from C pairs of rows that both models order alike and D pairs that they order differently.
 
         tau_b = (C - D) / sqrt((N - T_1)(N - T_2)),  N = n (n - 1) / 2, T_m the pairs that model m scores equally
 
-    Args, returns, errors: As of `spearman`. O(n log n).
+    Args, returns, errors: As in `spearman`. O(n log n).
 
     Reference:
         Kendall, "The Treatment of Ties in Ranking Problems", 1945; in O(n log n) after Knight, "A Computer Method for
-        Calculating Kendall's Tau with Ungrouped Data", 1966, with a radix sort in place of his merge sort.
+        Calculating Kendall's Tau with Ungrouped Data", 1966, with a radix sort instead of his merge sort.
 
     Examples:
         Two of the three pairs are in the same order:
@@ -56,7 +56,7 @@ def kendall(first: ArrayLike, second: ArrayLike) -> float:
     pair = _pair(first, second)
     if pair is None:
         return float("nan")
-    order = np.lexsort(pair[::-1])  # Rows tied in both, or in the first alone, are no inversions then.
+    order = np.lexsort(pair[::-1])  # So ties in both, or only in the first, are not inversions.
     x, y = (np.unique(scores[order], return_inverse=True)[1].astype(np.int64) for scores in pair)
     n = len(x)
     pairs = n * (n - 1) // 2
@@ -69,7 +69,7 @@ def kendall(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def _pair(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray] | None:
-    """The scores of both models; None where nothing can be ranked."""
+    """The scores of both models; None if they cannot be ranked."""
     first = column("first", first)
     second = column("second", second, len(first))
     if not len(first) or not (np.isfinite(first) & np.isfinite(second)).all():
@@ -88,10 +88,10 @@ def _pairs_tied(x: np.ndarray) -> int:
 
 
 def _inversions(y: np.ndarray) -> int:
-    """Pairs i < j with y_i > y_j, of integers from 0 on: a radix sort from the highest bit down, a pass a bit.
+    """Pairs i < j with y_i > y_j, for integers >= 0, by a radix sort from the highest bit down, one pass per bit.
 
-    Two rows are an inversion at the first bit in which they differ: there the earlier has 1 and the later 0. Rows are
-    kept sorted by the bits above, in their old order among equals, so such pairs lie within runs of equal higher bits.
+    The first bit in which two rows differ decides: they are an inversion if the earlier row has 1 and the later 0. Rows
+    stay sorted by the higher bits, equal ones in their old order, so such pairs lie within runs of equal higher bits.
     """
     total, run = 0, np.zeros(len(y), np.int64)  # run: where the run of a row begins
     for bit in range(int(y.max()).bit_length() - 1, -1, -1):

@@ -14,7 +14,7 @@ def rmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = 
     Args:
         labels: `(n,)` finite numbers; NaN masks a row.
         predictions: `(n,)` in the label's units.
-        weights: `(n,)` example weights, at least 0. One each by default.
+        weights: `(n,)` example weights, at least 0. Default: 1 per row.
 
     Returns:
         A number, at least 0; NaN if no row counts or a prediction of a row that counts is not finite.
@@ -34,11 +34,11 @@ def rmse(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = 
 
 
 def rmse_standard_error(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Standard error of `rmse`, from the scatter of the squared errors, rows taken for independent.
+    """Standard error of `rmse`, from the scatter of the squared errors; assumes independent rows.
 
         se(R) = se(mean e^2) / (2 R),  se(mean e^2)^2 = n / (n - 1) * sum w^2 (e^2 - R^2)^2 / (sum w)^2
 
-    Arguments and errors as of `rmse`; NaN where that is, and for a single row; 0 where R is.
+    Arguments and errors as in `rmse`. NaN if `rmse` is NaN or for a single row; 0 if R is 0.
     """
     rows = counted_rows(labels, predictions, weights)
     if not rows.measurable or len(rows.labels) < 2:
@@ -50,7 +50,7 @@ def rmse_standard_error(labels: ArrayLike, predictions: ArrayLike, weights: Arra
 
 
 def mae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Weighted mean absolute error. Arguments, result and errors as of `rmse`."""
+    """Weighted mean absolute error. Arguments, result and errors as in `rmse`."""
     rows = counted_rows(labels, predictions, weights)
     if not rows.measurable:
         return float("nan")
@@ -58,7 +58,7 @@ def mae(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = N
 
 
 class RmseDifference(NamedTuple):
-    """The RMSE of two models on the same rows, and how well their difference is known."""
+    """The RMSE of two models on the same rows, their difference, and its standard error."""
 
     first: float
     second: float
@@ -69,22 +69,23 @@ class RmseDifference(NamedTuple):
 def rmse_difference(
     labels: ArrayLike, first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None
 ) -> RmseDifference:
-    """Compares two models of a regression on the same rows.
+    """Compares the RMSE of two models on the same rows.
 
         R_2 - R_1 = mean(e_2^2 - e_1^2) / (R_1 + R_2),  e_m the errors of model m and R_m the root of their mean square
 
-    The standard error is that of the mean in the numerator, rows taken for independent: for the n rows that count, with
-    d their differences of squares, n / (n - 1) * sum w^2 (d - mean d)^2 / (sum w)^2 is its square.
+    The standard error divides the standard error of the numerator's mean by R_1 + R_2, and assumes independent rows.
+    For the n rows that count, with d = e_2^2 - e_1^2, the square of the former is
+    n / (n - 1) * sum w^2 (d - mean d)^2 / (sum w)^2.
 
     Args:
-        labels, weights: As of `rmse`.
+        labels, weights: As in `rmse`.
         first, second: `(n,)` predictions of the two models, in the label's units.
 
     Returns:
-        NaN as of `rmse`, for either model; a NaN error for a single row. Two perfect models differ by 0 within 0.
+        NaN if the `rmse` of either model is; a NaN error for a single row. Two perfect models differ by 0 with error 0.
 
     Raises:
-        ValueError: As of `rmse`.
+        ValueError: As in `rmse`.
     """
     labels = column("labels", labels)
     first, second = column("first", first, len(labels)), column("second", second, len(labels))

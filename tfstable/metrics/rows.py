@@ -1,4 +1,4 @@
-"""Which rows a metric measures, and the one place where its arrays are checked."""
+"""Selects the rows that a metric measures, and checks its arrays."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,16 +11,16 @@ from tfstable.specs import MISSING_INT
 
 
 class Rows(NamedTuple):
-    """The rows that count: labelled and of positive weight."""
+    """The rows that count: labelled, with positive weight."""
 
     labels: np.ndarray  # (rows,) float64
-    predictions: np.ndarray  # (rows,) float64, perhaps not finite
+    predictions: np.ndarray  # (rows,) float64, may be not finite
     weights: np.ndarray  # (rows,) float64, positive
     kept: np.ndarray  # (rows given,) bool, True for the rows that count
 
     @property
     def measurable(self) -> bool:
-        """Whether there are rows at all, and a finite prediction for each."""
+        """Whether a row counts, and all predictions are finite."""
         return len(self.labels) > 0 and bool(np.isfinite(self.predictions).all())
 
 
@@ -28,9 +28,9 @@ def counted_rows(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike |
     """Checks the arrays of a metric and leaves out the rows that do not count.
 
     Args:
-        labels: `(n,)` finite numbers; NaN masks a row. They may be anything where a row weighs 0.
-        predictions: `(n,)` numbers. They may be anything where a row does not count.
-        weights: `(n,)` finite numbers, at least 0; 0 leaves a row out. One each by default.
+        labels: `(n,)` finite numbers; NaN masks a row. Rows of weight 0 may hold any value.
+        predictions: `(n,)` numbers. Rows that do not count may hold any value.
+        weights: `(n,)` finite numbers, at least 0; 0 leaves a row out. Default: 1 per row.
 
     Raises:
         ValueError: If an array is not 1-D, the lengths differ, a label is infinite, or a weight is negative or not
@@ -47,21 +47,20 @@ def counted_rows(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike |
 
 
 def group_numbers(groups: ArrayLike, length: int) -> np.ndarray:
-    """Numbers groups 0, 1, ... in the order in which they come: `(length,)` int64, -1 for rows without one.
+    """Numbers groups 0, 1, ... in order of first occurrence: `(length,)` int64, -1 for rows without a group.
 
-    A row has no group where its id is None, NaN, "" or the smallest int64: what a column of text or ids has for a
-    missing value.
+    A row has no group if its id is None, NaN, "" or the smallest int64, the missing values of text and ids.
     """
     numbers, ids = pd.factorize(np.asarray(groups) if isinstance(groups, list | tuple) else groups)
     if len(numbers) != length:
         raise ValueError(f"groups must have as many rows as the other arrays: {length}, got {len(numbers)}")
     missing = np.flatnonzero(np.asarray(pd.Index(ids).isin(["", MISSING_INT])))
     numbers = np.where(np.isin(numbers, missing), -1, numbers)
-    return (numbers - np.searchsorted(missing, numbers)).astype(np.int64)  # Those after a missing one move up.
+    return (numbers - np.searchsorted(missing, numbers)).astype(np.int64)  # Later numbers move down.
 
 
 def column(name: str, values: ArrayLike, length: int | None = None) -> np.ndarray:
-    """`values` as a 1-D float64 array, of the given length if there is one."""
+    """`values` as a 1-D float64 array, checked against `length` if given."""
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {values.shape}")
@@ -71,7 +70,7 @@ def column(name: str, values: ArrayLike, length: int | None = None) -> np.ndarra
 
 
 def check(name: str, values: np.ndarray, holds: Callable[[np.ndarray], np.ndarray], rule: str) -> None:
-    """Raises ValueError, naming the first value that breaks the rule, unless `holds(values)` is True throughout."""
+    """Raises a ValueError that names the first value for which `holds(values)` is False."""
     good = holds(values)
     if not good.all():
         raise ValueError(f"{name} must be {rule}, got {values[~good][0]:g}")
@@ -82,5 +81,5 @@ def check_binary(labels: np.ndarray) -> None:
 
 
 def check_probabilities(name: str, values: np.ndarray) -> None:
-    """Values that are not finite pass: the metric is NaN then."""
+    """Lets values pass that are not finite: the metric is then NaN."""
     check(name, values, lambda p: ~np.isfinite(p) | ((p >= 0) & (p <= 1)), "between 0 and 1")

@@ -15,13 +15,13 @@ class Committee(RankingModel):
         logit = 1/M sum_m head_m(bottom_m(x))
 
     Two trainings of one network end in different functions of nearly equal quality; a mean of M such functions varies
-    less. That is what an ensemble buys, at M times its price. Here the members share the input pipeline, the embedding
-    tables and a step, so they may be small. They learn together, from the loss of their mean, and are therefore less
-    independent than the models of an ensemble.
+    less. An ensemble achieves this at M times the cost. Here the members share the input pipeline, the embedding tables
+    and a step, so they may be small. They learn together, from the loss of their mean, so they are less independent
+    than the models of an ensemble.
 
     Args:
         members: M, at least 1.
-        **kwargs: See `RankingModel`. `units` and `tower_units` are those of one member; `units` must not be empty.
+        **kwargs: See `RankingModel`. `units` and `tower_units` hold for one member; `units` must not be empty.
 
     Raises:
         ValueError: If `members` is below 1 or `units` is empty.
@@ -45,7 +45,7 @@ class Committee(RankingModel):
             self.outputs_by_member[name] = [self.outputs_of[name], *outputs]
 
     def shared_bottom(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns what the members' bottoms put out, side by side, `(batch, members * units)`."""
+        """Returns the outputs of the members' bottoms side by side, `(batch, members * units)`."""
         return tf.concat([bottom(x, training=training) for bottom in self.bottoms], axis=1)
 
     def heads(self, shared: Any, training: bool | None = None) -> dict[str, tf.Tensor]:
@@ -55,12 +55,12 @@ class Committee(RankingModel):
                 f"{shared.shape if tf.is_tensor(shared) else sorted(shared)}"
             )
         own, common = shared[:, : self.members * self._width], shared[:, self.members * self._width :]
-        # What parallel cross layers put out beside the bottoms goes to every member.
+        # The output of parallel cross layers goes to every member.
         inputs = [tf.concat([part, common], axis=1) for part in tf.split(own, self.members, axis=1)]
         logits = {}
         for name in self.task_specs:
             members = zip(inputs, self.towers_of[name], self.outputs_by_member[name], strict=True)
-            each = [output(tower(x, training=training)) for x, tower, output in members]  # (batch, 1) a member
+            each = [output(tower(x, training=training)) for x, tower, output in members]  # (batch, 1) per member
             logits[name] = tf.squeeze(tf.add_n(each), axis=1) / self.members
         return logits
 

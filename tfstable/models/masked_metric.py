@@ -12,8 +12,8 @@ class MaskedMetric(keras.metrics.Metric):
     """Gives a metric a weight of 0 for each example whose label is NaN.
 
     Args:
-        metric: The metric; its name and results are this one's. Without a `sample_weight` in its `update_state` it sees
-            all labels as they are.
+        metric: The metric; gives name and results. If its `update_state` takes no `sample_weight`, it sees all labels
+            unmasked.
         weighted: Whether the weights of examples count. Otherwise each labelled example has a weight of 1.
     """
 

@@ -1,4 +1,4 @@
-"""What a model of several tasks needs under Keras's own `compile`, `fit`, `evaluate`, `save` and `export`."""
+"""A model of several tasks that works with Keras's own `compile`, `fit`, `evaluate`, `save` and `export`."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ from tfstable.specs import TaskSpec
 
 
 class MultitaskModel(keras.Model):
-    """A model of several tasks, each with its loss on logits, as Keras trains, evaluates, saves and exports it.
+    """A model of several tasks, each with its loss on logits, for Keras to train, evaluate, save and export.
 
     A subclass has `task_specs`, `input_signature`, and a `call` that returns predictions by task, or logits with
     `as_logits=True`. All forward passes go through `Model.__call__`: there Keras makes the variables, tells every layer
@@ -24,8 +24,8 @@ class MultitaskModel(keras.Model):
 
     `fit` takes labels as a dict by task (or an array for a single task), `(batch,)` or `(batch, 1)`, bool, integer or
     float, NaN where masked, and weights as an array or a dict by task. The reported `loss` is the mean over examples,
-    without the batches that the optimizer skipped; NaN if it skipped all. Metrics see labelled examples alone, those in
-    `weighted_metrics` with the example weights. On several replicas an example counts the same wherever it falls.
+    without the batches that the optimizer skipped; NaN if it skipped all. Metrics see only labelled examples;
+    `weighted_metrics` also use the example weights. An example counts the same on any replica.
     """
 
     task_specs: Mapping[str, TaskSpec]
@@ -39,8 +39,8 @@ class MultitaskModel(keras.Model):
         super().__init_subclass__(**kwargs)
         if cls.logits is not MultitaskModel.logits or "as_logits" not in inspect.signature(cls.call).parameters:
             raise TypeError(
-                f"{cls.__name__} must not replace logits, and its call must take as_logits, for fit and predict share "
-                "one forward pass: replace a stage, such as embed, interact, shared_bottom or heads."
+                f"{cls.__name__} must not replace logits, and its call must take as_logits, because fit and predict "
+                "share one forward pass: replace a stage, such as embed, interact, shared_bottom or heads."
             )
 
     # --- The forward pass.
@@ -66,7 +66,7 @@ class MultitaskModel(keras.Model):
 
     @property
     def logit_dtype(self) -> str:
-        """float32, and float64 under the policy "float64": a logit in bfloat16 would have two digits."""
+        """float32, or float64 under the policy "float64": a logit in bfloat16 would have only two digits."""
         return "float64" if self.compute_dtype == "float64" else "float32"
 
     # --- The loss.
@@ -96,8 +96,8 @@ class MultitaskModel(keras.Model):
     def task_losses(self, y: Any, logits: Mapping[str, tf.Tensor], sample_weight: Any = None) -> dict[str, tf.Tensor]:
         """Returns each task's loss: the sum over its labelled examples, each times its weight, over the batch's size.
 
-        The divisor is the same for every task and every replica, so an example counts the same wherever it falls, and
-        a task that is rarely labelled is not blown up in the batches where one example has its label.
+        The divisor is the same for every task and replica. So an example counts the same on any replica, and a rarely
+        labelled task does not dominate a batch in which one example has its label.
         """
         y = labels_by_task(self.task_specs, y, self.logit_dtype)
         weights, losses = weights_by_task(self.task_specs, sample_weight), {}
@@ -106,7 +106,7 @@ class MultitaskModel(keras.Model):
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 
-    # --- Variables: made at once, whatever comes first.
+    # --- Variables: all made at the first use.
 
     fit, evaluate, predict = (prepared(name) for name in ("fit", "evaluate", "predict"))
     train_on_batch, test_on_batch, predict_on_batch = (
@@ -118,7 +118,7 @@ class MultitaskModel(keras.Model):
     )
 
     def prepare(self) -> None:
-        """Makes all variables that are not there yet: of the model, and of what `compile` got."""
+        """Makes all missing variables: of the model, and of the optimizer and metrics given to `compile`."""
         with self.distribute_strategy.scope():
             if not self.built:
                 self.build()
@@ -133,22 +133,22 @@ class MultitaskModel(keras.Model):
                 self._has_metrics = True
 
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
-        """Keras makes variables here, from a batch of the data; they are there by now."""
+        """Does nothing: Keras would make variables here from a batch of data, but they exist already."""
 
     def get_build_config(self) -> dict[str, Any]:
         self.prepare()
-        return {"input_shape": None}  # The specs say all shapes.
+        return {"input_shape": None}  # The specs give all shapes.
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         self.prepare()
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
-        for number, state in enumerate(self._seed_states()):  # Keras saves none: dropout would go on otherwise.
+        for number, state in enumerate(self._seed_states()):  # Keras saves none: dropout would differ.
             store[f"seed_{number}"] = state
 
     def load_own_variables(self, store: Any) -> None:
-        keys = list(store.keys())  # An entry of a file, no dict.
+        keys = list(store.keys())  # An entry of a file, not a dict.
         seeds = {f"seed_{number}": state for number, state in enumerate(self._seed_states())}
         super().load_own_variables({key: store[key] for key in keys if not key.startswith("seed_")})
         for key, state in seeds.items():
@@ -170,7 +170,7 @@ class MultitaskModel(keras.Model):
         weighted_metrics: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Takes what `keras.Model.compile` takes, without losses.
+        """Takes the arguments of `keras.Model.compile`, except losses.
 
         Raises:
             ValueError: If `loss` or `loss_weights` is given, or, on several replicas, `steps_per_execution` above 1 or
@@ -179,7 +179,7 @@ class MultitaskModel(keras.Model):
         for name, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
                 raise ValueError(
-                    f"{name} must be None: the tasks bring their losses; set the weight of a task in its spec, or "
+                    f"{name} must be None: the tasks define their losses; set the weight of a task in its spec, or "
                     f"replace compute_loss. Got {value!r}."
                 )
         weighted, unweighted = masked(weighted_metrics, weighted=True), masked(metrics, weighted=False)
@@ -187,8 +187,8 @@ class MultitaskModel(keras.Model):
         self._has_metrics = False
         if self.distribute_strategy.num_replicas_in_sync > 1 and (self.steps_per_execution > 1 or self.jit_compile):
             raise ValueError(
-                "steps_per_execution must be 1 and jit_compile must not be True on several replicas, for which Keras "
-                f"compiles neither; got {self.steps_per_execution} and {self.jit_compile}."
+                "steps_per_execution must be 1 and jit_compile must not be True on several replicas, where Keras "
+                f"supports neither; got {self.steps_per_execution} and {self.jit_compile}."
             )
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ class MultitaskModel(keras.Model):
 
     @property
     def metrics(self) -> list[Any]:
-        """The metrics of Keras, with this model's loss in the place of Keras's."""
+        """Keras's metrics, with this model's loss instead of Keras's."""
         return [self.loss_tracker, *(metric for metric in super().metrics if metric.name != "loss")]
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -245,17 +245,17 @@ class MultitaskModel(keras.Model):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Mapping[str, tf.Tensor], sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Updates the metrics that `compile` got and returns the results of all, as `keras.Model` does.
+        """Updates the metrics given to `compile` and returns the results of all metrics, like `keras.Model`.
 
         Args:
             x: Model inputs; unused here.
             y: Labels by task, NaN where masked.
             y_pred: Predictions by task, `(batch,)`.
-            sample_weight: As of `fit`.
+            sample_weight: As in `fit`.
         """
         y = labels_by_task(self.task_specs, y, self.logit_dtype)
         weights = None if sample_weight is None else weights_by_task(self.task_specs, sample_weight)
-        # (batch, 1): what stands on the last axis, Keras's means average before they weigh.
+        # (batch, 1): Keras's means average over the last axis before they apply weights.
         y, y_pred = ({name: value[:, None] for name, value in by_task.items()} for by_task in (y, y_pred))
         return super().compute_metrics(x, y, y_pred, weights)
 
@@ -280,7 +280,7 @@ class MultitaskModel(keras.Model):
 
     @property
     def _default_save_signature(self) -> Callable[..., Any]:
-        """What `tf.saved_model.save` takes for `serving_default`. Keras's own takes every input for a float."""
+        """The function that `tf.saved_model.save` uses for `serving_default`; Keras's own makes every input a float."""
         return tf.function(lambda features: self(features, training=False), input_signature=[self.input_signature()])
 
 

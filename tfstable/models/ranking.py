@@ -38,16 +38,16 @@ class RankingModel(MultitaskModel):
     Args:
         features: Feature specs by name.
         tasks: Task specs by name.
-        statistics: What `statistics.fit` learned: sizes of the tables, base rates for the heads' biases.
+        statistics: The result of `statistics.fit`: sizes of the tables, base rates for the heads' biases.
         name, dtype, trainable: See `keras.Model`.
         **options: The keys of `tfstable.options.RankingOptions`, such as `units=(256, 256)` or `cross_depth=1`.
 
     Under plain `compile` the tasks bring their losses; see `MultitaskModel`.
 
     Shapes:
-        In: what `inputs.Preprocessor` returns. Out: a dict with `(batch,)` predictions per task, in the task's own
-        units (probabilities; values of the regression target). Logits and predictions are float32 whatever the
-        precision of the layers, and float64 under the policy "float64".
+        In: the output of `Preprocessor`. Out: a dict with `(batch,)` predictions per task, in the task's own units
+        (probabilities; values of the regression target). Logits and predictions are float32 for layers of any
+        precision, but float64 under the policy "float64".
 
     Raises:
         TypeError: If an option is unknown.
@@ -80,7 +80,7 @@ class RankingModel(MultitaskModel):
             widths = [feature.dim for feature in self.embeddings.features.values()]
             self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
-        # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
+        # One row of logits per value, one column per task; zeros, so that training starts at the base rates.
         per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in self._embedding_features().items()}
         has_wide = self.wide_tasks and per_task
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
@@ -112,13 +112,13 @@ class RankingModel(MultitaskModel):
         return tf.concat(vectors, axis=1)
 
     def interact(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Crosses the input's elements with each other: `(batch, width)` to the same."""
+        """Crosses the input's elements with each other: `(batch, width)` in and out."""
         if self.cross is not None:
             x = self.cross(x)
         return x if self.input_norm is None else self.input_norm(x)
 
     def shared_bottom(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor | Mapping[str, tf.Tensor]:
-        """Returns what all tasks share, `(batch, units)`, or a dict of one such tensor a task."""
+        """Returns the representation that all tasks share, `(batch, units)`, or a dict of one such tensor per task."""
         return self.bottom(x, training=training)
 
     def heads(self, shared: tf.Tensor | Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
@@ -130,13 +130,13 @@ class RankingModel(MultitaskModel):
         return logits
 
     def wide_logits(self, features: Inputs, training: bool | None = None) -> dict[str, tf.Tensor]:
-        """Returns what the linear model adds to the logits of binary tasks, `(batch,)`; empty without one."""
+        """Returns the linear model's addition to each binary task's logits, `(batch,)`; empty without that model."""
         if self.wide is None:
             return {}
         total = tf.cast(tf.add_n(list(self.wide(features).values())), self.logit_dtype)  # (batch, wide tasks)
         return dict(zip(self.wide_tasks, tf.unstack(total, axis=1), strict=True))
 
-    # --- What the stages are put together to.
+    # --- The model from its stages.
 
     def call(self, features: Inputs, training: bool | None = None, as_logits: bool = False) -> dict[str, tf.Tensor]:
         if missing := [name for name in self.feature_specs if name not in features]:
@@ -243,7 +243,7 @@ class RankingModel(MultitaskModel):
 
 
 def _beside(shared: tf.Tensor | Mapping[str, tf.Tensor], crossed: tf.Tensor) -> tf.Tensor | dict[str, tf.Tensor]:
-    """What the bottom put out, `(batch, units)` or a dict of such, widened by what the cross layers put out."""
+    """The bottom's output, `(batch, units)` or a dict of such tensors, joined with the cross layers' output."""
     if isinstance(shared, Mapping):
         return {name: tf.concat([x, crossed], axis=1) for name, x in shared.items()}
     return tf.concat([shared, crossed], axis=1)

@@ -1,4 +1,4 @@
-"""Labels and weights as `fit` and other callers hand them over, in the one form that losses and metrics read."""
+"""Converts labels and weights from `fit` and other callers to the form that losses and metrics read."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,8 +11,8 @@ def labels_by_task(tasks: Collection[str], y: Any, dtype: Any) -> dict[str, tf.T
 
     Args:
         tasks: Names of the tasks.
-        y: Labels by task, `(batch,)` or `(batch, 1)`, numbers or bools; also those of other tasks. For a single task
-            its labels alone will do.
+        y: Labels by task, `(batch,)` or `(batch, 1)`, numbers or bools; other tasks are ignored. A model of a single
+            task also takes an array.
         dtype: A float type.
 
     Raises:
@@ -27,14 +27,14 @@ def labels_by_task(tasks: Collection[str], y: Any, dtype: Any) -> dict[str, tf.T
 
 
 def weights_by_task(tasks: Collection[str], sample_weight: Any) -> dict[str, tf.Tensor | None]:
-    """Returns the example weights of each task, `(batch,)`; None where there are none.
+    """Returns the example weights of each task, `(batch,)`, or None for a task without weights.
 
     Args:
         tasks: Names of the tasks.
-        sample_weight: None, or the weights of all tasks, `(batch,)` or `(batch, 1)`, or a dict of such by task.
+        sample_weight: None, or one array for all tasks, `(batch,)` or `(batch, 1)`, or a dict of such arrays by task.
 
     Raises:
-        ValueError: If a dict has none for a task, or weights have another shape.
+        ValueError: If a dict lacks a task, or weights have another shape.
     """
     if sample_weight is None:
         return dict.fromkeys(tasks)
@@ -45,7 +45,7 @@ def weights_by_task(tasks: Collection[str], sample_weight: Any) -> dict[str, tf.
 
 
 def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
-    """Returns a dict's entries of the tasks; other values as they are.
+    """Returns a dict's entries for the tasks; other values unchanged.
 
     Raises:
         ValueError: If a dict has no entry for a task.

@@ -1,4 +1,4 @@
-"""What a task means in mathematics: loss and prediction from its logit, and the logit to start from."""
+"""The mathematics of a task: loss and prediction from its logit, and the initial logit."""
 
 import math
 
@@ -13,7 +13,7 @@ def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     The squared error is on the scale of the task's transform. Masked examples (NaN labels) have a loss of 0.
     """
     known = tf.math.is_finite(labels)
-    # The label is replaced before the loss, not the loss after it: else the gradient would be 0 * NaN.
+    # Replaces the label before the loss, not the loss afterwards: else the gradient would be 0 * NaN.
     labels = tf.cast(tf.where(known, labels, 0.0), logits.dtype)
     if isinstance(task, BinaryTask):
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
@@ -32,6 +32,6 @@ def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
 def initial_logit(task: TaskSpec, base_rate: float) -> float:
     """Returns the logit that predicts the base rate (the mean label, after the transform) for every example."""
     if isinstance(task, BinaryTask):
-        base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # `statistics.fit` has a prior; a rate of one's own may be 0.
+        base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # `statistics.fit` has a prior; a caller's own rate may be 0.
         return math.log(base_rate / (1 - base_rate))
     return base_rate

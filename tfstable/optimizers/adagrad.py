@@ -9,7 +9,7 @@ from tfstable.optimizers.rule import ClippedArguments, RuleArguments, RuleOptimi
 
 
 class AdagradArguments(RuleArguments, total=False):
-    """The keyword arguments of `Adagrad` but its clipping, for the preset that brings its own."""
+    """The keyword arguments of `Adagrad` without `clipping`, for the preset with its own clipping."""
 
     initial_accumulator: float
     epsilon: float

@@ -10,7 +10,7 @@ from tfstable.optimizers.rule import ClippedArguments, RuleArguments, RuleOptimi
 
 
 class AdamArguments(RuleArguments, total=False):
-    """The keyword arguments of `Adam` but its clipping, for the preset that brings its own."""
+    """The keyword arguments of `Adam` without `clipping`, for the preset with its own clipping."""
 
     beta_1: float
     beta_2: float

@@ -20,7 +20,7 @@ class ClippyAdagrad(Adagrad):
         sigma_t = min(1, min_i (relative |w_i| + accumulator_relative / sqrt(G_i + epsilon) + absolute) / (eta |r_i|))
         w_{t+1} = w_t - eta sigma_t r_t
 
-    With its defaults it is `Adagrad(clipping=Clippy())`. The options are those of the authors' own code, TFRS 0.7.7:
+    With its defaults it equals `Adagrad(clipping=Clippy())`. The options come from the authors' code, TFRS 0.7.7:
 
         TFRS                                here
         variable_relative_threshold         relative_threshold
@@ -46,7 +46,7 @@ class ClippyAdagrad(Adagrad):
         scope: See `Clippy`.
 
     Raises:
-        ValueError: If an argument is outside its domain, or `clip_accumulator_update` comes without
+        ValueError: If an argument is outside its domain, or `clip_accumulator_update` is set without
             `delayed_accumulator`.
 
     Reference:

@@ -19,12 +19,12 @@ class Group:
     """Variables and the optimizer that updates them.
 
     Args:
-        variables: "embeddings" (all embedding tables), "dense" (all others), or a regular expression that is searched
-            in the path of each variable, such as "tower/.*kernel".
-        optimizer: An optimizer of this package, used by this group alone.
+        variables: "embeddings" (all embedding tables), "dense" (all others), or a regular expression to search in the
+            path of each variable, such as "tower/.*kernel".
+        optimizer: An optimizer of this package, used only by this group.
 
     Raises:
-        ValueError: If `variables` is no regular expression, or `optimizer` is none of this package's.
+        ValueError: If `variables` is not a regular expression, or `optimizer` is not from this package.
     """
 
     variables: str
@@ -39,7 +39,7 @@ class Group:
             ) from error
         if not isinstance(self.optimizer, RuleOptimizer):
             raise ValueError(
-                "optimizer must be one of tfstable.optimizers (others would not heed the finite flag of the step); "
+                "optimizer must be one of tfstable.optimizers (others would ignore the finite flag of the step); "
                 f"got {self.optimizer!r}."
             )
 
@@ -70,9 +70,9 @@ class Composite(GuardedOptimizer):
     Args:
         groups: `Group`s that together hold every variable exactly once. `learning_rate` of the composite reads the
             first group's; set it on the optimizer of a group.
-        averaging: None, or an `Ema` or `Swa` of the weights of all groups, used by this optimizer alone; see
+        averaging: None, or an `Ema` or `Swa` of the weights of all groups, used only by this optimizer; see
             `averaged_weights`.
-        **guarded: See `GuardedOptimizer`. `on_nonfinite` stands for all groups, whose own setting is not used.
+        **guarded: See `GuardedOptimizer`. `on_nonfinite` holds for all groups; their own settings are ignored.
 
     Raises:
         ValueError: If `groups` is empty or shares an optimizer, or `averaging` is neither. When built: if a variable is
@@ -140,7 +140,7 @@ class Composite(GuardedOptimizer):
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        raise AttributeError("a Composite has no learning rate of its own: set that of `composite.optimizers[i]`.")
+        raise AttributeError("a Composite has no learning rate of its own: set the one of `composite.optimizers[i]`.")
 
     def diagnostics(self) -> dict[str, dict[str, float]]:
         """The diagnostics of all groups whose optimizer has `track_every` set; see `RuleOptimizer.diagnostics`."""

@@ -1,4 +1,4 @@
-"""The check that every constructor of this package makes of its numbers."""
+"""Checks of constructor arguments."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def check_number(
 
     Args:
         argument: Name of the argument, for the error.
-        value: What the caller gave.
+        value: The argument's value.
         above: The value must be greater than this.
         least: The value must be this or greater.
         below: The value must be less than this.

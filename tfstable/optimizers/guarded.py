@@ -13,7 +13,7 @@ from tfstable.optimizers.rows import sum_duplicates, under_xla, working_dtype
 
 LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule | Callable[[], Any]
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
-Pairs: TypeAlias = Sequence[tuple[Gradient, Any]]  # Of a gradient and its variable, of Keras or TensorFlow.
+Pairs: TypeAlias = Sequence[tuple[Gradient, Any]]  # A gradient and its variable, of Keras or TensorFlow.
 
 
 class GuardedArguments(TypedDict, total=False):
@@ -31,10 +31,10 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
 
         finite = every gradient tensor has  ||g||_2^2 / 2 <= M / 2^20,  M the largest number of its dtype
 
-    That is false for NaN and infinity, and for finite numbers whose square an accumulator could not hold (in float32
-    from about 2e16): one of those would make it infinite and freeze its weight for good. If the flag is false, nothing
-    changes: not weights, slots, decay nor `iterations`, and `skipped_steps` rises by one. A run with a bad batch
-    therefore ends where a run without that batch ends.
+    The flag is false for NaN and infinity, and for finite numbers whose square an accumulator cannot hold (in float32
+    from about 2e16): it would become infinite and freeze its weight forever. If the flag is false, weights, slots and
+    `iterations` stay unchanged, without decay, and `skipped_steps` rises by one. So a run with a bad batch ends like a
+    run without that batch.
 
     Gradients of bfloat16 variables are summed and squared in float32. float16 variables are refused: squares of their
     gradients leave float16's range above 256 and below 2e-4.
@@ -43,7 +43,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         learning_rate: eta. A float, a `keras.optimizers.schedules.LearningRateSchedule`, or a callable.
         on_nonfinite: "skip" leaves out a step with a non-finite gradient. "raise" also raises
             `tf.errors.InvalidArgumentError` naming the variable; XLA drops assertions, there it only skips.
-        name: Name of the optimizer. Default: that of the class, such as "clippy_adagrad".
+        name: Name of the optimizer. Default: the name of the class, such as "clippy_adagrad".
 
     Raises:
         ValueError: If `on_nonfinite` is neither; when built, for a variable that is not float32, float64 or bfloat16.
@@ -60,7 +60,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         name: str | None = None,
     ) -> None:
         check_choice("on_nonfinite", on_nonfinite, ("skip", "raise"))
-        # Not Keras's default, which counts the optimizers of the process: a resumed run must find the same names.
+        # Not Keras's default, which numbers the optimizers of the process: a resumed run must find the same names.
         name = name or re.sub(r"(?<!^)(?=[A-Z][a-z])", "_", type(self).__name__).lower()
         super().__init__(learning_rate=learning_rate, name=name)
         self.on_nonfinite = on_nonfinite
@@ -92,7 +92,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
         self._check_known(variables)
         if len(grads) != len(variables):
-            raise ValueError(f"apply needs one gradient a variable; got {len(grads)} for {len(variables)} variables.")
+            raise ValueError(f"apply needs one gradient per variable; got {len(grads)} for {len(variables)} variables.")
         with tf.name_scope(self.name):
             self._apply(*_drop_missing(grads, variables))
 
@@ -144,7 +144,7 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
 
 
 def done() -> tf.Tensor:
-    """What both branches of a `tf.cond` return when they work by side effects."""
+    """The return value of both branches of a `tf.cond` that work by side effects."""
     return tf.constant(True)
 
 

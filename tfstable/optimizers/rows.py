@@ -12,9 +12,9 @@ def under_xla() -> bool:
 
 
 def working_dtype(variable: Any) -> tf.DType:
-    """In which the gradient, the state and the update of a variable are: float32 for bfloat16, else its own.
+    """The dtype of a variable's gradient, state and update: float32 for bfloat16, else the variable's own.
 
-    Eight bits of mantissa hold a weight, but no sum: 256 + 1 is 256.
+    Eight bits of mantissa can hold a weight, but not a sum: 256 + 1 is 256.
     """
     dtype = tf.as_dtype(variable.dtype)
     return tf.float32 if dtype == tf.bfloat16 else dtype
@@ -28,8 +28,8 @@ def sum_duplicates(slices: tf.IndexedSlices, height: int) -> tf.IndexedSlices:
         height: Number of rows of the table.
 
     Returns:
-        `tf.IndexedSlices` with unique indices. Under XLA its length is still n: behind the unique rows stand zeros with
-        the index `height`, which is outside the table, where XLA scatters nothing.
+        `tf.IndexedSlices` with unique indices. Under XLA its length is still n: zeros with the index `height` follow
+        the unique rows. That index is outside the table, where XLA scatters nothing.
     """
     if under_xla():
         return _sum_sorted(slices, height)
@@ -46,22 +46,22 @@ def _sum_sorted(slices: tf.IndexedSlices, height: int) -> tf.IndexedSlices:
     position = tf.cumsum(tf.cast(is_first, tf.int32)) - 1  # (n,): which unique row each value belongs to
     size = tf.size(indices)
     values = tf.math.unsorted_segment_sum(tf.gather(slices.values, order), position, size)
-    unique = tf.math.unsorted_segment_min(indices, position, size)  # the dtype's maximum where there is no row
+    unique = tf.math.unsorted_segment_min(indices, position, size)  # the dtype's maximum for an empty segment
     return tf.IndexedSlices(values, tf.minimum(unique, tf.cast(height, unique.dtype)))
 
 
 def is_row(indices: tf.Tensor, height: int, rank: int) -> tf.Tensor:
-    """(n, 1, ...) of this rank: True for rows of the table, False for what `sum_duplicates` pads with under XLA."""
+    """(n, 1, ...) of this rank: True for rows of the table, False for the padding of `sum_duplicates` under XLA."""
     return tf.reshape(indices < tf.cast(height, indices.dtype), [-1] + [1] * (rank - 1))
 
 
 def read_rows(variable: Any, indices: tf.Tensor | None = None) -> tf.Tensor:
-    """The variable, or its rows alone: gathered from the variable itself, so that the table is never read."""
+    """The variable, or only some rows, gathered from the variable itself, so that the whole table is never read."""
     return tf.convert_to_tensor(variable) if indices is None else tf.gather(variable, indices)
 
 
 def write_rows(variable: Any, indices: tf.Tensor | None, value: tf.Tensor) -> None:
-    """Assigns the variable, or its rows alone."""
+    """Assigns the variable, or only some rows."""
     if indices is None:
         variable.assign(value)
     else:

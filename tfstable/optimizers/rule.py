@@ -18,7 +18,7 @@ State: TypeAlias = tuple[tf.Tensor, ...]  # The slots of a weight, in the order 
 
 
 class RuleArguments(GuardedArguments, total=False):
-    """The keyword arguments of `RuleOptimizer` but `clipping`, for the signatures of subclasses that bring theirs."""
+    """The keyword arguments of `RuleOptimizer` without `clipping`, for subclasses with their own clipping."""
 
     weight_decay: float | None
     track_every: int
@@ -37,11 +37,11 @@ class RuleOptimizer(GuardedOptimizer):
         f_t      = clipping(r_t, g_t, w_t, eta_t), 1 without a clipping
         w_{t+1}  = w_t - eta_t * decay * w_t - eta_t * f_t * r_t
 
-    A bfloat16 variable is updated in float32, with float32 slots, and the new weight is rounded to the nearest: a step
-    below 2^-9 of a weight changes nothing, so a model that shall keep learning wants float32 variables.
+    A bfloat16 variable is updated in float32, with float32 slots, and the new weight is rounded to the nearest. A step
+    below 2^-9 of a weight then changes nothing, so use float32 variables for a model that must keep learning.
 
     A subclass gives `slots` and `direction`; the rest is common. A sparse gradient updates its rows only: for them, g,
-    w and s are the unique rows of the batch. The state of a row advances in those steps alone which touch it.
+    w and s are the unique rows of the batch. The state of a row advances only in steps that touch it.
 
     Args:
         learning_rate: eta, at least 0 if it is a number. See `GuardedOptimizer`.
@@ -49,14 +49,14 @@ class RuleOptimizer(GuardedOptimizer):
         weight_decay: None, or the decoupled decay, at least 0, of dense variables (Loshchilov, Hutter, "Decoupled
             Weight Decay Regularization", 2019). Refused for embedding tables, where it would touch every row in every
             step.
-        track_every: Refresh `diagnostics` every so many steps; 0 = never.
+        track_every: Refresh `diagnostics` every N steps; 0 = never.
         on_nonfinite, name: See `GuardedOptimizer`.
 
     Raises:
         ValueError: If an argument is outside its domain.
     """
 
-    # Whether `direction` uses the step t. Tables then keep one t a row, since a row's state advances by touches.
+    # Whether `direction` uses the step t. Tables then keep one t per row, since a row's state advances by touches.
     uses_step = False
 
     def __init__(
@@ -80,7 +80,7 @@ class RuleOptimizer(GuardedOptimizer):
         self.clipping = clipping
         self.weight_decay = weight_decay
         self.track_every = track_every
-        # What a trainer lowers after a divergence or along a window, whatever the learning rate is made from.
+        # A trainer lowers this factor after a divergence or inside a window, for any kind of learning rate.
         self.rate_factor = self.add_variable(
             shape=(), dtype="float32", initializer="ones", aggregation="only_first_replica", name="rate_factor"
         )
@@ -103,7 +103,7 @@ class RuleOptimizer(GuardedOptimizer):
         is_table: bool,
         padding: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, State]:
-        """r, f and the new state: a pure function of tensors. `padding` marks rows that are none, under XLA."""
+        """r, f and the new state: a pure function of tensors. Under XLA, `padding` marks rows outside the table."""
         update, state = self.direction(gradient, state, step)
         if padding is not None:
             update = tf.where(padding, tf.zeros_like(update), update)
@@ -135,7 +135,7 @@ class RuleOptimizer(GuardedOptimizer):
             # A float needs no integer kernels on accelerators; where it stops counting, at 2^24 touches of one row,
             # every correction made from it has long converged.
             made["step"] = slot("step", 0.0, (variable.shape[0],) + (1,) * (len(variable.shape) - 1), dtype)
-        # Always, so that a run may change `track_every` and go on from its checkpoints.
+        # Always made, so that a run may change `track_every` and still resume from its checkpoints.
         made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
         return made
 
@@ -143,12 +143,12 @@ class RuleOptimizer(GuardedOptimizer):
         path = getattr(variable, "path", variable.name)
         if self.weight_decay:
             raise ValueError(
-                f"weight_decay must be None for the embedding table {path!r}, whose rows it would all touch each step "
-                f"(give tables an optimizer of their own with Composite); got {self.weight_decay!r}."
+                f"weight_decay must be None for the embedding table {path!r}, since it would touch every row in every "
+                f"step (give tables a separate optimizer with Composite); got {self.weight_decay!r}."
             )
         if getattr(variable, "constraint", None) is not None:
             raise ValueError(
-                f"constraint must be None for the embedding table {path!r}, whose rows it would all touch each step; "
+                f"constraint must be None for the embedding table {path!r}, since it would touch every row each step; "
                 f"got {variable.constraint!r}."
             )
 
@@ -222,7 +222,7 @@ class RuleOptimizer(GuardedOptimizer):
             diagnostics.assign(tf.cast(tf.stack([least, *norms]), tf.float32))
 
     def diagnostics(self) -> dict[str, dict[str, float]]:
-        """Figures of the last step that `track_every` divides, per variable path; NaN before the first.
+        """Figures of the last step divisible by `track_every`, per variable path; NaN before the first such step.
 
         Returns:
             `{path: {"clipping_factor", "update_norm", "gradient_norm", "weight_norm"}}`, as floats: the (least) factor

@@ -10,7 +10,7 @@ from tfstable.optimizers.rule import ClippedArguments, RuleOptimizer, State
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class SGD(RuleOptimizer):
-    """Gradient descent, with momentum if asked.
+    """Gradient descent, optionally with momentum.
 
         v_t = momentum v_{t-1} + g_t
         r_t = v_t, or g_t + momentum v_t with nesterov
@@ -19,11 +19,11 @@ class SGD(RuleOptimizer):
 
     Args:
         learning_rate, **rule: See `RuleOptimizer`.
-        momentum: At least 0, below 1. At 0 there is no velocity.
+        momentum: At least 0, below 1. 0: no velocity.
         nesterov: Look ahead by one step of the velocity. Needs a momentum.
 
     Raises:
-        ValueError: If an argument is outside its domain, or `nesterov` comes without a momentum.
+        ValueError: If an argument is outside its domain, or `nesterov` is set without a momentum.
 
     Reference:
         Sutskever, Martens, Dahl, Hinton, "On the Importance of Initialization and Momentum in Deep Learning", 2013.

@@ -1,12 +1,12 @@
-"""How an optimizer knows an embedding table."""
+"""How an optimizer recognises an embedding table."""
 
 from typing import Any
 
 
 def is_embedding_table(variable: Any) -> bool:
-    """Whether `variable` is an embedding table: rows looked up by id, of which a batch touches few.
+    """Whether `variable` is an embedding table: rows looked up by id, few of them per batch.
 
-    An embedding layer says so by setting the attribute `is_embedding_table` of its variable, True or False. Without
+    An embedding layer marks its variable by setting the attribute `is_embedding_table`, True or False. Without
     that attribute, a variable is a table if its name is `embeddings`, as `keras.layers.Embedding` names its own.
 
     Args:

@@ -1,4 +1,4 @@
-"""The model card of a version, as JSON and Markdown: what it was trained on, how good it was, what it takes."""
+"""The model card of a version, as JSON and Markdown: its training data, evaluation and signatures."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -14,12 +14,12 @@ FILES = (JSON, MARKDOWN)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The newest evaluation when the version was published.
+    """The newest evaluation at the time of publication.
 
     Attributes:
-        window: First and last day of the window of the model that was evaluated.
-        day: The day that it was evaluated on.
-        tasks: By task, the metrics by name.
+        window: First and last day of the evaluated model's window.
+        day: The evaluation day.
+        tasks: Metrics by name, by task.
     """
 
     window: tuple[str, str]
@@ -29,24 +29,24 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a version says of itself. Days are text, such as "2025-01-31".
+    """Facts about a version. Days are text, such as "2025-01-31".
 
     Attributes:
-        window_end: Last day that the model was trained on.
-        withdrawn: Last days of the versions that a rollback to this one took out of service.
-        promoted_from: Number of the version that this one is a copy of; None: of none.
+        window_end: Last day of training.
+        withdrawn: Last training days of the versions that a rollback to this one took out of service.
+        promoted_from: Number of the version that this one copies; None: not a copy.
         model: `class` (import path), `weights` (their number) and `precision`.
         data: `log` (its path), `first_day` and `last_day`.
-        evaluation: How good the model was; None: it has not been evaluated.
-        config_hash: SHA-256 of the keys of the config that affect the weights.
-        tasks: By task, its `kind` and its `label` column; None: not stated, as in older versions.
+        evaluation: The newest evaluation; None: not evaluated yet.
+        config_hash: SHA-256 of the config's keys that affect the weights.
+        tasks: `kind` and `label` column by task; None: unknown, as in older versions.
         weight: Column of example weights; None: no such column.
-        score_weights: By task, its weight in the score of `rank`; None: there is no `rank`.
-        versions: By package, the version that trained the model.
-        created: When the version was written, UTC.
-        columns: By raw column, the arguments of its `RawColumn`.
-        signatures: By signature, `inputs` and `outputs` by name, each with `dtype` and `shape`.
-        files: By file, its SHA-256; None: not published yet, or by an older version.
+        score_weights: Weight in the score of `rank` by task; None: no `rank`.
+        versions: Version of each package that trained the model.
+        created: Time of writing, UTC.
+        columns: Arguments of `RawColumn` by raw column.
+        signatures: `inputs` and `outputs` by signature, each by name, with `dtype` and `shape`.
+        files: SHA-256 by file; None: not published yet, or published by an older tfstable.
     """
 
     window_end: str
@@ -67,7 +67,7 @@ class ModelCard:
 
 
 def write(version: Path, card: ModelCard) -> None:
-    """Writes both forms of the card into a version's folder."""
+    """Writes the card into a version's folder, as JSON and as Markdown."""
     values = asdict(card)
     if card.files is None:
         del values["files"]
@@ -76,17 +76,17 @@ def write(version: Path, card: ModelCard) -> None:
 
 
 def read(version: Path) -> ModelCard:
-    """Returns the card of a version, of this format or of format 1.
+    """Returns the card of a version, in the current format or format 1.
 
     Raises:
-        InputError: If there is none, or it is damaged or of a newer format.
+        InputError: If the card is missing, damaged or in a newer format.
     """
     path = version / JSON
     if not path.exists():
         raise InputError(f"{version}: not an export of tfstable; name a version such as DIR/export/1")
     values = read_json(path, "name another version, or restore this one from a backup")
     if missing := [key for key in ("window_end", "withdrawn", "promoted_from", "signatures") if key not in values]:
-        raise InputError(f"{path}: not a card of tfstable, it has no {missing[0]}; name another version")
+        raise InputError(f"{path}: not a model card of tfstable: it lacks {missing[0]}; name another version")
     known = {each.name: values[each.name] for each in fields(ModelCard) if each.name in values}
     if known.get("evaluation"):
         evaluation = known["evaluation"]

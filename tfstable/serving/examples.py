@@ -1,4 +1,4 @@
-"""`serve_examples`: rows as serialized tf.Example protos, where a column that is absent is missing."""
+"""`serve_examples`: rows as serialized tf.Example protos; an absent column counts as missing."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,15 @@ from tfstable.specs import MISSING_INT
 
 
 def parse(examples: tf.Tensor, columns: dict[str, RawColumn]) -> dict[str, tf.Tensor]:
-    """Returns raw columns, as `serving_default` takes them, of serialized tf.Examples.
+    """Parses serialized tf.Examples into raw columns, as `serving_default` takes them.
 
     Args:
-        examples: `(batch,)` strings. Integers stand in int64_list, numbers in float_list, text in bytes_list.
+        examples: `(batch,)` strings. Integers are in int64_list, floats in float_list, text in bytes_list.
         columns: The raw columns by name.
 
     Raises:
-        tf.errors.InvalidArgumentError: When run, for what is no tf.Example, or has a column of another type or length.
+        tf.errors.InvalidArgumentError: When run, if a string is not a tf.Example or a column has another type or
+            length.
     """
     features = {}
     for name, column in columns.items():
@@ -31,7 +32,7 @@ def parse(examples: tf.Tensor, columns: dict[str, RawColumn]) -> dict[str, tf.Te
 
 
 def serialize(raw: Mapping[str, np.ndarray]) -> list[bytes]:
-    """Returns rows of raw columns as serialized tf.Examples; missing values are left out."""
+    """Serializes rows of raw columns as tf.Examples; missing values are left out."""
     examples = []
     for i in range(len(next(iter(raw.values())))):
         features = {name: _feature(np.atleast_1d(column[i])) for name, column in raw.items()}

@@ -1,4 +1,4 @@
-"""SavedModels: raw named columns in, named tasks out; numbered versions that appear whole or not at all."""
+"""Writes SavedModels (raw columns by name in, tasks by name out) as numbered versions, published atomically."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -33,43 +33,43 @@ def save(
     user_columns: Collection[str] = (),
     score_weights: Mapping[str, float] | None = None,
 ) -> Path:
-    """Writes a version in a hidden folder and returns its path; `publish` makes it visible, `give_up` deletes it.
+    """Writes a version into a hidden folder and returns its path; `publish` makes it visible, `give_up` deletes it.
 
     Its signatures are `serving_default` (raw columns by name), `serve_examples` (the same as serialized tf.Examples)
-    and, where some columns are the user's, `rank`. All put out finite float32 or fail.
+    and, if `user_columns` are given, `rank`. Every signature returns finite float32 or fails.
 
     Args:
-        directory: Where the versions are, `MODEL_DIR/export`.
+        directory: The directory of the versions, `MODEL_DIR/export`.
         model: The trained model.
-        card: The model card. Columns and signatures are filled in.
-        user_columns: Raw columns of the user and the context, of which `rank` takes one row.
+        card: The model card; its columns and signatures are filled in here.
+        user_columns: Raw columns of the user and the context; `rank` takes one row of them.
         score_weights: Weights of the tasks in the score of `rank`.
 
     Raises:
-        ValueError: If `user_columns` come without `score_weights`.
+        ValueError: If `user_columns` are given without `score_weights`.
     """
     if user_columns and not score_weights:
         raise ValueError("score_weights must name a task with user_columns: `rank` orders by the weighted sum.")
     partial = begin(directory)
     try:
         _write(partial, model, card, user_columns, score_weights or {})
-    except BaseException:  # A full disk must not stay full of what is no use.
+    except BaseException:  # Frees the space: the disk may be full.
         give_up(partial)
         raise
     return partial
 
 
 def promote(directory: Path, number: int) -> Path:
-    """Publishes a copy of version `number` as the newest, once it was loaded and answered its warm-up requests.
+    """Publishes a copy of version `number` as the newest, after loading it and answering its warm-up requests.
 
     Raises:
-        InputError: If there is no such version, it is the newest already, or it does not predict.
+        InputError: If the version does not exist, is the newest already, or does not predict.
     """
     return numbered.promote(directory, number, lambda version: Serving(version).warm_up())
 
 
 class Serving:
-    """A SavedModel as a server sees it: loaded afresh, called through its signatures alone.
+    """A SavedModel as a server uses it: loaded from disk, called only through its signatures.
 
     Args:
         version: Directory of a version.
@@ -92,10 +92,10 @@ class Serving:
             self.signatures = list(self._loaded.signatures)
         except InputError:
             raise
-        except Exception as error:  # What TensorFlow raises for damaged files has many types.
+        except Exception as error:  # For damaged files TensorFlow raises errors of many types.
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             raise InputError(
-                f"{version}: damaged, it cannot be loaded ({reason}); name another version, or restore this one from "
+                f"{version}: damaged, cannot be loaded ({reason}); name another version, or restore this one from "
                 "a backup"
             ) from None
 
@@ -116,7 +116,7 @@ class Serving:
         """Answers the warm-up requests.
 
         Raises:
-            InputError: If there is none for `serving_default`, one cannot be answered, or an answer is not finite.
+            InputError: If there is no request for `serving_default`, a request fails, or an answer is not finite.
         """
         seen = set()
         try:
@@ -129,9 +129,9 @@ class Serving:
             raise
         except Exception as error:
             reason = " ".join(str(error).split())[:160]
-            raise InputError(f"{self._version}: cannot answer its warm-up requests ({reason})") from None
+            raise InputError(f"{self._version}: failed on its warm-up requests ({reason})") from None
         if "serving_default" not in seen:
-            raise InputError(f"{self._version / warmup.PATH}: has no request to serving_default to try the model with")
+            raise InputError(f"{self._version / warmup.PATH}: holds no request to serving_default to test the model")
 
 
 def _write(
@@ -155,7 +155,7 @@ def _write(
     if user_columns:
         rank = Rank(model, preprocess, user_columns, score_weights)
         signatures["rank"] = _signature(rank, rank.signature())
-    # What the signatures read, and nothing else: the model would bring what only training needs.
+    # Only what the signatures read: the whole model would add variables that only training needs.
     module.variables_read = list({id(v): v for s in signatures.values() for v in s.graph.variables}.values())
     tf.saved_model.save(module, str(partial), signatures=signatures)
     described = {name: _described(signature) for name, signature in signatures.items()}
@@ -164,7 +164,7 @@ def _write(
 
 
 def _signature(function: Callable[[Any], Mapping[str, tf.Tensor]], inputs: Any) -> Any:
-    """A traced function for a signature: float predictions as float32, and an error for one that is not finite."""
+    """A traced function for a signature: returns float32 predictions, fails if one is not finite."""
 
     def call(argument: Any) -> dict[str, tf.Tensor]:
         outputs = function(argument)

@@ -1,4 +1,4 @@
-"""Graphs that are only called, never differentiated, so that nothing keeps them longer than their caller does."""
+"""Frees graphs that are only called, never differentiated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from tensorflow.python.framework import ops  # TensorFlow offers no public way t
 
 @contextmanager
 def without_gradients() -> Iterator[None]:
-    """Forgets the gradient functions that TensorFlow registers inside the block; also a decorator.
+    """Unregisters the gradient functions that TensorFlow registers inside the block; also works as a decorator.
 
-    TensorFlow registers one for every function that a graph calls, each time it is traced or loaded. The registry lives
-    as long as the process, and a gradient function holds its graph: a process that publishes or loads a version a day
-    would hold the graphs of all of them. Functions from the block can be called later, but not differentiated.
+    TensorFlow registers one per function that a graph calls, each time the graph is traced or loaded. The registry
+    lives as long as the process, and a gradient function holds its graph: a process that publishes or loads one version
+    per day would keep all their graphs. Functions from the block can be called later, but not differentiated.
     """
     registered = ops.gradient_registry._registry
     before = set(registered)

@@ -1,8 +1,8 @@
-"""The preprocessing of a served request, columns of one kind together.
+"""Preprocesses a served request, all columns of one kind together.
 
-A request is small, so its time is that of starting operations, not of their work: thirty columns of ten operations each
+A request is small, so starting operations takes more time than their work: ten operations for each of thirty columns
 cost more than the model's matrices. Stacked to (columns, rows), all ids are hashed by one chain of operations, all
-numbers scaled by another, and so on. The values are bit for bit those of `features.Preprocessor`.
+numbers scaled by another, and so on. The values equal the ones of `Preprocessor` bit for bit.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,22 +15,22 @@ from tfstable.inputs.preprocessor import Preprocessor, as_float, hash_bucket, is
 from tfstable.inputs.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
 from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, feature_columns
 
-SEARCHED = 1024  # Largest vocabulary that is searched by bisection; a larger one is looked up in its hash table.
+SEARCHED = 1024  # Largest vocabulary to search by bisection; larger ones use their hash table.
 
 
 class PackedPreprocessor:
-    """Turns raw columns into model inputs as `features.Preprocessor` does.
+    """Turns raw columns into model inputs, with the same result as `Preprocessor`.
 
     Args:
         features: Feature specs by name.
-        statistics: What `statistics.fit` learned.
-        user_columns: Columns that may have another number of rows than the others; they are packed by themselves.
+        statistics: The result of `statistics.fit`.
+        user_columns: Columns that may have another number of rows than the others; they are packed separately.
 
     Attributes:
-        unpacked: The preprocessor of the other features, with the hash tables that a SavedModel must hold.
+        unpacked: The preprocessor of features that cannot be packed, with the hash tables that a SavedModel must hold.
 
     Shapes:
-        As of `features.Preprocessor`.
+        As in `Preprocessor`.
     """
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics, user_columns: Collection[str] = ()):
@@ -84,7 +84,7 @@ def _numeric(x: tf.Tensor, features: Sequence[Any], names: Sequence[str], statis
 def _quantile(x: tf.Tensor, features: Sequence[Any], names: Sequence[str], statistics: Statistics) -> tf.Tensor:
     x, boundaries = as_float(x), [statistics.boundaries[name] for name in names]
     row = tf.searchsorted(_padded(boundaries, np.inf, np.float64), x, side="right")
-    return tf.where(tf.math.is_finite(x), row + 1, 0)  # A finite x lies before the padding.
+    return tf.where(tf.math.is_finite(x), row + 1, 0)  # The padding is above every finite x.
 
 
 def _hash(x: tf.Tensor, features: Sequence[Any], names: Sequence[str], statistics: Statistics) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""An export over a log, into a Parquet file."""
+"""Predicts a log with an exported version, into a Parquet file."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tfstable.files import whole
 from tfstable.serving.card import ModelCard
 from tfstable.serving.export import Serving, metadata, resolve
 
-MARK = b"tfstable.predictions"  # Key of the file's metadata, by which a later command knows that it may be replaced.
+MARK = b"tfstable.predictions"  # Metadata key; marks the file as one that a later command may replace.
 
 
 def predict(
@@ -27,19 +27,19 @@ def predict(
     keep: list[str],
     progress: Callable[[int, int, str], None],
 ) -> int:
-    """Writes one row an example, in the log's order: `date`, the columns to keep, a float32 column a task, by name.
+    """Writes one row per example, in the log's order: `date`, the columns to keep, one float32 column per task.
 
-    A column to keep that is the label of a task of its own name, as labels are by default, is written as `NAME_label`.
+    A kept column whose name is also a task's (the default for a label) is written as `NAME_label`.
 
-    Memory holds one record batch, whatever the size of the log. The file appears when it is complete; only
-    earlier predictions are replaced.
+    Memory holds one record batch, for a log of any size. The file appears when it is complete; it replaces only earlier
+    predictions.
 
     Returns:
         The number of rows.
 
     Raises:
-        InputError: If a column is missing or of the wrong type, a file cannot be read, `out` is something else than
-            predictions or part of the log, or two columns would have one name.
+        InputError: If a column is missing or of the wrong type, a file cannot be read, `out` exists and is not
+            predictions or lies inside the log, or two columns would have the same name.
     """
     _check_out(out, log)
     version = resolve(version)
@@ -55,7 +55,7 @@ def predict(
             for batch in read(log.units(day), columns):
                 table = pa.Table.from_batches([batch])
                 raw = {name: to_numpy(table[name], name, column) for name, column in serving.columns.items()}
-                # A signature has no order of its outputs: it may differ from one start to the next.
+                # A signature's outputs have no fixed order: it may differ between two runs.
                 predictions = {name: pa.array(values) for name, values in sorted(serving(raw).items())}
                 dates = pa.array([day] * batch.num_rows, pa.date32())
                 kept = {kept_as[name]: table[name] for name in keep}
@@ -71,7 +71,7 @@ def predict(
 
 def _check_out(out: Path, log: DayLog) -> None:
     if out.resolve().is_relative_to(log.path.resolve()):
-        raise InputError(f"--out {out}: inside the log, whose readers would take it for rows; choose another place")
+        raise InputError(f"--out {out}: inside the log, where readers would take it for rows; choose another place")
     if not os.path.lexists(out):
         return
     try:
@@ -79,7 +79,7 @@ def _check_out(out: Path, log: DayLog) -> None:
     except (OSError, pa.ArrowException):
         ours = False
     if not ours:
-        raise InputError(f"--out {out}: there is something that is no predictions of tfstable; choose another name")
+        raise InputError(f"--out {out}: exists and does not hold tfstable's predictions; choose another name")
 
 
 def _names(keep: list[str], card: ModelCard) -> dict[str, str]:
@@ -89,9 +89,9 @@ def _names(keep: list[str], card: ModelCard) -> dict[str, str]:
     names = {name: f"{name}_label" if label_of.get(name) == name else name for name in keep}
     for name, written in names.items():
         if written == "date":
-            raise InputError("--keep date: every row has its day under that name already; leave it out")
+            raise InputError("--keep date: the column date already holds each row's day; leave it out")
         if written in outputs:
-            raise InputError(f"--keep {name}: task {written} has that name, and another label; leave {name} out")
+            raise InputError(f"--keep {name}: task {written} has that name but another label; leave {name} out")
         if other := next((n for n, w in names.items() if w == written and n != name), None):
             raise InputError(f"--keep {name},{other}: both would be written as {written}; leave one out")
     return names

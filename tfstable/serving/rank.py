@@ -1,4 +1,4 @@
-"""`rank`: one user, many candidates, one order."""
+"""`rank`: orders many candidates for one user."""
 
 from collections.abc import Collection, Mapping
 
@@ -14,19 +14,19 @@ from tfstable.serving.shared_user import SharedUser, fits
 class Rank:
     """Scores N candidates for one user, best first.
 
-    The user's columns are preprocessed and looked up once, and pass their share of the first layer once where the model
-    can be taken apart (see `shared_user`); else their rows are repeated behind the preprocessing.
+    The user's columns are preprocessed and looked up once. If the model can be split (see `shared_user`), their part of
+    the first layer is computed once, too; else their rows are repeated after the preprocessing.
 
     Args:
         model: The trained model.
-        preprocess: From raw columns to the model's inputs, each column by itself.
-        user_columns: Those of the user and the context; the others are the candidates'.
-        score_weights: Weights of the tasks' predictions in `score`, by task.
+        preprocess: Turns raw columns into the model's inputs, each column separately.
+        user_columns: Raw columns of the user and the context; the other columns belong to the candidates.
+        score_weights: Weight of each task's prediction in `score`, by task.
 
     Shapes:
-        In: raw columns by name, one row of the user's and N of the candidates'. Out: by task its `(N,)` predictions;
-        `score`, `(N,)`, their weighted sum, decreasing; `order`, `(N,)` int32: the place in the request of what stands
-        here. Candidates with equal scores keep the request's order.
+        In: raw columns by name, one row of the user's and N rows of the candidates'. Out, best candidate first:
+        predictions by task, `(N,)`; `score`, `(N,)`, their weighted sum; `order`, `(N,)` int32, each candidate's
+        position in the request. Candidates with equal scores keep the request's order.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Rank:
         self._shared = SharedUser(model, self._user) if fits(model) else None
 
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Returns the raw columns: those of the user with one row, those of the candidates with an open number."""
+        """Returns the raw columns: the user's with one row, the candidates' with an open number of rows."""
         return {
             name: tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name) if name in self._user_columns else spec
             for name, spec in self._preprocess.signature().items()

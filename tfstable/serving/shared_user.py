@@ -1,17 +1,17 @@
-"""The logits of one user and many candidates, what belongs to the user computed once.
+"""Logits of one user and many candidates; the user's part is computed once.
 
-A dense layer on user and candidate side by side, the bottom's first or a cross layer's first, is a sum, of which the
-user's part is the same for every candidate:
+The first layer of the bottom or of the cross tower reads user and candidate side by side. It is a sum, whose user part
+is the same for every candidate:
 
     W [u; c] + b = W_u u + W_c c + b
 
-Layer normalisation in front of it keeps that form. With gamma and beta folded into the layer (W' = W gamma,
+Layer normalisation before it keeps that form. With gamma and beta folded into the layer (W' = W gamma,
 b' = W beta + b), u' = u - mean(u), c' = c - mean(c), d = mean(c) - mean(u), and m, n the widths of u and c:
 
     z = (W'_u u' + W'_c c' + d (m W'_c 1 - n W'_u 1) / (m + n)) / sigma + b'
     sigma^2 = (|u'|^2 + |c'|^2 + d^2 m n / (m + n)) / (m + n) + epsilon
 
-which is the same function in another order of the sums; centring each part on its own mean keeps it exact (Chan, Golub,
+This is the same function with its sums reordered; centring each part on its own mean avoids cancellation (Chan, Golub,
 LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979).
 """
 
@@ -40,21 +40,21 @@ _STAGES = (
 
 
 def fits(model: RankingModel) -> bool:
-    """Returns whether the logits can be taken apart: RankingModel's own stages, in float32, with one way in."""
+    """Returns whether a model can be split: it has RankingModel's own stages, in float32, with one first layer."""
     own = all(getattr(type(model), stage) is getattr(RankingModel, stage) for stage in _STAGES)
     one_way = model.get_config()["cross_arrangement"] == "stacked"
     return own and one_way and model.compute_dtype == "float32" and isinstance(_first(model), keras.layers.Dense)
 
 
 class SharedUser:
-    """A trained model, its first layer folded and taken apart.
+    """A trained model with its first layer folded and split into a user and a candidate part.
 
     Args:
-        model: A model that `fits`.
-        user: Names of the features that are the user's.
+        model: A model for which `fits` is true.
+        user: Names of the user's features.
 
     Shapes:
-        In: as of the model, with one row of the user's features and N of the others. Out: logits by task, `(N,)`.
+        In: as in the model, with one row of the user's features and N rows of the others. Out: logits by task, `(N,)`.
     """
 
     def __init__(self, model: RankingModel, user: Collection[str]):
@@ -96,7 +96,7 @@ class SharedUser:
         squares = [tf.reduce_sum(tf.square(x), axis=1, keepdims=True) for x in (user, candidate)]
         variance = (squares[0] + squares[1] + tf.square(distance) * (m * n / (m + n))) / (m + n)
         scale = tf.math.rsqrt(variance + self._norm.epsilon)  # (N, 1)
-        # 1 / sigma scales the narrow input, not the wide output; what is the user's is then one more row of the kernel.
+        # 1 / sigma scales the narrow input, not the wide output; the user's part is then one more row of the kernel.
         kernel = tf.concat([self._of_candidate, tf.matmul(user, self._of_user)], axis=0)  # (n + 2, units)
         return tf.matmul(tf.concat([candidate * scale, distance * scale, scale], axis=1), kernel) + self._bias
 
@@ -137,7 +137,7 @@ class SharedUser:
         ]
 
     def _by_width(self, part: Sequence[str]) -> list[list[str]]:
-        """Embedded features of a part that have one width and are single-valued, or several-valued, at a time."""
+        """Embedded features of a part in groups of one width, single-valued and several-valued ones apart."""
         groups: dict[tuple, list[str]] = {}
         for name in part:
             if name not in self._model.numeric:
@@ -149,7 +149,7 @@ class SharedUser:
 
 
 class _SideBySide:
-    """The heads of all tasks at once: the towers' kernels side by side, the outputs' along a diagonal of blocks."""
+    """The heads of all tasks at once: the towers' kernels side by side, the output kernels on a block diagonal."""
 
     @staticmethod
     def fits(model: RankingModel) -> bool:
@@ -185,24 +185,24 @@ class _SideBySide:
 
 
 def _one_after_the_other(layers: Iterable[keras.layers.Layer], x: tf.Tensor) -> tf.Tensor:
-    """What a keras.Sequential of them would return, but that it would leave its mark on the model's layers for good."""
+    """Applies layers in turn, like a keras.Sequential, which would leave permanent references in the model's layers."""
     for layer in layers:
-        x = layer(x)  # Not in training, unless somebody says so.
+        x = layer(x)  # In inference mode.
     return x
 
 
 def _first(model: RankingModel) -> keras.layers.Layer:
-    """The layer that the input vector enters, where there is one."""
+    """The layer that reads the input vector, if there is exactly one."""
     if model.cross is None:
         return model.bottom.layers[0]
     first = model.cross.layers[0]
     if not isinstance(first, keras_rs.layers.FeatureCross):
-        return first  # Experts have several ways in.
+        return first  # A mixture of experts has several first layers.
     return first.dense if first.projection_dim is None else first.down_proj_dense
 
 
 def _positions(model: RankingModel) -> dict[str, np.ndarray]:
-    """Where each feature lies in the model's input vector."""
+    """Positions of each feature in the model's input vector."""
     widths = {name: feature.dim for name, feature in model.embeddings.features.items()}
     widths |= dict.fromkeys(model.numeric, 1)
     ends = np.cumsum(list(widths.values()))

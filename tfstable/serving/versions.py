@@ -1,8 +1,8 @@
-"""Numbered versions of a model: a folder each, there whole or not at all.
+"""Numbered versions of a model: one folder per version, which appears atomically.
 
-TensorFlow Serving polls the directory and serves the highest number; folders without a number are nothing to it. So a
-version appears by one rename, a rollback is a copy of an old version under the next number, and numbers are never used
-twice: a server that holds version 7 would not look at another 7.
+TensorFlow Serving polls the directory, serves the highest number, and ignores folders without a number. So one rename
+publishes a version, and a rollback copies an old version to the next number. Numbers are never reused: a server that
+holds version 7 would not load another 7.
 """
 
 import errno
@@ -20,12 +20,12 @@ from tfstable.locks import clear_abandoned, grow, locked, settle
 from tfstable.serving import card as cards
 from tfstable.serving.card import ModelCard
 
-#: What a version holds, as `files.stranger` takes it.
+#: Paths of a version's own files, for `files.stranger`.
 OWN = r"[\w.]+\.pb|model_card\.json|MODEL_CARD\.md|(variables|assets|assets\.extra)/[^/@]*"
 _OWN = re.compile(OWN)
 _CHECKED_BY_TENSORFLOW = re.compile(r"variables/variables\.data-.*")
 _DAMAGED = "publish or promote another version, or restore this one from a backup"
-LOCK_SECONDS = 60.0  # A version is published in less: what takes long happens under its hidden name.
+LOCK_SECONDS = 60.0  # Publishing takes less: the slow work happens before, under the hidden name.
 
 
 def versions(directory: Path) -> list[int]:
@@ -34,7 +34,7 @@ def versions(directory: Path) -> list[int]:
 
 
 def resolve(version: Path) -> Path:
-    """Returns the folder behind a link such as `latest`, which moves while a reader opens one file after the other."""
+    """Returns the folder behind a link such as `latest`, which may move while a reader opens file after file."""
     version = Path(version)
     return version.resolve() if version.is_symlink() else version
 
@@ -43,16 +43,18 @@ def metadata(version: Path) -> ModelCard:
     """Returns a version's model card.
 
     Raises:
-        InputError: If it has none, or it is damaged or of a newer format.
+        InputError: If the card is missing, damaged or in a newer format.
     """
     return cards.read(Path(version))
 
 
 def verify(version: Path) -> None:
-    """Raises an InputError that names the file if one of a version is not as it was published.
+    """Checks that the files of a version are unchanged since its publication.
 
-    The weights are left to TensorFlow, which checks them while it loads them; files of versions of format 1 have no
-    digests.
+    It skips the weights, which TensorFlow checks while loading, and versions of format 1, which have no digests.
+
+    Raises:
+        InputError: Naming the first file that changed or cannot be read.
     """
     for name, published in (metadata(version).files or {}).items():
         try:
@@ -64,9 +66,9 @@ def verify(version: Path) -> None:
 
 
 def begin(directory: Path) -> Path:
-    """Returns a new hidden folder for the next version; what processes that are gone have left of theirs goes.
+    """Returns a new hidden folder for the next version; deletes the hidden folders of dead processes.
 
-    End it by `publish` or `give_up`.
+    End it with `publish` or `give_up`.
     """
     directory = Path(directory)
     _check_latest(directory)
@@ -75,30 +77,30 @@ def begin(directory: Path) -> Path:
 
 
 def give_up(partial: Path) -> None:
-    """Deletes a version that was begun and is not to be published."""
+    """Deletes a begun version instead of publishing it."""
     settle(partial)
 
 
 def publish(partial: Path) -> Path:
-    """Gives a version that was written in its hidden folder the next number; `latest` then points to it."""
+    """Renames a hidden version to the next number; `latest` then points to it."""
     _seal(partial, metadata(partial))
     with _lock(partial.parent):
         return _appear(partial)
 
 
 def promote(directory: Path, number: int, check: Callable[[Path], None] = lambda version: None) -> Path:
-    """Publishes a copy of version `number` as the newest: servers load it as they would any new version.
+    """Publishes a copy of version `number` as the newest; servers load it like any new version.
 
-    The card of the copy names the days of the versions that it takes the place of as withdrawn: they are not published
-    again by a run that finds nothing new to train on.
+    The copy's card lists the last days of the versions that it replaces as withdrawn, so that a run without new days
+    does not publish them again.
 
     Args:
-        directory: Where the versions are.
-        number: The version.
+        directory: The directory of the versions.
+        number: Number of the version to copy.
         check: Called with the copy's folder; raises an InputError if it must not be served.
 
     Raises:
-        InputError: If there is no such version, it is the newest already, or it is damaged.
+        InputError: If the version does not exist, is the newest already, or is damaged.
     """
     directory = Path(directory)
     source = _promotable(directory, number)
@@ -120,28 +122,28 @@ def promote(directory: Path, number: int, check: Callable[[Path], None] = lambda
             _seal(partial, replace(card, promoted_from=number, withdrawn=still))
             return _appear(partial)
     finally:
-        give_up(partial)  # Unless it has appeared.
+        give_up(partial)  # Does nothing after a publication.
 
 
 def prune(directory: Path, keep: int) -> list[int]:
-    """Deletes all versions but the newest `keep`, and but those that hold something else; returns their numbers."""
+    """Deletes all versions except the newest `keep` and folders with foreign files; returns the deleted numbers."""
     directory, gone = Path(directory), []
     with _lock(directory):
         for number in versions(directory)[:-keep]:
             path, hidden = directory / str(number), directory / f".{number}.old"
             if not _is_own(path):
                 continue
-            path.rename(hidden)  # Half a version must not have a number.
+            path.rename(hidden)  # A half-deleted version must not have a number.
             shutil.rmtree(hidden)
             gone.append(number)
-        for left_over in directory.glob(".*.old"):  # By a process that was killed while it pruned.
+        for left_over in directory.glob(".*.old"):  # Left by a process killed while pruning.
             if re.fullmatch(r"\.\d+\.old", left_over.name) and left_over.is_dir() and not left_over.is_symlink():
                 shutil.rmtree(left_over)
     return gone
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies what is in a folder; unlike shutil.copytree it raises the error of the file that cannot be copied."""
+    """Copies a folder's content; unlike shutil.copytree, it raises the error of the file that cannot be copied."""
     for path in sorted(source.rglob("*")):
         to = target / path.relative_to(source)
         if path.is_dir():
@@ -154,14 +156,14 @@ def _promotable(directory: Path, number: int) -> Path:
     known = versions(directory)
     if number not in known:
         shown = ", ".join(map(str, known)) or "none"
-        raise InputError(f"{directory / str(number)}: no such version; there are {shown}")
+        raise InputError(f"{directory / str(number)}: no such version; the versions are {shown}")
     if number == known[-1]:
-        raise InputError(f"{directory / str(number)}: the newest version already; servers have it")
+        raise InputError(f"{directory / str(number)}: already the newest version; servers load it")
     return directory / str(number)
 
 
 def _readable_card(version: Path) -> ModelCard | None:
-    """The card, or None: one damaged version must not keep a healthy one from taking its place."""
+    """The card, or None if damaged: a damaged version must not block the publication of a healthy one."""
     try:
         return metadata(version)
     except InputError:
@@ -169,21 +171,21 @@ def _readable_card(version: Path) -> ModelCard | None:
 
 
 def _seal(partial: Path, card: ModelCard) -> None:
-    """Writes the card with the digests of the files, and all of it to the disk itself."""
+    """Writes the card with the digests of the files, and syncs all files to disk."""
     files = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
     checked = [name for name in files if not _CHECKED_BY_TENSORFLOW.fullmatch(name) and name not in cards.FILES]
     cards.write(partial, replace(card, files={name: digest(partial / name) for name in checked}))
-    for name in {*files, *cards.FILES}:  # Else a power cut might leave the number and not what is in the files.
+    for name in {*files, *cards.FILES}:  # Else a power cut might keep the number but lose the files' content.
         with (partial / name).open("rb") as file:
             os.fsync(file.fileno())
 
 
 def _lock(directory: Path) -> AbstractContextManager[None]:
-    return locked(directory, "it publishes a version; try again when it has", LOCK_SECONDS)
+    return locked(directory, "it is publishing a version; try again later", LOCK_SECONDS)
 
 
 def _appear(partial: Path) -> Path:
-    """Renames a version to the next number and has `latest` point to it; whoever calls holds the lock."""
+    """Renames a version to the next number and points `latest` to it; the caller holds the lock."""
     directory = partial.parent
     _check_latest(directory)
     number = max(versions(directory), default=0) + 1
@@ -192,7 +194,7 @@ def _appear(partial: Path) -> Path:
         try:
             partial.rename(version)
             break
-        except OSError as error:  # Something has that number all the same: on a file system without locks.
+        except OSError as error:  # On a file system without locks another process may take the number first.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             number += 1
@@ -200,7 +202,7 @@ def _appear(partial: Path) -> Path:
     link, latest = directory / ".latest.partial", directory / "latest"
     link.unlink(missing_ok=True)
     link.symlink_to(version.name)
-    if latest.is_dir() and not latest.is_symlink():  # A copy that was made by following the link.
+    if latest.is_dir() and not latest.is_symlink():  # A copy tool followed the link.
         shutil.rmtree(latest)
     link.replace(latest)
     return version
@@ -210,7 +212,7 @@ def _check_latest(directory: Path) -> None:
     """Raises an InputError if `latest` is neither a link nor the copy of a version."""
     latest = directory / "latest"
     if os.path.lexists(latest) and not latest.is_symlink() and not _is_own(latest):
-        raise InputError(f"{latest}: neither a link nor the copy of a version; move it away, for the newest is linked")
+        raise InputError(f"{latest}: neither a link nor the copy of a version; move it away: `latest` must be a link")
 
 
 def _is_own(version: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving sends a version before it serves it, so that no user waits for the first call."""
+"""Warm-up requests: TensorFlow Serving sends them to a version before serving it, so no user waits for tracing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def write(version: Path, requests: Sequence[tuple[str, Mapping[str, np.ndarray]]
 
 
 def read(version: Path) -> list[tuple[str, dict[str, tf.Tensor]]]:
-    """Returns the requests that `write` wrote; none where there is no such file.
+    """Returns the requests that `write` wrote; an empty list without a file.
 
     Raises:
         tf.errors.OpError: If the file is damaged.
@@ -45,9 +45,9 @@ def read(version: Path) -> list[tuple[str, dict[str, tf.Tensor]]]:
 def prediction_log(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
     """Returns a serialized PredictionLog whose predict_log holds one request.
 
-    Laid out here by its field numbers (tensorflow_serving/apis: prediction_log.proto, predict.proto, model.proto), for
-    the package with the classes wants `tensorflow` itself, which the TPU image has under another name. A test reads the
-    result with those classes.
+    Encoded here by field numbers (tensorflow_serving/apis: prediction_log.proto, predict.proto, model.proto), because
+    the package with the classes requires `tensorflow`, which the TPU image installs under another name. A test parses
+    the result with those classes.
     """
     spec = _field(3, signature.encode())  # ModelSpec.signature_name
     request = _field(1, spec)  # PredictRequest.model_spec
@@ -66,7 +66,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """The reverse of `_field`: number and content of each length-delimited field of a message."""
+    """Inverse of `_field`: number and content of each length-delimited field of a message."""
     at = 0
     while at < len(message):
         number, at, length, shift = message[at] >> 3, at + 1, 0, 0

@@ -1,7 +1,7 @@
-"""The world behind the simulated feed: who uses it and what is in it on a day, as a pure function of (seed, day).
+"""The simulated feed's users and videos on a day, as a pure function of (seed, day).
 
-Nothing is stepped from day to day. Users and videos come in daily cohorts, each drawn from a generator of its own, and
-everything that drifts is a sum of sinusoids with random periods and phases, so any day can be made without the others.
+Users and videos arrive in daily cohorts, each drawn from its own generator. Everything that drifts is a sum of
+sinusoids with random periods and phases. So any day can be made without the days before it.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ CATEGORIES = (
 )
 TAGS_PER_CATEGORY = 8
 
-# What a random generator is for; with the seed and a day it makes the generator's own seed.
+# Purposes of the random generators; a generator's seed is (seed, purpose, day).
 _CONSTANTS, _AUTHORS, _USERS, _VIDEOS, _DRIFT, _SHOCK, ROWS = range(7)
 
 
@@ -57,7 +57,7 @@ class Videos(NamedTuple):
 
 
 class Day(NamedTuple):
-    """What holds for every impression of a day."""
+    """Everything that all impressions of a day share."""
 
     users: Users
     videos: Videos
@@ -69,13 +69,14 @@ class Day(NamedTuple):
 def day_of_feed(seed: int, day: int, users: int, videos: int, shock: bool) -> Day:
     """Makes the feed of one day.
 
-    On a shock day tastes are swapped for others, one category floods the feed and attracts everybody, and the base rate
-    jumps by a logit of 1.5 up or down. The days around it know nothing of it.
+    On a shock day tastes change, one category floods the feed and attracts every user, and the base rate jumps by a
+    logit of 1.5 up or down. Other days are unaffected.
 
     Args:
         seed: Seed of the world.
         day: Number of the day, from 0.
-        users: About so many users; at least 1. The same for `videos`.
+        users: Approximate number of users; at least 1.
+        videos: Approximate number of videos; at least 1.
         shock: Whether this is a shock day.
     """
     rng = np.random.default_rng([seed, _CONSTANTS])
@@ -111,7 +112,7 @@ def day_of_feed(seed: int, day: int, users: int, videos: int, shock: bool) -> Da
 
 
 def _users_joined(seed: int, joined: int, day: int, size: int, country_taste: np.ndarray) -> Users:
-    """The users who joined on day `joined`, as they are on `day`."""
+    """The users who joined on day `joined`, in their state on `day`."""
     rng = np.random.default_rng([seed, _USERS, joined + USER_LIFE])
     country = _zipf(rng, len(COUNTRIES), size)
     device = rng.choice(len(DEVICES), size, p=[0.55, 0.3, 0.1, 0.05])
@@ -139,7 +140,7 @@ def _users_joined(seed: int, joined: int, day: int, size: int, country_taste: np
 def _videos_uploaded(
     seed: int, uploaded: int, day: int, size: int, category_taste: np.ndarray, tag_taste: np.ndarray
 ) -> Videos:
-    """The videos uploaded on day `uploaded`, as they are on `day`. Authors go on for ever, with 5 videos a cohort."""
+    """The videos uploaded on day `uploaded`, in their state on `day`. Authors never leave."""
     authors = max(1, size * 4)
     rng = np.random.default_rng([seed, _AUTHORS])
     author_category = rng.integers(len(CATEGORIES), size=authors)
@@ -179,7 +180,7 @@ def _videos_uploaded(
 
 
 def _joined(cohorts: tuple[np.ndarray, ...]) -> np.ndarray:
-    """One array of all cohorts; numbers as float32, which the rows are made in."""
+    """One array of all cohorts; float64 becomes float32, the type of the rows."""
     whole = np.concatenate(cohorts)
     return whole.astype(np.float32) if whole.dtype == np.float64 else whole
 

@@ -1,4 +1,4 @@
-"""A log from a data frame, for data that fits in memory."""
+"""Writes a data frame as a log, for data that fits in memory."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -12,31 +12,31 @@ from tfstable.errors import InputError
 
 
 def write_log(frame: Any, out: Path | str, day: str = "date") -> list[date]:
-    """Writes a data frame as a log, one partition per day, with the rows of a day in their order.
+    """Writes a data frame as a log, one partition per day; rows keep their order within a day.
 
-    Days that are not in the log yet are added, so a new frame extends a log. The day itself is the partition's name and
-    no column of the files.
+    New days are added, so a later frame extends the log. The partition's name holds the day; the files have no column
+    for it.
 
     Args:
         frame: A pandas or polars data frame, or an Arrow table: one row per example.
-        out: Directory of the log; made if it does not exist.
+        out: Directory of the log; created if missing.
         day: Column of the days: dates, timestamps, or text such as 2025-01-31. No nulls.
 
     Returns:
         The days written, in order.
 
     Raises:
-        InputError: If `day` is not a column of days, or a day is in the log already; nothing is written then.
+        InputError: If `day` is not a column of days, or the log already holds a day. Nothing is written then.
     """
     table = frame if isinstance(frame, pa.Table) else frame.to_arrow() if hasattr(frame, "to_arrow") else None
     table = pa.Table.from_pandas(frame, preserve_index=False) if table is None else table
     if day not in table.column_names:
-        raise InputError(f"{day}: no column of the data frame; name the column of days: day=...")
+        raise InputError(f"{day}: not a column of the data frame; name the column of days: day=...")
     days = _days(table[day], day)
     found = sorted(pc.unique(days).to_pylist())
     for each in found:
         if (Path(out) / f"date={each}").exists():
-            raise InputError(f"{Path(out) / f'date={each}'}: the day is in the log already; leave its rows out")
+            raise InputError(f"{Path(out) / f'date={each}'}: the log already holds this day; leave its rows out")
     rest = table.drop_columns([day])
     for each in found:
         rows = rest.filter(pc.equal(days, pa.scalar(each, pa.date32())))
@@ -53,9 +53,9 @@ def _days(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         try:
             return pa.chunked_array([pa.array([date.fromisoformat(text) for text in column.to_pylist()], pa.date32())])
         except ValueError:
-            raise InputError(f"{name}: {first!r} or another of its values is not a day like 2025-01-31") from None
+            raise InputError(f"{name}: {first!r} or another value is not a day like 2025-01-31") from None
     if not isinstance(first, date | datetime):
-        raise InputError(f"{name}: a column of {column.type}; days, timestamps or text like 2025-01-31 are wanted")
+        raise InputError(f"{name}: a column of {column.type}; expected dates, timestamps or text like 2025-01-31")
     return column.cast(pa.date32()) if not pa.types.is_timestamp(column.type) else _of_time(column)
 
 

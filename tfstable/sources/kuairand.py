@@ -20,7 +20,7 @@ USER_FILE = "user_features_pure.csv"
 VIDEO_FILE = "video_features_basic_pure.csv"
 EPOCH = date(1970, 1, 1)
 
-#: What happened after the impression: labels, never features.
+#: Columns that describe what happened after the impression: labels, never features.
 OUTCOMES = (
     *("is_click", "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter"),
     *("play_time_ms", "profile_stay_time", "comment_stay_time"),
@@ -56,47 +56,45 @@ _DERIVED = {
     "play_time_s": pa.float32(),
 }
 
-#: Columns of a prepared day. The date is the partition's, `date=YYYY-MM-DD`, and no column of the file.
+#: Columns of a prepared day. The partition's name holds the date, `date=YYYY-MM-DD`.
 SCHEMA = pa.schema({name: dtype for name, dtype in (_LOG | _DERIVED | _USERS | _VIDEOS).items() if name != "date"})
 
 
 def prepare(
     raw: Path, out: Path, *, progress: Callable[[int, int, str], None] = lambda done, total, what: None
 ) -> list[date]:
-    """Writes the days of the standard logs in `raw` that `out` does not hold yet; a day that is there stays as it is.
+    """Writes the days of the standard logs in `raw` that `out` does not hold yet; existing days stay unchanged.
 
-    A row of a day is a row of the raw log, exact duplicates included, in the order of `time_ms` (equal times: of the
-    file). A user or video without a line in its file has nulls. Columns, see `SCHEMA`:
+    One row per row of the raw log, exact duplicates included, sorted by `time_ms` and then by position in the file. A
+    user or video without a line in its file has nulls. Columns, see `SCHEMA`:
 
-    - the log's own (int64), but `date`, which names the partition. `OUTCOMES` are labels and never features;
+    - of the log (int64), without `date`, which names the partition. `OUTCOMES` are labels, never features;
     - derived: `hour` (int64, 0..23, of `hourmin`), `weekday` (int64, Monday is 0), `duration_s` (float32; null where
       `duration_ms` is 0, which means unknown: pictures), `video_age_days` (float32, `date` - `upload_dt`), and the
       label `play_time_s` (float32);
-    - of the user's and the video's line: integers (int64) and strings as they stand there, `tag` as "12,65". An empty
-      field is a null. Sentinels stay: `is_live_streamer` is 1 or -124, never 0, so -124 is the answer no rather than a
-      gap; "UNKNOWN" is a category.
+    - of the user's and the video's line: integers (int64) and unchanged strings, `tag` as "12,65". An empty field is
+      null. Sentinels stay: `is_live_streamer` is 1 or -124, never 0, so -124 means no, not unknown; "UNKNOWN" is a
+      category.
 
-    A raw log is taken to hold its days whole: a day that was cut at a line break is not seen to be short.
+    The raw log is assumed to hold complete days: a file cut at a line break is not noticed.
 
     Args:
-        raw: The official archive's directory, with the files in it or in its folder `data`: one of `LOG_FILES` or both,
-            `USER_FILE` and `VIDEO_FILE`. Other files are left alone.
-        out: The day log to make or to add to.
-        progress: Called with what is done, out of how much (files read, then days written), and what comes next.
+        raw: Directory of the official archive. It, or its folder `data`, holds one or both of `LOG_FILES`, and
+            `USER_FILE` and `VIDEO_FILE`. Other files are ignored.
+        out: The day log to create or extend.
+        progress: Called with the steps done, the steps in all (files read, then days written), and the next step.
 
     Returns:
         The days written, in order; empty if `out` has them all.
 
     Raises:
-        InputError: If a file or column is missing, a line is damaged, or `out` cannot be written. Days written before
-            stay whole.
+        InputError: If a file or column is missing, a line is damaged, or `out` cannot be written. Days already written
+            stay complete.
     """
     raw, out = Path(raw), Path(out)
     directory = next((d for d in (raw, raw / "data") if any((d / name).is_file() for name in LOG_FILES)), None)
     if directory is None:
-        raise InputError(
-            f"{raw}: neither {' nor '.join(LOG_FILES)} is in it or in its folder data; give their directory"
-        )
+        raise InputError(f"{raw}: neither it nor its folder data holds {' or '.join(LOG_FILES)}; give their directory")
     log_files = [directory / name for name in LOG_FILES if (directory / name).is_file()]
     steps = len(log_files) + 2
 
@@ -127,7 +125,7 @@ def prepare(
 
 
 def _joined(rows: pa.Table, day: date, users: pa.Table, videos: pa.Table) -> pa.Table:
-    user = users.take(pc.index_in(rows["user_id"], users["user_id"]))  # An id that is not there takes nulls.
+    user = users.take(pc.index_in(rows["user_id"], users["user_id"]))  # An unknown id gets nulls.
     video = videos.take(pc.index_in(rows["video_id"], videos["video_id"]))
     columns = {name: table[name] for table in (video, user, rows) for name in table.column_names}
     duration_ms = columns["duration_ms"]
@@ -172,16 +170,16 @@ def _is_day(number: int) -> bool:
 
 
 def _day(number: int) -> date:
-    """20220425 as a date; a ValueError if it is none."""
+    """20220425 as a date; raises ValueError if it is not one."""
     return datetime.strptime(str(number), "%Y%m%d").date()
 
 
 def _days_since_epoch(path: Path, dates: pa.ChunkedArray) -> pa.ChunkedArray:
-    """ "2022-04-10" as days since 1970-01-01, a null as a null."""
+    """ "2022-04-10" as days since 1970-01-01; null stays null."""
     try:
         return dates.cast(pa.date32()).cast(pa.int32())
     except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: column upload_dt must be YYYY-MM-DD ({str(error)[:80]}); mend the line") from error
+        raise InputError(f"{path}: column upload_dt must be YYYY-MM-DD ({str(error)[:80]}); fix the line") from error
 
 
 def _seconds(milliseconds: pa.ChunkedArray) -> pa.ChunkedArray:

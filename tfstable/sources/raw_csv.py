@@ -1,4 +1,4 @@
-"""Reads a raw CSV file as it should be, or says in which line it is not."""
+"""Reads a raw CSV file strictly; an error names the bad line."""
 
 import csv
 import re
@@ -17,21 +17,21 @@ from tfstable.errors import InputError
 def read_raw_csv(path: Path, types: dict[str, pa.DataType], filled: Sequence[str] = ()) -> pa.Table:
     """Reads the columns `types` of a CSV file with a header; an empty field is a null.
 
-    Whole numbers may be written as such or with a fraction of zero (`4.0`, as pandas does in columns with nulls).
+    Integers may be written as `4` or as `4.0`, as pandas does in columns with nulls.
 
     Args:
-        path: The file, UTF-8, one row a line.
-        types: The columns wanted, int64, float64 or string; others in the file are passed over.
-        filled: Columns that must not be empty in any row.
+        path: The file, UTF-8, one row per line.
+        types: The columns to read, int64, float64 or string; others are ignored.
+        filled: Columns that must have a value in every row.
 
     Returns:
-        A table of those columns in that order, its rows in the order of the lines.
+        A table with these columns in this order, its rows in the order of the lines.
 
     Raises:
-        InputError: If the file is missing, cut short, lacks a column, or a line of it is not what it should be.
+        InputError: If the file is missing, cut short or lacks a column, or a line does not fit the types.
     """
     if path.exists() and not path.is_file():  # Opening a pipe would wait for ever.
-        raise InputError(f"{path}: cannot be read (no regular file); put the file there")
+        raise InputError(f"{path}: cannot be read (not a regular file); put the file there")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -45,12 +45,12 @@ def read_raw_csv(path: Path, types: dict[str, pa.DataType], filled: Sequence[str
     if missing := [column for column in types if column not in header]:
         raise InputError(f"{path}: no column {missing[0]}; the file has {', '.join(header)}")
 
-    # Whole numbers are parsed as float64, exact up to 2^53, to take both spellings.
+    # Integers are parsed as float64, exact up to 2^53, to accept both spellings.
     parsed = {name: pa.string() if pa.types.is_string(dtype) else pa.float64() for name, dtype in types.items()}
     try:
         table = read_csv(
             pa.BufferReader(content),
-            read_options=ReadOptions(use_threads=False),  # Threads would not know the number of a bad line.
+            read_options=ReadOptions(use_threads=False),  # Threads do not know a bad line's number.
             parse_options=ParseOptions(ignore_empty_lines=False),
             convert_options=ConvertOptions(
                 column_types=parsed, include_columns=list(types), null_values=[""], strings_can_be_null=True
@@ -59,13 +59,13 @@ def read_raw_csv(path: Path, types: dict[str, pa.DataType], filled: Sequence[str
     except pa.ArrowInvalid as error:
         raise _located(path, header, error) from error
     if table.num_rows != lines - 1:
-        raise InputError(f"{path}: {lines - 1} lines hold {table.num_rows} rows: a quote is left open; copy it again")
+        raise InputError(f"{path}: {lines - 1} lines hold {table.num_rows} rows: a quote is not closed; copy it again")
     return pa.table({name: _checked(path, name, table[name], types[name], name in filled) for name in types})
 
 
 def _checked(path: Path, name: str, column: pa.ChunkedArray, dtype: pa.DataType, filled: bool) -> pa.ChunkedArray:
     if filled and column.null_count:
-        raise InputError(f"{path}, line {_first(pc.is_null(column))}: column {name} is empty; mend the line")
+        raise InputError(f"{path}, line {_first(pc.is_null(column))}: column {name} is empty; fix the line")
     if pa.types.is_integer(dtype):
         whole = pc.and_(pc.is_finite(column), pc.equal(pc.floor(column), column))
         if pc.any(pc.invert(whole)).as_py():
@@ -90,4 +90,4 @@ def _located(path: Path, header: list[str], error: pa.ArrowInvalid) -> InputErro
     place = f"{path}, line {line[1]}" if line else str(path)
     what = f"column {header[int(column[1])]}: " if column else ""
     reason = re.sub(r"In CSV column #\d+: |Row #\d+: |CSV parse error: |CSV conversion error ", "", message)
-    return InputError(f"{place}: {what}{reason[:120]}; mend the line or copy the file again")
+    return InputError(f"{place}: {what}{reason[:120]}; fix the line or copy the file again")

@@ -1,4 +1,4 @@
-"""A seeded simulator of a short-video feed that knows the true probabilities."""
+"""A seeded simulator of a short-video feed; it writes the true probabilities into the log."""
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
@@ -11,8 +11,8 @@ from tfstable.data.day_writer import ROW_GROUP, day_writer
 from tfstable.errors import InputError
 from tfstable.sources.feed_world import CATEGORIES, COUNTRIES, DEVICES, ROWS, TAGS_PER_CATEGORY, Day, day_of_feed
 
-#: The column that holds the true probability of each binary label. For evaluation only, never a feature: the exact AUC
-#: of the label against it is the best that a model can expect.
+#: The column with the true probability of each binary label. For evaluation only, never a feature: the exact AUC of the
+#: label against it is the best that a model can expect.
 TRUE_PROBABILITY = {"click": "true_click", "like": "true_like", "share": "true_share", "follow": "true_follow"}
 
 _USER_COLUMNS = {
@@ -34,7 +34,7 @@ _VIDEO_COLUMNS = {
 }
 _LABELS = dict.fromkeys(TRUE_PROBABILITY, pa.int64()) | {"watch_time_s": pa.float32()}
 
-#: Columns of a simulated day. The date is the partition's, `date=YYYY-MM-DD`, and no column of the file.
+#: Columns of a simulated day. The partition's name holds the date, `date=YYYY-MM-DD`.
 SCHEMA = pa.schema(
     _USER_COLUMNS
     | _VIDEO_COLUMNS
@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
     | _LABELS
     | dict.fromkeys(TRUE_PROBABILITY.values(), pa.float32())
 )
-_CHUNK = 16 * ROW_GROUP  # Rows made at a time: what bounds the memory of a large day.
+_CHUNK = 16 * ROW_GROUP  # Rows made at a time: bounds the memory of a large day.
 #: Impressions by hour, up to a factor: fewest at night, a hump at noon, most in the evening.
 _RHYTHM = 1.2 + 0.8 * np.sin(2 * np.pi * (np.arange(24) - 13) / 24) + 0.2 * np.sin(4 * np.pi * (np.arange(24) - 9) / 24)
 
@@ -59,16 +59,16 @@ def simulate(
     shock_days: Sequence[int] = (),
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> None:
-    """Writes a day log of impressions in a short-video feed, whose signal is in ids and side features alike.
+    """Writes a day log of impressions in a short-video feed; both ids and side features carry the signal.
 
         logit P(click) = base(day) + user + video + taste_u(day) . taste_v + country x category(day) + device x hour
         P(like) = P(click) P(like | click), the same for share;  follow is known (not null) where clicked
 
     Users join and leave, videos are born and fade, tastes and base rates drift. About 30% of the impressions are
-    clicked, 2% liked, 0.5% shared; 3% of the clicked ones lead to a follow. Watch time is heavy-tailed. Rows are in the
-    order of time. A day is a pure function of (seed, its number, users, videos, rows_per_day, whether it is a shock
-    day): the same arguments give identical files however many days are asked for (with one version of NumPy and
-    pyarrow on one kind of processor).
+    clicked, 2% liked, 0.5% shared; 3% of the clicks lead to a follow. Watch time is heavy-tailed. Rows are sorted by
+    time. A day is a pure function of (seed, its number, users, videos, rows_per_day, whether it is a shock day): its
+    file is identical for any number of days (with the same versions of NumPy and pyarrow on the same kind of
+    processor).
 
     Columns, see `SCHEMA`:
 
@@ -76,22 +76,22 @@ def simulate(
       strings, perhaps empty); duration_s, video_age_days, user_age_days (5% null), author_followers (about 3% null) and
       user_followed (float32, the last two heavy-tailed);
     - labels: click, like, share, follow (int64), watch_time_s (float32, seconds);
-    - the example weight `weight` (float32, 0.2 to 3, about 1 on average), less for users with many impressions;
-    - the true probabilities of `TRUE_PROBABILITY` (float32), that of follow given a click.
+    - the example weight `weight` (float32, 0.2 to 3, about 1 on average), lower for users with many impressions;
+    - the true probabilities of `TRUE_PROBABILITY` (float32); the one of follow is given a click.
 
     Args:
         out: Directory of the new log; must not hold a log yet.
         days: Number of days, at least 1.
-        rows_per_day: Impressions a day, at least 1. Memory is bounded, whatever it is.
+        rows_per_day: Impressions per day, at least 1. Memory is bounded for any number.
         seed: Seed, at least 0.
         first_day: Date of day 0.
-        users: About so many users on a day, at least 100.
-        videos: About so many videos on a day, at least 20.
+        users: Approximate number of users per day, at least 100.
+        videos: Approximate number of videos per day, at least 20.
         shock_days: Numbers of days, 0 to days - 1, on which the distribution shifts abruptly, for that day only.
-        progress: Called with the rows done, the rows in all, and what comes next.
+        progress: Called with the rows done, the rows in all, and the next step.
 
     Raises:
-        InputError: If an argument leaves its domain, there is a log already, or `out` cannot be written.
+        InputError: If an argument is outside its domain, `out` already holds a log, or `out` cannot be written.
     """
     out = Path(out)
     least = {"days": 1, "rows_per_day": 1, "seed": 0, "users": 100, "videos": 20}
@@ -102,7 +102,7 @@ def simulate(
     if wrong := [day for day in shock_days if not 0 <= day < days]:
         raise InputError(f"shock_days must be between 0 and days - 1 = {days - 1}, got {wrong[0]}")
     if out.is_dir() and any(child.name.startswith("date=") for child in out.iterdir()):
-        raise InputError(f"{out}: there is a log already; remove it or choose another directory")
+        raise InputError(f"{out}: already holds a log; remove it or choose another directory")
 
     for day in range(days):
         feed = day_of_feed(seed, day, users, videos, shock=day in shock_days)
@@ -121,7 +121,7 @@ def simulate(
 def _impressions(
     rng: np.random.Generator, feed: Day, hour: np.ndarray, user_table: pa.Table, video_table: pa.Table
 ) -> pa.Table:
-    """Rows of the log, one for each `hour` given."""
+    """Rows of the log, one per `hour` given."""
     users, videos, n = feed.users, feed.videos, len(hour)
     u, v = _draw(rng, users.activity, n), _draw(rng, videos.popularity, n)  # (n,) each
     match = np.einsum("nd,nd->n", users.taste[u], videos.taste[v])  # (n,)
@@ -204,7 +204,7 @@ def _draw(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarra
 
 
 def _hours(row: np.ndarray, rows: int) -> np.ndarray:
-    """Hour (0..23) of each row, where the rows of a day are in the order of time and follow the day's rhythm."""
+    """Hour (0..23) of each row; a day's rows are sorted by time and follow the day's rhythm."""
     upto = np.cumsum(_RHYTHM) / np.sum(_RHYTHM)
     return np.minimum(np.searchsorted(upto, (row + 0.5) / rows, side="right"), 23)
 

@@ -31,7 +31,7 @@ def model_class(config: Config) -> type[RankingModel]:
     """Imports the class that the config names.
 
     Raises:
-        InputError: If it cannot be imported, is no RankingModel, or does not take `model.options`.
+        InputError: If it cannot be imported, is not a RankingModel, or does not take `model.options`.
     """
     path = config.model.model_class
     module, _, name = path.rpartition(".")

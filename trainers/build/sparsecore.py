@@ -34,8 +34,8 @@ def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_core
         stock = rule.rule == "adagrad" and rule.clipping is None and rule.schedule.decay == "none"
         if config.optimizer.groups is not None or not stock or rule.schedule.warmup_steps:
             raise InputError(
-                "optimizer.embeddings: SparseCores know stock Adagrad alone; set rule: adagrad, clipping: null and no "
-                "schedule, in optimizer.embeddings and not in groups"
+                "optimizer.embeddings: SparseCores support only stock Adagrad; set rule: adagrad, clipping: null and "
+                "no schedule, in optimizer.embeddings and not in groups"
             )
         return
     size = sum(rows * dim * 4 for rows, dim in tables.values()) / 1e9

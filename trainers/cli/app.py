@@ -1,6 +1,6 @@
 """The command line: `tfstable`, the same as `python -m trainers`.
 
-TensorFlow takes seconds to import, so each command imports what it needs, after its arguments are known to be right.
+TensorFlow takes seconds to import, so each command imports it only after checking its arguments.
 """
 
 import os
@@ -38,12 +38,12 @@ for command in (recipe, check, train, evaluate, export, predict, compare, stabil
     app.command()(command)
 app.add_typer(prepare, name="prepare")
 
-# What each command keeps when a signal ends it; the other commands write nothing.
+# Advice per command after a signal; the other commands have written nothing.
 KEPT = {
-    "train": "the same command goes on from the newest checkpoint",
-    **dict.fromkeys(("stability", "reproducibility"), "the same command goes on: what was trained is kept"),
-    "simulate": "days that are in an OUT which was there before are whole; remove them before you start again",
-    "prepare": "the same command goes on: the days that were written are kept",
+    "train": "rerun the same command to resume from the newest checkpoint",
+    **dict.fromkeys(("stability", "reproducibility"), "rerun the same command to resume; finished trainings are kept"),
+    "simulate": "days written to an existing OUT are complete; remove them before you start again",
+    "prepare": "rerun the same command to resume; days already written are kept",
 }
 
 
@@ -59,12 +59,12 @@ def options(
         bool, typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Holds the options that stand before a command; its text is the help of `app`."""
+    """Takes the options before a command."""
 
 
 def main() -> None:
-    """Runs the command line; bad input is one line and status 2."""
-    sys.path.append(os.getcwd())  # Where a model.class of the user's own lies.
+    """Runs the command line; bad input gives one line and exit status 2."""
+    sys.path.append(os.getcwd())  # The user's own model.class may be here.
     try:
         with Termination().installed():
             app()
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def _leave(status: int) -> None:
-    """Ends the process without its threads: one may be reading a large buffer, or waiting for a dead worker."""
+    """Ends the process without waiting for its threads, which may read a large buffer or wait for a dead worker."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -16,7 +16,7 @@ def check(
     overrides: Overrides = [],  # noqa: B006
     deep: Annotated[bool, typer.Option("--deep", help="Read the labels and values of every day as well.")] = False,
 ) -> None:
-    """Find errors before training: wrong keys, missing columns and days; print sizes of tables and memory.
+    """Find errors before training: wrong keys, missing columns and days; print the sizes of tables and memory.
 
     --deep also reads the rows and reports what `train` would refuse or warn about: labels, weights, infinite numbers,
     features without a value in the first window.
@@ -34,7 +34,7 @@ def check(
         model_class(settings)
     console.print(*sizes(settings, log, columns), sep="\n")
     if not deep:
-        console.print("config, columns and days fit together; labels and values not read: --deep does")
+        console.print("config, columns and days fit together; labels and values were not read: use --deep to read them")
         return
     with progress_bar() as progress:
         remarks, refused = check_values(settings, log, columns, progress)

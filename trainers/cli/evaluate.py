@@ -15,13 +15,13 @@ from trainers.cli.screen import console, quiet_tensorflow
 
 def evaluate(
     model_dir: ModelDir,
-    data: Annotated[Path | None, typer.Option(help="Another log than the one of the run.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Log to evaluate on. Default: the log of the run.")] = None,
     day: Annotated[
         datetime | None,
         typer.Option(help="Day to evaluate on. Default: the newest, with a warning if it was trained on.", **DAY),
     ] = None,
 ) -> None:
-    """Evaluate the newest checkpoint of a run on one day of a log, which may be a day held out by data.until."""
+    """Evaluate the newest checkpoint of a run on one day of a log; the day may be held out by data.until."""
     from trainers.training.check import open_trained
 
     settings, log = open_trained(model_dir, data)

@@ -1,4 +1,4 @@
-"""The options that several commands share, and the config that they name."""
+"""Options that several commands share, and the reading of the config that they name."""
 
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ def read_config(config: Path | None, recipe: str | None, overrides: list[str], k
     """Returns the config that `--config` or `--recipe` names, with `--set` applied.
 
     Raises:
-        InputError: If not exactly one of the two is given, or the config is wrong.
+        InputError: If none or both of the two are given, or the config is wrong.
     """
     if config is not None and recipe is None:
         return load(config, overrides, kind=kind)
@@ -46,7 +46,7 @@ def read_config(config: Path | None, recipe: str | None, overrides: list[str], k
 def open_grid(
     config: Path | None, recipe: str | None, overrides: list[str], kind: type[AnyConfig]
 ) -> tuple[AnyConfig, DayLog]:
-    """Returns the config of a grid of trainings and its log, checked against it; imports TensorFlow last."""
+    """Returns the config of a grid of trainings and its log, and checks one against the other."""
     settings = read_config(config, recipe, overrides, kind)
     from trainers.training.check import check_log, open_log
 

@@ -16,4 +16,4 @@ def recipe(
         return
     for each in recipes():
         print(f"{each.name}\n    {each.about}\n    {each.command}\n    Cost: {each.cost}.\n")
-    print(f"Examples, which this command prints by file name: {', '.join(examples())}")
+    print(f"Examples, printed by file name: {', '.join(examples())}")

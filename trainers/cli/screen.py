@@ -1,4 +1,4 @@
-"""The screen of all commands: one console, one progress bar, no start-up messages of TensorFlow."""
+"""Screen output of all commands: one console, one progress bar, no start-up messages of TensorFlow."""
 
 import os
 import sys
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-console = Console(width=None if sys.stdout.isatty() else 120)  # A file has no width: room for the tables.
+console = Console(width=None if sys.stdout.isatty() else 120)  # A file has no width; 120 fits the tables.
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """Yields a `progress(done, total, what)` that draws one bar from its first call on."""
+    """Yields a function `progress(done, total, what)`, whose first call starts one progress bar."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -29,7 +29,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow without its start-up messages, which it writes to the screen before any log level is set."""
+    """Imports TensorFlow without its start-up messages, which ignore log levels set later."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -37,7 +37,7 @@ def quiet_tensorflow() -> None:
     try:
         import tensorflow
 
-        tensorflow.config.list_physical_devices()  # Where there is no GPU, looking for one is an "error" to CUDA.
+        tensorflow.config.list_physical_devices()  # Without a GPU, CUDA reports an "error" here.
     finally:
         os.dup2(screen, 2)
         os.close(screen)

@@ -1,4 +1,4 @@
-"""`tfstable export --list`, without TensorFlow, and `--promote`."""
+"""The work of `tfstable export --list` and `--promote`. Imports no TensorFlow."""
 
 from pathlib import Path
 
@@ -23,16 +23,16 @@ def table(model_dir: Path) -> Table:
 
 
 def promote(model_dir: Path, number: int, keep: int) -> str:
-    """Publishes a copy of a version as the newest, prunes, and returns a line for the user.
+    """Publishes a copy of a version as the newest, prunes old versions, and returns a line for the user.
 
-    A training of the run may go on meanwhile. Imports TensorFlow, which loads the copy first.
+    A training of the run may continue meanwhile. Imports TensorFlow to test the copy before publication.
     """
     from tfstable.serving import export
 
     new = export.promote(model_dir / "export", number)
     versions.prune(model_dir / "export", keep)
     withdrawn = versions.metadata(new).withdrawn
-    return f"{new}: a copy of version {number}; not published again: the models of {', '.join(withdrawn) or 'no day'}"
+    return f"{new}: a copy of version {number}; withdrew the models of {', '.join(withdrawn) or 'no day'}"
 
 
 def _headline(card: ModelCard) -> str:

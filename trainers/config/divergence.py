@@ -1,4 +1,4 @@
-"""The config's sections on divergence: what counts as one, and what follows. Imports no TensorFlow."""
+"""The config's sections on divergence: its definition and the recovery from it. Imports no TensorFlow."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from tfstable.specs import Spec
 
-# Keys of earlier versions that are constants now, with the default that their configs hold.
+# Keys of earlier versions that are constants now, with their former defaults.
 FORMER = {
     "reach": 4.0,
     "material": 0.1,
@@ -21,10 +21,10 @@ FORMER = {
 
 
 class DivergenceConfig(Spec):
-    """The rules by which a jump of the loss is a divergence; docs/stability.md explains them.
+    """The rules that make a jump of the loss a divergence; docs/stability.md explains them.
 
-    `horizon` and `patience` depend on how many steps a run has, `jump` on how much its windows differ. The other
-    numbers of the rules are constants of `trainers.health`, each with its reason.
+    `horizon` and `patience` depend on the number of steps of a run, `jump` on the difference between its windows. The
+    other numbers are constants of `trainers.health`, each with its reason.
     """
 
     horizon: int = Field(100, ge=10, description="A jump is judged by the losses of this many steps before it.")
@@ -35,8 +35,8 @@ class DivergenceConfig(Spec):
         2.0,
         gt=1,
         allow_inf_nan=False,
-        description="A jump exceeds the largest loss of the horizon by this factor. Raise it where a run makes many "
-        "passes over a window, whose loss then rises at the next window.",
+        description="A jump exceeds the largest loss of the horizon by this factor. Raise it if a run makes many "
+        "passes over each window, because its loss then rises at the start of the next window.",
     )
 
     @model_validator(mode="before")
@@ -51,13 +51,13 @@ class DivergenceConfig(Spec):
 
 
 class RecoveryConfig(Spec):
-    """What a run does after a divergence: it goes back to the newest checkpoint known to be good, then as follows."""
+    """The recovery from a divergence: a run returns to the newest checkpoint known to be good, then does this."""
 
     most: int = Field(
         3,
         ge=0,
-        description="Most recoveries without a whole healthy window between them; the next divergence stops the run. "
-        "0: the first divergence stops it.",
+        description="Largest number of recoveries without a whole healthy window between them; one more divergence "
+        "stops the run. 0: the first divergence stops it.",
     )
     skip_batches: bool = Field(
         True, description="Leave out the batches that diverged; if that fails, leave out the whole window."
@@ -67,5 +67,5 @@ class RecoveryConfig(Spec):
         gt=0,
         le=1,
         description="Multiply the learning rates by this after a recovery; 1 keeps them. Each whole healthy window "
-        "after it doubles them, up to their values of before.",
+        "then doubles them, up to their original values.",
     )

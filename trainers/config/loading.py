@@ -26,11 +26,11 @@ def load(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), 
 
     Args:
         source: A YAML file, or its content as nested dicts.
-        overrides: `a.b=c` each, as `--set` takes them.
+        overrides: Texts `a.b=c`, as `--set` takes them.
         kind: The class of the config.
 
     Raises:
-        InputError: With one line for each wrong key, naming it.
+        InputError: With one line per wrong key.
     """
     if isinstance(source, Mapping):
         path, raw = "config", copy.deepcopy(dict(source))
@@ -51,7 +51,7 @@ def _read(path: Path) -> dict[str, Any]:
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2025-02-30 looks like a date and is none.
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2025-02-30 looks like a date but is not one.
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: a config is a mapping of keys; see `tfstable schema`")
@@ -64,7 +64,7 @@ def dump(config: Config) -> str:
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any, what: str) -> None:
-    """Sets a dotted key of a config as read from a file; `what` begins the message of an error."""
+    """Sets a dotted key of a raw config; `what` begins the message of an error."""
     *parents, last = key.split(".")
     for parent in parents:
         raw = raw.setdefault(parent, {})
@@ -77,7 +77,7 @@ class _Loader(yaml.SafeLoader):
     """YAML in which a repeated key is an error. Plain PyYAML keeps the last one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        merge = "tag:yaml.org,2002:merge"  # `<<: *base`, whose keys may well be given anew.
+        merge = "tag:yaml.org,2002:merge"  # `<<: *base`, whose keys may be overridden.
         keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge]
         for number, key in enumerate(keys):
             if key in keys[:number]:
@@ -100,12 +100,12 @@ def _explain(path: str, raw: dict[str, Any], detail: Any, spec: type[Config]) ->
     """Returns one line for a pydantic error: the key, the fault and a remedy."""
     location, kind, got = _location(raw, detail["loc"]), detail["type"], detail.get("input")
     if location[-1:] == ["[key]"]:
-        return f"{path}: {'.'.join(location[:-2])}: the key {got!r} is not text to YAML; quote it"
+        return f"{path}: {'.'.join(location[:-2])}: YAML does not read the key {got!r} as text; quote it"
     key = ".".join(location)
     if kind == "union_tag_not_found":
-        return f"{path}: {key}.kind: missing; `tfstable schema` has the kinds"
+        return f"{path}: {key}.kind: missing; `tfstable schema` lists the kinds"
     if kind == "union_tag_invalid":
-        return f"{path}: {key}.kind: one of {detail['ctx']['expected_tags']}, got {detail['ctx']['tag']!r}"
+        return f"{path}: {key}.kind: must be one of {detail['ctx']['expected_tags']}, got {detail['ctx']['tag']!r}"
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], _known_keys(spec), n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see `tfstable schema`"
@@ -115,13 +115,13 @@ def _explain(path: str, raw: dict[str, Any], detail: Any, spec: type[Config]) ->
     if kind == "value_error":
         return f"{path}: {key + ': ' if key else ''}{detail['msg'].removeprefix('Value error, ')}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{path}: {key}: a mapping of keys is wanted, got {got!r}; see `tfstable schema`"
+        return f"{path}: {key}: must be a mapping of keys, got {got!r}; see `tfstable schema`"
     shown = "" if isinstance(got, dict | list) else f", got {got!r}"
     return f"{path}: {key}: {detail['msg']}{shown}"
 
 
 def _location(raw: Any, location: tuple[Any, ...]) -> list[str]:
-    """Returns the file's keys for pydantic's `location`, which also names the kinds by which it chose a spec."""
+    """The file's keys for pydantic's `location`, without the kinds that pydantic inserts to name its choice of spec."""
     keys = []
     for part in location:
         known = raw.keys() if isinstance(raw, dict) else range(len(raw)) if isinstance(raw, list) else ()

@@ -9,7 +9,7 @@ from tfstable.specs import Spec
 
 
 class ModelClass(Spec):
-    """The class of the model. A base of its own, so that its keys stand before the options in params.yaml."""
+    """The class of the model. A separate base class puts its keys before the options in params.yaml."""
 
     model_class: str = Field(
         "tfstable.models.RankingModel", alias="class", description="Import path of a RankingModel subclass."

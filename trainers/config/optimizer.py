@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from tfstable.specs import NonNegative, Positive, Spec
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-SCOPE = "What shares one clipping factor: a whole tensor, or a row of a table."
+SCOPE = "Group of weights that shares one clipping factor: a whole tensor, or a row of a table."
 
 
 class ScheduleConfig(Spec):
@@ -26,14 +26,14 @@ class ScheduleConfig(Spec):
     )
     window_end: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None,
-        description="Lower the rate along half a cosine inside each window, to this share of it at the window's end. "
-        "Default: no decay inside windows.",
+        description="Lower the rate along half a cosine inside each window; at the window's end this share of it is "
+        "left. Default: no decay inside windows.",
     )
 
     @model_validator(mode="after")
     def _decay_has_steps(self) -> "ScheduleConfig":
         if (self.decay == "none") != (self.decay_steps is None):
-            raise ValueError("decay and decay_steps go together: give both or none")
+            raise ValueError("decay and decay_steps need each other: give both or neither")
         return self
 
 
@@ -44,7 +44,9 @@ class ClippyConfig(Spec):
     relative: NonNegative = Field(0.5, description="Largest change of a weight relative to its size.")
     absolute: Positive = Field(1e-2, description="Change that is always allowed, in the units of the weights.")
     scope: Literal["tensor", "row", "element"] = Field(
-        "tensor", description="What shares one clipping factor: a whole tensor, a row of a table, or nothing."
+        "tensor",
+        description="Group of weights that shares one clipping factor: a whole tensor, a row of a table, or a single "
+        "weight.",
     )
 
 
@@ -60,8 +62,8 @@ class AdaptiveGradientConfig(Spec):
     """AGC: the factor min(1, threshold * max(||w||, floor) / ||g||), per output unit."""
 
     kind: Literal["adaptive_gradient"]
-    threshold: Positive = Field(1e-2, description="Largest norm of a gradient, relative to that of the weights.")
-    floor: Positive = Field(1e-3, description="Smallest norm that weights count with, so that zeros can move.")
+    threshold: Positive = Field(1e-2, description="Largest norm of a gradient, relative to the norm of the weights.")
+    floor: Positive = Field(1e-3, description="Weights of a smaller norm count with this norm, so that zeros can move.")
     scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
 
 
@@ -79,16 +81,16 @@ ClippingConfig = Annotated[
 
 
 class RuleConfig(Spec):
-    """How one group of variables is updated: w -= learning_rate * clipping * direction."""
+    """The update of one group of variables: w -= learning_rate * clipping * direction."""
 
     rule: Literal["adagrad", "adam", "sgd", "adax"] = Field(
         "adagrad", description="Rule that gives the direction of a step."
     )
-    learning_rate: Positive = Field(0.05, description="The learning rate, at its highest.")
+    learning_rate: Positive = Field(0.05, description="Highest learning rate of the schedule.")
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="The learning rate over the steps.")
     clipping: ClippingConfig | None = Field(None, description="How steps are shrunk; null = not at all.")
     weight_decay: NonNegative | None = Field(
-        None, description="Decoupled weight decay. Embedding tables take none. Default: no decay."
+        None, description="Decoupled weight decay, not for embedding tables. Default: no decay."
     )
     initial_accumulator: NonNegative | None = Field(
         None, description="Adagrad: initial sum of squares. Default: that of tfstable.optimizers."
@@ -106,7 +108,7 @@ class RuleConfig(Spec):
         own = {"adagrad": ["initial_accumulator"], "sgd": ["momentum"]}.get(self.rule, ["beta_1", "beta_2"])
         for key in ("initial_accumulator", "momentum", "beta_1", "beta_2"):
             if getattr(self, key) is not None and key not in own:
-                raise ValueError(f"{key} is no key of rule {self.rule}; it has {', '.join(own)}")
+                raise ValueError(f"rule {self.rule} has no key {key}; its keys are {', '.join(own)}")
         return self
 
 
@@ -156,7 +158,7 @@ class OptimizerConfig(Spec):
     groups: dict[str, RuleConfig] | None = Field(
         None,
         description="Rules by group of variables, instead of dense and embeddings. A key is embeddings, dense, or "
-        "a regular expression that is searched in a variable's path. Each variable must be in exactly one group.",
+        "a regular expression to search in a variable's path. Each variable must be in exactly one group.",
     )
     averaging: AveragingConfig | None = Field(
         None, description="Average the weights, and use the average in evaluations and exports. Default: no average."
@@ -169,7 +171,7 @@ class OptimizerConfig(Spec):
     @model_validator(mode="after")
     def _groups_stand_alone(self) -> "OptimizerConfig":
         if self.groups is not None and {"dense", "embeddings"} & self.model_fields_set:
-            raise ValueError("groups stands instead of dense and embeddings; name them inside groups")
+            raise ValueError("groups replaces dense and embeddings; name them inside groups")
         for pattern in self.groups or ():
             try:
                 re.compile(pattern)
@@ -177,5 +179,5 @@ class OptimizerConfig(Spec):
                 raise ValueError(f"groups: {pattern!r} is not a regular expression ({error})") from None
         tables = self.groups["embeddings"] if self.groups and "embeddings" in self.groups else self.embeddings
         if tables.weight_decay:
-            raise ValueError("embeddings.weight_decay would touch every row of a table in every step; leave it out")
+            raise ValueError("embeddings.weight_decay would update every row of a table in every step; leave it out")
         return self

@@ -1,4 +1,4 @@
-"""The recipes (configs/) and examples (examples/) of the repository, which every installation has. No TensorFlow."""
+"""The recipes (configs/) and examples (examples/), part of every installation. Imports no TensorFlow."""
 
 import difflib
 import re
@@ -19,9 +19,9 @@ class Recipe:
 
     Attributes:
         name: Its name, `quickstart` for configs/quickstart.yaml.
-        about: What it is, in one sentence.
+        about: Description in one sentence.
         command: The command that runs it.
-        cost: How long that takes.
+        cost: Run time.
     """
 
     name: str
@@ -44,7 +44,7 @@ def recipe_path(name: str) -> Path:
     """Returns the file of a recipe.
 
     Raises:
-        InputError: If there is no such recipe.
+        InputError: If the recipe does not exist.
     """
     return RECIPES / f"{_known(name, [recipe.name for recipe in recipes()])}.yaml"
 
@@ -53,7 +53,7 @@ def shipped_text(name: str) -> str:
     """Returns the text of a recipe, or of an example by its file name.
 
     Raises:
-        InputError: If there is neither.
+        InputError: If neither exists.
     """
     if name in examples():
         return (EXAMPLES / name).read_text(encoding="utf-8")

@@ -29,11 +29,11 @@ COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.]([\w.\\/>-]*[\w.\\>-])?", re.A
 class Config(Spec):
     """A training run of tfstable."""
 
-    data: DataConfig = Field(description="The log, and how it is read.")
+    data: DataConfig = Field(description="The log, and how to read it.")
     features: dict[str, Feature] = Field(min_length=1, description="Model inputs by name.")
     tasks: dict[str, TaskSpec] = Field(min_length=1, description="Labels to predict by name.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The class of the model and its options.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="How weights are updated.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="How to update the weights.")
     trainer: TrainerConfig = Field(
         default_factory=TrainerConfig, description="Windows, steps, devices and checkpoints of a training."
     )
@@ -44,12 +44,12 @@ class Config(Spec):
     )
     recovery: RecoveryConfig = Field(
         default_factory=RecoveryConfig,
-        description="What the run does after a divergence.",
+        description="Recovery from a divergence.",
         json_schema_extra=OPERATIONAL,
     )
-    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How a day is evaluated.")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How to evaluate a day.")
     export: ExportConfig = Field(
-        default_factory=ExportConfig, description="When the model is exported, and with which signatures."
+        default_factory=ExportConfig, description="When to export the model, and with which signatures."
     )
 
     @model_validator(mode="after")
@@ -73,28 +73,28 @@ class Config(Spec):
                 )
             if keyword.iskeyword(column) or column == "self":
                 raise ValueError(
-                    f"features.{name} reads column {column}, a word of Python, which cannot name an input of an "
+                    f"features.{name} reads column {column}, a Python keyword, which cannot name an input of an "
                     "export; rename it in the log"
                 )
         for name in self.tasks:
             if not TASK_NAME.fullmatch(name):
                 raise ValueError(
-                    f"tasks.{name}: name it with letters a to z, digits and _.-; its label may have any name"
+                    f"tasks.{name}: name the task with letters a to z, digits and _.-; its label may have any name"
                 )
             if name == "date":
-                raise ValueError("tasks.date: `tfstable predict` writes the day under that name; rename the task")
+                raise ValueError("tasks.date: `tfstable predict` writes the day under this name; rename the task")
         return self
 
     @model_validator(mode="after")
     def _columns_are_told_apart(self) -> "Config":
-        """Inputs of an export become parameters of a function and nodes of a graph, whose names ignore case."""
+        """Inputs of an export become function parameters and graph nodes, whose names must differ by more than case."""
         columns = set(feature_columns(self.features).values())
-        for kind, key in (("but for capitals", str.lower), ("but for signs", _parameter)):
+        for kind, key in (("except for capitals", str.lower), ("except for special characters", _parameter)):
             first: dict[str, str] = {}
             for column in sorted(columns):
                 if (other := first.setdefault(key(column), column)) != column:
                     raise ValueError(
-                        f"features: columns {other} and {column} are alike {kind}, and would be one input of an "
+                        f"features: columns {other} and {column} are equal {kind} and would become one input of an "
                         "export; rename one in the log"
                     )
         return self
@@ -116,13 +116,13 @@ class Config(Spec):
     def _rank_can_be_made(self) -> "Config":
         columns, users = set(feature_columns(self.features).values()), self.export.user_columns
         if unknown := [name for name in users if name not in columns]:
-            raise ValueError(f"export.user_columns: {unknown[0]} is the column of no feature; take it out")
+            raise ValueError(f"export.user_columns: no feature reads column {unknown[0]}; remove it")
         if columns == set(users):
-            raise ValueError("export.user_columns: every column is the user's; leave those of the candidates out")
+            raise ValueError("export.user_columns: lists every column; remove the candidates' columns")
         if unknown := [name for name in self.export.score_weights if name not in self.tasks]:
-            raise ValueError(f"export.score_weights: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
+            raise ValueError(f"export.score_weights: no task {unknown[0]}; the tasks are {', '.join(self.tasks)}")
         if users and (taken := {"score", "order"} & self.tasks.keys()):
-            raise ValueError(f"tasks.{min(taken)}: `rank` puts out something of that name; rename the task")
+            raise ValueError(f"tasks.{min(taken)}: an output of `rank` has this name; rename the task")
         return self
 
     @property
@@ -140,11 +140,11 @@ class Config(Spec):
             table, keys = getattr(feature, "table", None) or name, ("kind", "dim", "buckets", "max_size", "min_count")
             shape = tuple(getattr(feature, key, None) for key in keys)
             if isinstance(feature, QuantileFeature):
-                shape = (*shape, name)  # Its boundaries are its own, and so is its table.
+                shape = (*shape, name)  # Fitted boundaries belong to one feature, so its table is not shared.
             if shapes.setdefault(table, shape) != shape:
                 raise ValueError(
-                    f"features.{name} shares table {table} with a feature of another {', '.join(keys[:-1])} or "
-                    f"{keys[-1]}; make them equal or name another table"
+                    f"features.{name} shares table {table} with a feature whose {', '.join(keys[:-1])} or {keys[-1]} "
+                    "differs; make them equal or name another table"
                 )
         return self
 

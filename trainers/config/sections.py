@@ -8,12 +8,12 @@ from pydantic import Field, model_validator
 
 from tfstable.specs import Positive, Spec
 
-# Marks keys that change the weights by no more than rounding: a resumed run may change them.
+# Marks keys that affect the weights only by rounding: a resumed run may change them.
 OPERATIONAL: dict[str, Any] = {"operational": True}
 
 
 class SimulateConfig(Spec):
-    """Arguments of `tfstable simulate`, which makes the log where `data.path` does not exist yet."""
+    """Arguments of `tfstable simulate`, which makes the log if `data.path` does not exist yet."""
 
     days: int = Field(14, ge=1, description="Number of days.")
     rows_per_day: int = Field(50_000, ge=1, description="Rows per day.")
@@ -25,7 +25,7 @@ class SimulateConfig(Spec):
 
 
 class DataConfig(Spec):
-    """The log, and how it is read."""
+    """The log, and how to read it."""
 
     path: Path = Field(description="The log: a directory of date=YYYY-MM-DD partitions.", json_schema_extra=OPERATIONAL)
     until: date | None = Field(
@@ -36,7 +36,7 @@ class DataConfig(Spec):
     )
     missing_day: Literal["error", "skip"] = Field(
         "error",
-        description="error: stop where a day is missing between two others. skip: go on without it.",
+        description="error: stop if a day is missing between two others. skip: continue without it.",
         json_schema_extra=OPERATIONAL,
     )
     weight: str | None = Field(None, description="Column of example weights. Default: every example has a weight of 1.")
@@ -51,7 +51,7 @@ class DataConfig(Spec):
         4, ge=1, description="Batches to prepare ahead of the training step.", json_schema_extra=OPERATIONAL
     )
     simulate: SimulateConfig | None = Field(
-        None, description="Simulate a log where data.path does not exist.", json_schema_extra=OPERATIONAL
+        None, description="Simulate a log if data.path does not exist.", json_schema_extra=OPERATIONAL
     )
 
 
@@ -68,7 +68,7 @@ class ShuffleConfig(Spec):
     @model_validator(mode="after")
     def _blocks_have_rows(self) -> "ShuffleConfig":
         if (self.kind == "blocks") != (self.rows is not None):
-            raise ValueError("kind: blocks and rows go together: give both or none")
+            raise ValueError("kind: blocks and rows need each other: give both or neither")
         return self
 
 
@@ -114,8 +114,8 @@ class TrainerConfig(Spec):
     )
     deterministic: bool = Field(
         False,
-        description="Use TensorFlow's deterministic operations: the same bits in every run, on GPUs too, where "
-        "training becomes slower.",
+        description="Use TensorFlow's deterministic operations: the same bits in every run, on GPUs too. Slows down "
+        "training on GPUs.",
         json_schema_extra=OPERATIONAL,
     )
     steps_per_call: int = Field(
@@ -133,13 +133,13 @@ class TrainerConfig(Spec):
     keep_weekly: int = Field(
         0,
         ge=0,
-        description="Keep the last checkpoint of each of this many newest weeks of data as well.",
+        description="Also keep the last checkpoint of each week, for this many newest weeks of data.",
         json_schema_extra=OPERATIONAL,
     )
     track_every: int = Field(
         0,
         ge=0,
-        description="Log clipping factor and norms of each variable to TensorBoard every N steps; 0 = off.",
+        description="Log the clipping factor and norms of each variable to TensorBoard every N steps; 0 = off.",
         json_schema_extra=OPERATIONAL,
     )
     sharpness_every: int = Field(
@@ -155,7 +155,7 @@ class TrainerConfig(Spec):
 
 
 class EvaluationConfig(Spec):
-    """How a day is evaluated."""
+    """How to evaluate a day."""
 
     gauc_column: str | None = Field(
         None,
@@ -167,14 +167,14 @@ class EvaluationConfig(Spec):
     )
     compare_since: date | None = Field(
         None,
-        description="Compare metrics and label rates of a day with those of days from this one on. Set it after an "
-        "intended change of the labels. Default: the first day of the run.",
+        description="Compare a day's metrics and label rates only with days from this one on. Set it after an intended "
+        "change of the labels. Default: the first day of the run.",
         json_schema_extra=OPERATIONAL,
     )
 
 
 class GateConfig(Spec):
-    """The limits that a model must keep to be published; docs/stability.md gives the reasons."""
+    """The limits that a model must meet to be published; docs/stability.md gives the reasons."""
 
     auc_margin: float = Field(
         0.02, ge=0, description="Allowed loss of AUC against earlier healthy days, in addition to its noise."
@@ -182,23 +182,24 @@ class GateConfig(Spec):
     error_margin: float = Field(
         0.25, ge=0, description="Allowed rise of RMSE against earlier healthy days, as a share of it."
     )
-    noise: float = Field(3.0, ge=0, description="Standard errors that count as noise between two days.")
+    noise: float = Field(3.0, ge=0, description="Differences of up to this many standard errors count as noise.")
     calibration: float = Field(
         2.0,
         gt=1,
-        description="Upper limit on predicted/observed positives of the model's last day; its inverse is the lower.",
+        description="Upper limit on predicted/observed positives of the model's last day; its inverse is the lower "
+        "limit.",
     )
 
 
 class ExportConfig(Spec):
-    """When the model is exported, and with which signatures."""
+    """When to export the model, and with which signatures."""
 
     when: Literal["last", "every_window", "never"] = Field(
         "last", description="Export after the last window, after every window, or never.", json_schema_extra=OPERATIONAL
     )
     gate: GateConfig | None = Field(
         default_factory=GateConfig,
-        description="Limits that a model must keep to be published; null publishes every model.",
+        description="Limits that a model must meet to be published; null publishes every model.",
         json_schema_extra=OPERATIONAL,
     )
     keep_versions: int = Field(
@@ -212,7 +213,7 @@ class ExportConfig(Spec):
     )
     score_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default_factory=dict,
-        description="Weight of each task's prediction in the score by which `rank` orders. Default: 1 for each binary "
-        "task, or for each task where none is binary.",
+        description="Weight of each task's prediction in the score by which `rank` orders. Default: 1 per binary task; "
+        "without binary tasks, 1 per task.",
         json_schema_extra=OPERATIONAL,
     )

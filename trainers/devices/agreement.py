@@ -53,7 +53,7 @@ class Agreement:
         return [json.loads(row[:size].tobytes()) for row, size in zip(texts, sizes, strict=True)]
 
     def decide(self, work: Callable[[], T]) -> T:
-        """Runs `work` on the chief alone and returns its result, plain JSON, on every worker.
+        """Runs `work` only on the chief and returns its result, plain JSON, on every worker.
 
         Files of the run are read and written inside, as in a program of one process. `work` makes no collective call.
 

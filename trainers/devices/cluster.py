@@ -1,4 +1,4 @@
-"""Which worker of which cluster this process is: TF_CONFIG, read without TensorFlow."""
+"""This process's place in its cluster: TF_CONFIG, read without TensorFlow."""
 
 import json
 import os
@@ -10,7 +10,7 @@ EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type"
 
 
 class WorkerLostError(Exception):
-    """Another worker of the cluster is gone, so that collective operations cannot go on."""
+    """Another worker of the cluster is gone, so that collective operations cannot continue."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_cluster(strategy: str) -> Cluster:
         config = json.loads(text)
         tasks, task = config["cluster"], config["task"]
         if unknown := sorted(set(tasks) - {"chief", "worker"}):
-            raise InputError(f"TF_CONFIG: the task type {unknown[0]} takes no part; name workers alone, like {EXAMPLE}")
+            raise InputError(f"TF_CONFIG: task type {unknown[0]} is not supported; name only workers, like {EXAMPLE}")
         # A "chief" task comes before all workers, as tf.distribute numbers them.
         found = {(kind, i): str(a) for kind in ("chief", "worker") for i, a in enumerate(tasks.get(kind, ()))}
         cluster = Cluster(len(found), [*found].index((task["type"], int(task["index"]))), tuple(found.values()))

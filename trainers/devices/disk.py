@@ -1,4 +1,4 @@
-"""Why the operating system refuses a file, and what the user can do about it; no TensorFlow."""
+"""Explains to the user why the operating system refuses a file, with a remedy. Imports no TensorFlow."""
 
 import errno
 
@@ -20,7 +20,7 @@ _REMEDIES = {
 
 
 def refusal(error: OSError) -> str | None:
-    """Returns a line that names the file, the reason and the remedy; None if the error is about no file or disk."""
+    """Returns a line that names file, reason and remedy; None if the error does not concern a file or disk."""
     if error.errno not in _REMEDIES or (error.filename is None and error.errno not in FULL):
         return None
     filename = error.filename2 or error.filename  # Of a copy the new file.

@@ -31,8 +31,8 @@ def full_disk(model_dir: Path) -> Iterator[None]:
     except (OSError, tf.errors.OpError) as error:
         if getattr(error, "errno", None) in FULL or "No space left" in str(error):
             raise InputError(
-                f"{model_dir}: the disk is full; free some space, or lower trainer.keep_checkpoints, and start again: "
-                "the same command goes on from the newest checkpoint"
+                f"{model_dir}: the disk is full; free some space, or lower trainer.keep_checkpoints, then "
+                "rerun the same command to resume from the newest checkpoint"
             ) from None
         if isinstance(error, OSError) and (why := refusal(error)):
             raise InputError(why) from None
@@ -41,7 +41,7 @@ def full_disk(model_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def lost_workers(config: Config) -> Iterator[None]:
-    """Raises a WorkerLostError where one worker of several cannot go on without the others."""
+    """Raises a WorkerLostError if one worker of several cannot continue without the others."""
     try:
         yield
     except LOST as error:
@@ -50,5 +50,5 @@ def lost_workers(config: Config) -> Iterator[None]:
             raise
         raise WorkerLostError(
             f"worker {cluster.index} of {cluster.workers} stopped: another one is gone or cannot be reached "
-            f"({type(error).__name__}); start all workers again: the same commands go on from the newest checkpoint"
+            f"({type(error).__name__}); rerun the same command on all workers to resume from the newest checkpoint"
         ) from None

@@ -15,10 +15,9 @@ from trainers.devices.cluster import Cluster
 def make_strategy(config: TrainerConfig, cluster: Cluster) -> tf.distribute.Strategy:
     """Returns the strategy that the config names.
 
-    "one_device" is the first GPU, or the CPU. "mirrored" is every GPU, or every logical CPU where there is none.
-    "multi_worker" joins the workers of TF_CONFIG and waits until all of them are there. "tpu" is a Cloud TPU by its
-    name, or the one of this host. "auto" takes the first that is there of: several workers, a TPU, several GPUs, one
-    device.
+    "one_device" is the first GPU, or the CPU. "mirrored" is every GPU, or every logical CPU without a GPU.
+    "multi_worker" joins the workers of TF_CONFIG and waits for all of them. "tpu" is a Cloud TPU by its name, or the
+    TPU of this host. "auto" takes the first available of: several workers, a TPU, several GPUs, one device.
 
     Make it before anything else touches TensorFlow: collective operations and logical devices cannot be set later.
 
@@ -44,7 +43,7 @@ def make_strategy(config: TrainerConfig, cluster: Cluster) -> tf.distribute.Stra
 
 
 def is_one_cpu(strategy: tf.distribute.Strategy) -> bool:
-    """Whether all that the strategy spans is one CPU of this process."""
+    """Whether the strategy spans only one CPU of this process."""
     devices = strategy.extended.worker_devices
     return isinstance(strategy, tf.distribute.OneDeviceStrategy) and "CPU" in devices[0].upper()
 

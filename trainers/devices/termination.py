@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT (Ctrl-C): a run checkpoints what it has and leaves with status 143 or 130."""
+"""SIGTERM and SIGINT (Ctrl-C): a run saves a checkpoint and exits with status 143 or 130."""
 
 import signal
 import threading
@@ -10,11 +10,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Terminated(SystemExit):
-    """Ends the process with the status of one that a signal ended, 128 + its number.
+    """Ends the process with the exit status of a signal, 128 + its number.
 
     Attributes:
         code: The exit status.
-        signal: The signal's name; SIGTERM where a worker leaves because another one had a signal.
+        signal: The signal's name; SIGTERM if another worker had the signal.
     """
 
     code: int
@@ -28,9 +28,9 @@ class Terminated(SystemExit):
 class Termination:
     """Turns a signal into an exception at once, or, inside `held`, into the flag `requested`.
 
-    Files on disk are whole at any moment, so most work can be dropped. Code inside `held` has trained steps that no
-    checkpoint holds: it asks `requested` and saves a checkpoint before it leaves. A second SIGINT ends the process at
-    once.
+    Files on disk are complete at any moment, so most work can be dropped. Code inside `held` has trained steps that are
+    not in a checkpoint: it checks `requested` and saves a checkpoint before it exits. A second SIGINT ends the process
+    at once.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Termination:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps signals from ending the block; it is up to the block to ask for `requested`."""
+        """Keeps signals from ending the block; the block itself checks `requested`."""
         self._holding = True
         try:
             yield

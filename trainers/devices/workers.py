@@ -1,8 +1,8 @@
-"""Where the workers of a cluster meet before TensorFlow joins them: all go on with the same facts, or all leave.
+"""Connects the workers of a cluster before TensorFlow does: all continue with the same facts, or all exit.
 
-TensorFlow waits for a missing worker without a limit, and nothing can interrupt it: the others would never hear of bad
-input that one worker finds before it joins. So the workers meet first, on the chief's address, which TensorFlow takes
-over afterwards. They send each other lines of JSON.
+TensorFlow waits for a missing worker without a limit, and nothing can interrupt it: the others would never learn of bad
+input that one worker finds before it joins. So the workers first connect to the chief's address, which TensorFlow uses
+afterwards. They send each other lines of JSON.
 """
 
 import json
@@ -21,7 +21,7 @@ T = TypeVar("T")
 PATIENCE = 20.0  # Seconds of waiting after which a line names the worker that is missing.
 HELLO_SECONDS = 5.0  # For a worker's first line, so that another client of the port does not delay the workers.
 LONGEST = 1 << 28  # Bytes of a line.
-AGAIN = "start all workers again: the same commands go on from the newest checkpoint"
+AGAIN = "rerun the same command on all workers to resume from the newest checkpoint"
 
 
 class Workers:
@@ -39,7 +39,7 @@ class Workers:
         self._peers: dict[int, _Line] | None = None  # The chief's: every other worker; a worker's: the chief.
 
     def together(self, work: Callable[[], T], facts: Callable[[T], dict[str, Any]] = lambda _: {}) -> T:
-        """Does `work` on each worker and returns this one's result, if no worker failed and all have the same facts.
+        """Does `work` on each worker and returns this one's result if no worker failed and all have equal facts.
 
         Args:
             work: Raises an InputError for bad input.
@@ -47,7 +47,7 @@ class Workers:
 
         Raises:
             InputError: On all workers: what one of them found wrong, or which facts differ.
-            WorkerLostError: If a worker does not come, or leaves.
+            WorkerLostError: If a worker does not connect, or exits.
         """
         if self.cluster.workers == 1:
             return work()
@@ -109,7 +109,7 @@ class Workers:
         return [values[index] for index in range(cluster.workers)]
 
     def _meet_all(self, why: str) -> "dict[int, _Line]":
-        """The chief's part: waits until every other worker has said which one it is."""
+        """The chief's part: waits until every other worker has sent its index."""
         peers: dict[int, _Line] = {}
         waiting = _Waiting(self._minutes, 2.0 if why else PATIENCE)
         with listening(self.cluster) as server:
@@ -129,14 +129,14 @@ class Workers:
             index = hello["worker"]
             if index not in range(1, self.cluster.workers):
                 raise ValueError
-            if index in peers:  # It has come back, or two processes take themselves for the same one.
+            if index in peers:  # It was restarted, or two processes have the same index.
                 with suppress(OSError):
                     peers[index].send({"lost": f"another process came as worker {index} as well; {AGAIN}"})
                 peers.pop(index).close()
             line.send({"hello": index})
             peers[index] = line
         except (OSError, ValueError, TypeError, KeyError):
-            line.close()  # No worker of tfstable, or one that has left.
+            line.close()  # Not a worker of tfstable, or one that has exited.
 
     def _meet_chief(self, why: str) -> "_Line":
         """A worker's part: tries until the chief answers."""

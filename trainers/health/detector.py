@@ -46,8 +46,7 @@ class Detector:
     where H are the n <= `horizon` steps before the jump that belong to no jump themselves, and y = asinh(loss / u) with
     u = MATERIAL * median_H(total) is logarithmic for heavy tails and linear for smaller losses.
 
-    Nothing up to `harmless` is a jump or a drift: a rare task that has had no positive costs next to nothing until its
-    first one comes.
+    A loss up to `harmless` is neither a jump nor a drift: the loss of a rare task is almost 0 until its first positive.
 
     A loss of exactly 0 means that the batch has no label for the task, so nothing is known. Steps whose total lacks
     a task are not compared with one that has it.
@@ -55,7 +54,7 @@ class Detector:
     Args:
         config: The rules.
         tasks: Names of the tasks, in the order of the columns.
-        harmless: `(1 + tasks,)`, the losses of a model that knows nothing; None: zeros.
+        harmless: `(1 + tasks,)`, the losses of an uninformed model; None: zeros.
     """
 
     def __init__(self, config: DivergenceConfig, tasks: Iterable[str], harmless: Sequence[float] | None = None) -> None:
@@ -64,7 +63,7 @@ class Detector:
         self._history = np.empty((0, len(self._columns)))  # The last steps; NaN where a column was in an episode.
         self._steps: list[int] = []  # Their numbers.
         self._first: list[list[float]] = []  # The first rows without a jump.
-        self._episodes: dict[int, Episode] = {}  # By column, what has jumped and not come back.
+        self._episodes: dict[int, Episode] = {}  # By column, the jumps that have not come back.
 
     def update(self, losses: np.ndarray, first_step: int) -> list[Finding]:
         """Takes the next block and returns the findings that it makes certain, in the order of the steps.
@@ -80,7 +79,7 @@ class Detector:
 
     @property
     def jumped_at(self) -> int | None:
-        """First step of the oldest jump that has not come back; None while all is well."""
+        """First step of the oldest jump that has not come back; None without one."""
         return min((episode.first for episode in self._episodes.values()), default=None)
 
     def state(self) -> dict[str, Any]:

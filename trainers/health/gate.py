@@ -28,7 +28,7 @@ def refusals(
     The log does not have the day after yet, and waiting for it would make serving a day stale. The rules, per task:
 
         predictions this model's predictions of every row of `last` are finite and not all the same; a task that never
-                    had a positive may have equal ones
+                    had a positive may have equal predictions
         labels      the labels of `last`, or of the newest day with labels, are not odd (`trainers.health.labels`,
                     `trainers.health.verdict`)
         progress    on that day the previous model, which had not seen it, is within the margins of the median healthy
@@ -66,12 +66,12 @@ def refusals(
 
 
 def _predictions(task: str, last: date, own: Mapping[str, float], has_positives: bool) -> str | None:
-    """Returns why the predictions alone refuse a model; None if they do not."""
+    """Returns why a model is refused by its predictions, without labels; None if it is not."""
     spread = own.get("spread", 1.0)  # A day of one row has none.
     if not math.isfinite(spread):
         return f"{task}: predictions on {last} are not finite"
     if spread == 0 and (has_positives or "rmse" in own):
-        return f"{task}: predicts the same for every row of {last}"
+        return f"{task}: predicts the same value for every row of {last}"
     return None
 
 
@@ -99,7 +99,7 @@ def _own(
     reasons = []
     if "auc" in own and not own["positives"]:
         if chance_of_count(0, own["predicted"] / config.calibration) < CHANCE:
-            reasons.append(f"{task}: predicts {own['predicted']:.3g} positives on {last}, where there is none")
+            reasons.append(f"{task}: predicts {own['predicted']:.3g} positives on {last}, which has none")
     elif "auc" in own and not _calibrated(config, own["calibration"], own["positives"]):
         reasons.append(f"{task}: predicts {own['calibration']:.3g} of what was observed on {last}")
     if progressive is not None:

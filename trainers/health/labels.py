@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-CHANCE = 1e-4  # A count whose probability is below this is no accident.
+CHANCE = 1e-4  # A count with a lower probability than this is not chance.
 FACTOR = 10.0  # A rate that changes by this factor is more than variation between days.
 
 Metrics = Mapping[str, float | None]  # Of a task on a day, as `trainers.training.evaluation.evaluate` returns them.
@@ -23,8 +23,8 @@ def label_fault(task: str, day: object, today: Metrics, earlier: Sequence[Metric
         missing   k <= M / 10;  on a run's first day, where M is what the model expects, k = 0
         too many  k >= 10 M,  and 10 times what the model expected
 
-    A rare task is thus free to have no positive on a day on which fewer than about ten are expected. A rate that rises
-    for good is odd until the model has learned it. A rate that falls for good stays odd, as after a broken join.
+    So a rare task may have no positive on a day on which fewer than about ten are expected. A permanent rise of a rate
+    is odd until the model has learned it. A permanent fall stays odd, as after a broken join.
 
     Args:
         task: The task's name, for the message.
@@ -63,7 +63,7 @@ def _fault(task: str, day: object, name: str, counts: tuple[float, float, float,
 
 
 def chance_of_count(k: float, mean: float) -> float:
-    """Bound on the probability that a Poisson count of this mean comes out as far from it as k, or further.
+    """Bound on the probability that a Poisson count of this mean is as far from it as k, or further.
 
         P <= exp(-(mean - k + k log(k / mean)))
 
@@ -85,7 +85,7 @@ def chance_of_split(k: float, n: float, K: float, N: float) -> float:
 
 
 def _times_log(x: float, numerator: float, denominator: float) -> float:
-    """x log(numerator / denominator), 0 where x is, and infinite where the denominator is 0."""
+    """x log(numerator / denominator); 0 if x is 0, infinite if the denominator is 0."""
     if x == 0:
         return 0.0
     return x * math.log(numerator / denominator) if denominator > 0 else math.inf

@@ -30,7 +30,7 @@ class LossWatch:
     Args:
         config: The detector's rules.
         tasks: Their specs by name.
-        state: What `state` returned at a checkpoint; None for a new run.
+        state: Result of `state` at a checkpoint; None for a new run.
 
     Attributes:
         jumped: Whether a loss has jumped since the run began, or since `jumped` was last set to False.
@@ -53,7 +53,7 @@ class LossWatch:
             self._windows, self.jumped = [list(window) for window in state["windows"]], state["jumped"]
 
     def begin(self, last: date, steps: int) -> None:
-        """Begins the window that ends at `last`, or goes on with it."""
+        """Begins or continues the window that ends at `last`."""
         if not self._windows or self._windows[-1][2] != str(last):
             start = sum(self._windows[-1][:2]) if self._windows else 0
             self._windows = [*self._windows, [start, steps, str(last)]][-self.KEPT :]

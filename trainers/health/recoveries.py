@@ -131,7 +131,7 @@ class Recoveries:
             odd: Odd last days of the windows after it.
 
         Raises:
-            DivergedError: If there have been as many recoveries in a row as the config allows.
+            DivergedError: If the config allows no further recovery in a row.
         """
         row = self._rates.in_a_row
         again = self._recoveries[len(self._recoveries) - row :]
@@ -140,7 +140,7 @@ class Recoveries:
             where = f"from checkpoint {restored}" if here else "in a row, with no whole window in line between them"
             raise DivergedError(
                 f"diverged again ({diverged.why}) after {row} recoveries {where}; events.jsonl has "
-                f"each. Lower the learning rate, clip (optimizer.dense.clipping), look at the days after "
+                f"each. Lower the learning rate, clip (optimizer.dense.clipping), check the days after "
                 f"{since or 'the start'}, or raise recovery.most"
             )
         skipped: dict[str, list[list[int]]] = {}

@@ -1,4 +1,4 @@
-"""Judges a day's labels, and the model that had not seen the day, by metrics alone. NumPy only."""
+"""Judges a day's labels, and the model that had not seen the day, only by metrics. NumPy only."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ def judge(
     since: date | None = None,
     jumped: bool = False,
 ) -> Verdict:
-    """Judges the metrics of a day by those of the healthy days before it.
+    """Judges the metrics of a day against the healthy days before it.
 
     Args:
         day: The day.

@@ -24,7 +24,7 @@ class Saved(NamedTuple):
         number: Its number; they increase.
         last: Last day of the newest window that it has finished; None before there is one.
         step: Batches done of the window after it.
-        good: Whether the next day's metrics of this very model were in line.
+        good: Whether this model's metrics of the next day were in line.
         watch: State of the `LossWatch`.
     """
 
@@ -51,7 +51,7 @@ class Checkpoints:
 
     def __init__(self, directory: Path, checkpoint: tf.train.Checkpoint, keep: int, keep_weekly: int = 0):
         self._directory, self._checkpoint, self._keep, self._keep_weekly = directory, checkpoint, keep, keep_weekly
-        self._highest = 0  # Number that none may have again.
+        self._highest = 0  # Highest number so far, never reused.
 
     def all(self) -> list[Saved]:
         """Returns the checkpoints, the oldest first."""
@@ -62,7 +62,7 @@ class Checkpoints:
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
         saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
-        for left_over in self._directory.glob(".[0-9]*"):  # By a process that was killed while it saved or pruned.
+        for left_over in self._directory.glob(".[0-9]*"):  # Left by a process killed while saving or pruning.
             if re.fullmatch(r"\.[0-9]+\.(partial|pruned)", left_over.name) and not left_over.is_symlink():
                 shutil.rmtree(left_over)
         with whole(self._path(saved.number)) as hidden:
@@ -72,11 +72,11 @@ class Checkpoints:
         return saved
 
     def restore(self, damaged: Callable[[Path, str], None], number: int | None = None) -> Saved | None:
-        """Restores the newest checkpoint that can be read, or the one with a number; None where there is none.
+        """Restores the newest readable checkpoint, or the one with a number; returns None without a checkpoint.
 
         Args:
             damaged: Called with the path of a checkpoint that cannot be read, and the reason, before an older one is
-                taken.
+                tried.
             number: The checkpoint to restore.
 
         Raises:
@@ -95,12 +95,12 @@ class Checkpoints:
             except AssertionError:
                 raise InputError(
                     f"{path}: holds other variables than this model; it is from another version of the model's code. "
-                    "Go on with that version, or start the run anew with --fresh"
+                    "Continue with that version, or start again with --fresh"
                 ) from None
         if found:
             raise InputError(
                 f"{self._directory}: none of its {len(found)} checkpoints can be read; restore one from a backup, or "
-                f"start the run anew with --fresh (the last one tried: {reason})"
+                f"start again with --fresh (the last one tried: {reason})"
             )
         return None
 

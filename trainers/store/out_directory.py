@@ -19,15 +19,15 @@ def check_out(out: Path, report: str, others: tuple[str, ...]) -> None:
         others: Names of the other files; without our report in the directory they are foreign.
 
     Raises:
-        InputError: If `out` is no directory, in use, or has a foreign file of these names.
+        InputError: If `out` is not a directory, is in use, or has a foreign file of these names.
     """
     if os.path.lexists(out) and not out.is_dir():
         raise InputError(f"--out {out}: not a directory; name one")
     refuse_if_locked(out, BUSY)
     path = out / f"{report}.json"
     if os.path.lexists(path):
-        read_json(path, f"move it away if it is no report of `tfstable {report}`, or choose another --out")
+        read_json(path, f"move it away if `tfstable {report}` did not write it, or choose another --out")
         return
     for name in others:
         if os.path.lexists(out / name):
-            raise InputError(f"{out / name}: not of `tfstable {report}`; move it away, or choose another --out")
+            raise InputError(f"{out / name}: not written by `tfstable {report}`; move it away, or choose another --out")

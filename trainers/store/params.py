@@ -21,7 +21,7 @@ def write_params(path: Path, config: Config) -> None:
 
 
 def read_params(path: Path) -> dict[str, Any]:
-    """Returns what the params.yaml of a run of this format or of format 1 holds, as plain values.
+    """Returns the content of a run's params.yaml, of this format or format 1, as plain values.
 
     Raises:
         InputError: If `path` is not the params.yaml of a run of tfstable, or it is damaged or of a newer format.
@@ -30,7 +30,7 @@ def read_params(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{no_run}; train one with `tfstable train`")
     if not path.is_file():
-        raise InputError(f"{no_run}, its {NAME} is no file; choose another --model-dir")
+        raise InputError(f"{no_run}, its {NAME} is not a file; choose another --model-dir")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -60,7 +60,7 @@ def read_config(model_dir: Path, overrides: Sequence[str] = ()) -> Config:
     """
     if "format" not in read_params(model_dir / NAME):
         raise InputError(
-            f"{model_dir}: made by an earlier version of tfstable, whose runs cannot be resumed; train anew in another "
-            "--model-dir (the exports of this one go on serving), or with --fresh, which deletes this one"
+            f"{model_dir}: made by an earlier version of tfstable, whose runs cannot be resumed; train in another "
+            "--model-dir (the exports of this one still work), or with --fresh, which deletes this one"
         )
     return load(model_dir / NAME, overrides)

@@ -40,12 +40,12 @@ BUSY = "wait until it ends, or choose another --model-dir"
 class RunDirectory:
     """Where a run keeps its files.
 
-    Making one checks it and touches nothing; `begin` makes the directory.
+    The constructor checks the directory and changes nothing; `begin` makes the directory.
 
     Args:
         path: The directory.
         config: The config of this run.
-        fresh: Begin anew: what an earlier run left there does not count, and `begin` deletes it.
+        fresh: Ignore what an earlier run left there; `begin` deletes it.
         writable: Whether this process writes the run's files. Of several workers the chief does; on the others, writing
             methods do nothing.
 
@@ -113,7 +113,7 @@ class RunDirectory:
         """Returns the statistics that an earlier start of this run fitted; None if there are none yet."""
         if self._fresh or not self._preprocessing.exists():
             return None
-        remedy = "restore it from a backup, or start the run anew with --fresh"
+        remedy = "restore it from a backup, or start again with --fresh"
         stored = read_json(self._preprocessing, remedy)
         stored.pop("format", None)
         try:
@@ -160,7 +160,7 @@ class RunDirectory:
 
     def recoveries(self) -> list[dict[str, Any]]:
         """Returns the entries of recovery.json, the run's recoveries, in order."""
-        remedy = "restore it from a backup, or start the run anew with --fresh"
+        remedy = "restore it from a backup, or start again with --fresh"
         return read_json(self._recovery, remedy)["done"] if self._recovery.exists() else []
 
     def write_recoveries(self, done: list[dict[str, Any]]) -> None:
@@ -194,7 +194,7 @@ class RunDirectory:
         return self.path / "windows" / str(last) / "metrics.json"
 
     def _record(self, path: Path) -> WindowRecord:
-        remedy = "restore it from a backup, or remove it: what it says of its days then counts no more"
+        remedy = "restore it from a backup, or remove it: its evaluated days then no longer count"
         return WindowRecord.from_json(read_json(path, remedy))
 
     def _check(self) -> None:

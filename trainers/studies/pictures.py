@@ -27,7 +27,7 @@ def figure_of(rows: int, columns: int, sharex: Share = "none", sharey: Share = "
 
 
 def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
-    """Writes a figure, whole or not at all, and closes it."""
+    """Writes a figure atomically and closes it."""
     from matplotlib import pyplot
 
     try:

@@ -25,7 +25,7 @@ SHOWN = 10  # Lines of one kind: a log may have the same fault in every file.
 
 
 def open_log(config: Config, progress: Progress = lambda *_: None) -> DayLog:
-    """Returns the config's log; where it does not exist and the config says so, simulates it first."""
+    """Returns the config's log; simulates it first if it does not exist and the config asks for that."""
     if not config.data.path.exists() and config.data.simulate is not None:
         try:
             simulate_whole(config.data.path, **config.data.simulate.model_dump(), progress=progress)
@@ -41,12 +41,12 @@ def open_trained(model_dir: Path, data: Path | None = None) -> tuple[Config, Day
 
     Args:
         model_dir: The run's directory.
-        data: Another log than the run's own.
+        data: Log to use. Default: the run's own.
 
     Raises:
         InputError: If the directory is not a run, or the log does not fit it.
     """
-    here = ["trainer.strategy=one_device", "data.until=null"]  # Wherever it was trained.
+    here = ["trainer.strategy=one_device", "data.until=null"]  # On any device, not only the one of the training.
     config = read_config(model_dir, [*here, f"data.path={data}"] if data else here)
     log = open_log(config)
     check_log(config, log)
@@ -57,7 +57,7 @@ def simulate_whole(path: Path, **arguments: Any) -> None:
     """Simulates a log under a temporary name and renames it: an incomplete log would look complete.
 
     Args:
-        path: The log; must not exist. If another process makes it meanwhile, that one stays.
+        path: The log; must not exist. A log that another process makes meanwhile stays.
         arguments: Arguments of `simulate`.
     """
     clear_abandoned(path.parent)
@@ -85,7 +85,7 @@ def check_run(
 
 
 def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None = None) -> dict[str, RawColumn]:
-    """Checks every day's files against the config, by their metadata alone.
+    """Checks every day's files against the config, by their metadata only.
 
     Args:
         config: The run's config.
@@ -154,7 +154,7 @@ def check_values(
 
 
 def _first(lines: list[str]) -> list[str]:
-    return lines[:SHOWN] + ([f"and so in {len(lines) - SHOWN} more files"] if len(lines) > SHOWN else [])
+    return lines[:SHOWN] + ([f"and the same in {len(lines) - SHOWN} more files"] if len(lines) > SHOWN else [])
 
 
 def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[str | Table]:

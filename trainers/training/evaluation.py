@@ -30,8 +30,8 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
         the labels; NaN if a label is negative). NaN where no row counts; rows with a label and a positive weight do.
 
         For every task also the counts behind these metrics: `labels`, the rows that count; `positives` of them (of a
-        regression: labels other than 0); `predicted`, the sum of their predictions; `spread`, the largest prediction of
-        any row of the day less the smallest: 0 if all are the same, NaN if one is not finite. A day of one row has
+        regression: labels other than 0); `predicted`, the sum of their predictions; `spread`, the largest minus the
+        smallest prediction over all rows of the day: 0 if all are equal, NaN if one is not finite. A day of one row has
         no spread.
     """
     wanted = {*label_columns(config.tasks).values(), config.data.weight}
@@ -60,11 +60,11 @@ def evaluate(config: Config, log: DayLog, day: date, predictions: dict[str, np.n
 def group_ids(column: pa.ChunkedArray) -> np.ndarray:
     """Returns a number for each distinct value of a column of users, `(rows,)` float64; NaN for rows without one.
 
-    Text, integers of any size and nulls alike; `tfstable.metrics.rows.group_numbers` says what counts as missing.
+    It takes text, integers of any size and nulls; `tfstable.metrics.rows.group_numbers` defines missing values.
     """
     coded = column.combine_chunks().dictionary_encode()
     values = coded.dictionary.to_numpy(zero_copy_only=False)
-    number_of = np.append(group_numbers(values, len(values)), -1)  # The last one: of a null.
+    number_of = np.append(group_numbers(values, len(values)), -1)  # The last one is for nulls.
     ids = number_of[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
     return np.where(ids < 0, np.nan, ids)
 

@@ -22,11 +22,11 @@ from trainers.training.state import RunState
 
 @dataclass(frozen=True)
 class Judged:
-    """A day as the chief judges it.
+    """The chief's judgement of a day.
 
     Attributes:
-        tasks: Its metrics by task.
-        verdict: The judgement by them.
+        tasks: The day's metrics by task.
+        verdict: The judgement that they give.
     """
 
     tasks: Metrics
@@ -129,9 +129,7 @@ class Judge:
             state.restore(this)
             if any(fault[:2] not in shared for fault in verdict.faults):
                 rules = f"{'; '.join(lines)}; checkpoint {good} does better"
-                raise Diverged(
-                    f"the metrics of {day} are those of a diverged model ({rules})", None, Batch(last, 0), figures
-                )
+                raise Diverged(f"the metrics of {day} show a diverged model ({rules})", None, Batch(last, 0), figures)
         self._run.add_event("odd_day", **figures)
         self._report.found(
             f"day {day} looks anomalous ({'; '.join(lines)}): an earlier healthy model fails on it too. "
@@ -151,7 +149,7 @@ class Judge:
         if record.eval_day is None:
             first = next(iter(found))
             record = replace(record, eval_day=first, tasks=later.pop(first), evaluation_seconds=seconds)
-        # With a stride of several days each is evaluated before the next window trains on it.
+        # With a stride of several days, each day is evaluated before the next window trains on it.
         record = replace(record, later_days={**record.later_days, **later}, odd={**record.odd, **odd})
         self._run.write_window(record)
         self._report.evaluated(record, self._state.iteration)

@@ -27,7 +27,7 @@ class Losses:
         self._sharpness = SharpnessProbe(state.learner.model, state.learner.optimizer)
 
     def begin(self, plan: Plan) -> None:
-        """Begins a window, or goes on with it."""
+        """Begins or continues a window."""
         self._plan = plan
         self._state.watch.begin(plan.window.last, plan.total)
         self._skipped = self._state.skipped_steps  # Already reported.

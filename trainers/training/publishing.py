@@ -24,7 +24,7 @@ from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.evaluation import evaluate
 
-EXPORT_TOLERANCE = 1e-5  # Of a reloaded prediction, absolute up to 1 and relative above.
+EXPORT_TOLERANCE = 1e-5  # Difference of a reloaded prediction: absolute up to 1, relative above.
 WARMUP_ROWS = (1, 100)  # Rows of the warm-up requests: a small graph and one whose operations run in parallel.
 
 
@@ -36,7 +36,7 @@ class Publisher:
         run: The run's directory.
         log: The log.
         model: The model.
-        statistics: The statistics that it was made with.
+        statistics: The model's statistics.
         report: What the user sees.
     """
 
@@ -57,7 +57,7 @@ class Publisher:
         if published := export.versions(self._run.exports):
             newest = self._run.exports / str(published[-1])
             card = export.metadata(newest)
-            # A model that was rolled back does not come back by itself: `promote` brings it, or the next window.
+            # A withdrawn model is not published again automatically; `promote` or the next window publishes.
             if str(last) <= card.window_end or str(last) in card.withdrawn:
                 return str(newest)
         return None
@@ -102,7 +102,7 @@ class Publisher:
             warmup.write(partial, self._requests(last))
             version = export.publish(partial)
         finally:
-            export.give_up(partial)  # Unless it was published.
+            export.give_up(partial)  # Does nothing after a publication.
         export.prune(self._run.exports, self._config.export.keep_versions)
         self._report.exported(version, last, difference)
         return str(version)
@@ -145,7 +145,7 @@ class Publisher:
         return {name: values[:count] for name, values in raw.items()}
 
     def _of_one_user(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The rows as a request to `rank`: the user of the first, the candidates of all."""
+        """The rows as a request to `rank`: the first row's user, and every row's candidate."""
         return {n: v[:1] if n in self._config.export.user_columns else v for n, v in rows.items()}
 
     def _repeated(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ class Recovery:
         """Goes back to the newest checkpoint known to be good, and leaves out what made the model diverge.
 
         Raises:
-            DivergedError: If there have been as many recoveries in a row as the config allows.
+            DivergedError: If the config allows no further recovery in a row.
         """
         to = self._state.agreement.decide(lambda: self._way_back(diverged.last.last))
         since = to["since"] and date.fromisoformat(to["since"])

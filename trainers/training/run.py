@@ -94,7 +94,7 @@ class Run:
 
     @classmethod
     def of(cls, model_dir: Path | str, data: Path | str | None = None, console: Console | None = None) -> "Run":
-        """Opens a run that has been trained, by its directory alone, on one device and with every day of its log.
+        """Opens a trained run by its directory, on one device and with every day of its log.
 
         Args:
             model_dir: The run's directory.
@@ -138,7 +138,7 @@ class Run:
     def evaluate(self, day: date) -> Metrics:
         """Returns the metrics of the newest checkpoint on a day of the log, by task.
 
-        It writes nothing, so another process may go on training the run. Warns if the model was trained on the day.
+        It writes nothing, so another process may continue to train the run. Warns if the model was trained on the day.
 
         Raises:
             InputError: If no window has been trained yet, or the log does not have the day.

@@ -136,7 +136,7 @@ class RunState:
             return self.learner.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
 
     def model_to_export(self) -> RankingModel:
-        """Returns the model in the form that runs anywhere."""
+        """Returns the model in the form that runs on any device."""
         if not self._placed:
             return self.learner.model
         return on_host(self._placed, self.learner.model, make_model(self._config, self._statistics))
@@ -149,7 +149,7 @@ class RunState:
             self.saved = self.checkpoints.save(last, step, self.watch.state(), good)
 
     def save_first(self) -> None:
-        """Saves the untrained model, so that there is something to go back to, if nothing has been saved yet."""
+        """Saves the untrained model, if nothing has been saved yet, so that a recovery has a checkpoint."""
         if self.agreement.decide(lambda: self.saved is None):
             self.save(None, 0, good=True)
 

@@ -19,7 +19,7 @@ class Changes(TypedDict):
 
     Attributes:
         events: Per changed day its `record` for events.jsonl, its `line` for the user, and its facts `now`.
-        restart: Number of the checkpoint to restart from; None to go on.
+        restart: Number of the checkpoint to restart from; None to continue.
     """
 
     events: list[dict[str, Any]]
@@ -27,7 +27,7 @@ class Changes(TypedDict):
 
 
 class TrainedDays:
-    """Rows and digest of each day that a run has trained on, as of then, and the days of the current window.
+    """Rows and digest of each trained day, at the time of its training, and the days of the current window.
 
     The record of a window's days is on disk before its first checkpoint. See `day_digest` for what a digest misses.
 
@@ -51,10 +51,10 @@ class TrainedDays:
         self._write(self._days | new, {"after": after and str(after), "days": list(map(str, window.days))})
 
     def look(self, state: RunState, report: Report) -> None:
-        """Compares the log with the record, reports changes, and continues with the days as they are now.
+        """Compares the log with the record, reports changes, and continues with the present days.
 
-        If days of a half-trained window have changed, it begins anew from a checkpoint between windows, since its
-        batches now come in another order.
+        If days of a partly trained window have changed, the window starts again from the checkpoint before it, since
+        its batches now come in another order.
 
         Raises:
             InputError: If days are missing that the next window needs, and `data.missing_day` is "error".
@@ -95,7 +95,7 @@ class TrainedDays:
                 line = f"day {day} has changed since it was trained: {rows_before:,} rows then, {rows:,} now"
                 line += ", with other content" if rows == rows_before else ""
             record = {"kind": kind, "day": str(day), "rows_before": rows_before, "rows": rows}
-            events.append({"record": record, "line": f"{line}; training goes on", "now": now})
+            events.append({"record": record, "line": f"{line}; training continues", "now": now})
         nothing = Changes(events=events, restart=None)
         if not (state.position.batch and next_window):
             return nothing
@@ -107,7 +107,7 @@ class TrainedDays:
         if number is None:
             raise InputError(
                 f"{self._run.path}: days of the window that ends at {next_window.last} have changed while it was being "
-                "trained, and there is no checkpoint from before it; restore the days, or start anew with --fresh"
+                "trained, and there is no checkpoint from before it; restore the days, or start again with --fresh"
             )
         restarted = {"kind": "window_restarted", "window_end": str(next_window.last), "restored": number}
         line = f"the window that ends at {next_window.last} has other days now: back to checkpoint {number}, before it"
@@ -135,7 +135,7 @@ def check_gap(config: Config, log: DayLog, last: date | None) -> None:
         InputError: If the next day is missing, or days of the next window are, and `data.missing_day` is "error".
     """
     length, days = config.trainer.window_days, log.days
-    remedy = "restore them, or set data.missing_day=skip to train on the days that are there"
+    remedy = "restore them, or set data.missing_day=skip to train on the existing days"
     if last is None:
         if len(days) < length:
             raise InputError(f"{log.path}: {len(days)} days, fewer than trainer.window_days ({length}); add days")

@@ -45,7 +45,7 @@ def test_check_finds_nothing_wrong_with_what_is_right(place, run):
     status, printed, errors = run("check", "--config", place / "config.yaml")
     assert (status, errors) == (0, "")
     assert "3 days, 2025-01-01 to 2025-01-03, 120 rows" in printed.replace("\n", "")
-    assert "fit together; labels and values not read: --deep does" in printed.replace("\n", " ")
+    assert "fit together; labels and values were not read: use --deep to read them" in printed.replace("\n", " ")
     assert sorted(path.name for path in place.iterdir()) == ["config.yaml", "log"]
 
 

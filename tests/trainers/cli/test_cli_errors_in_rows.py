@@ -44,7 +44,7 @@ def test_check_reads_no_values_unless_it_is_asked_to(place, run, write):
     write(day(place / "log", 2), rows(click=wrong))
     status, printed, _ = run("check", *config)
     assert status == 0
-    assert "labels and values not read" in printed
+    assert "labels and values were not read" in printed
     # All files' faults at once.
     assert complaint_lines(run("check", "--deep", *config)) == [
         f"tasks.click: column click holds 2; a binary label is 0, 1 or null ({day(place / 'log', n)}: 1 of its 40 rows)"
@@ -82,7 +82,7 @@ def test_a_deep_check_says_a_fault_of_every_file_a_few_times(place, run, write):
         write(day(place / "log", number), rows(click=[-1] * ROWS))
     lines = complaint_lines(run("check", "--deep", "--config", place / "config.yaml"))
     assert len(lines) == 11
-    assert lines[-1] == "and so in 5 more files"
+    assert lines[-1] == "and the same in 5 more files"
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,9 @@ def test_predict_names_what_is_wrong(trained, run, tmp_path, write):
         assert list(tmp_path.glob("*out*")) == []  # Nothing, and nothing half-written.
         return said
 
-    assert predict(trained / "log", "--keep", "date").startswith("--keep date: every row has its day under that name")
+    assert predict(trained / "log", "--keep", "date").startswith(
+        "--keep date: the column date already holds each row's day"
+    )
     assert "no column note; the file has" in predict(trained / "log", "--keep", "note")
     assert "no day 2024-01-01; the log has 2025-01-01 to 2025-01-03" in predict(trained / "log", "--day", "2024-01-01")
     write(day(tmp_path / "log", 0), rows(user_id=["a"] * ROWS))

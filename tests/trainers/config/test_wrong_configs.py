@@ -25,27 +25,27 @@ WRONG = {  # --set arguments, and what the line must say.
     "no choice": (["model.activation=rellu"], "model.activation: Input should be 'relu', 'smelu'"),
     "no such strategy": (["trainer.strategy=tpus"], "trainer.strategy: Input should be"),
     "dropout of everything": (["model.dropout=1"], "model.dropout: Input should be less than 1, got 1"),
-    "kind missing": (["features.x={buckets: 3}"], "features.x.kind: missing; `tfstable schema` has the kinds"),
+    "kind missing": (["features.x={buckets: 3}"], "features.x.kind: missing; `tfstable schema` lists the kinds"),
     "kind unknown": (
         ["features.x={kind: embed}"],
-        "features.x.kind: one of 'hash', 'vocabulary', 'quantile', 'numeric', got 'embed'",
+        "features.x.kind: must be one of 'hash', 'vocabulary', 'quantile', 'numeric', got 'embed'",
     ),
-    "task kind unknown": (["tasks.x={kind: ctr}"], "tasks.x.kind: one of 'binary', 'regression', got 'ctr'"),
+    "task kind unknown": (["tasks.x={kind: ctr}"], "tasks.x.kind: must be one of 'binary', 'regression', got 'ctr'"),
     "clipping kind missing": (["optimizer.dense.clipping={relative: 1}"], "optimizer.dense.clipping.kind: missing"),
     "inside a clipping": (
         ["optimizer.dense.clipping={kind: clippy, relative: -1}"],
         "optimizer.dense.clipping.relative: Input should be greater than or equal to 0, got -1",
     ),
     "key missing": (["features.x={kind: hash}"], "features.x.buckets: missing; it has no default"),
-    "feature that is no mapping": (["features.x=hash"], "features.x: a mapping of keys is wanted, got 'hash'"),
-    "section that is empty": (["trainer=null"], "trainer: a mapping of keys is wanted, got None"),
+    "feature that is no mapping": (["features.x=hash"], "features.x: must be a mapping of keys, got 'hash'"),
+    "section that is empty": (["trainer=null"], "trainer: must be a mapping of keys, got None"),
     "no features": (["features={}"], "features: Dictionary should have at least 1 item"),
     "no tasks": (["tasks={}"], "tasks: Dictionary should have at least 1 item"),
     "clip upside down": (["features.age.clip=[3, 1]"], "features.age: clip must be [lowest, highest]"),
     "moments of no width": (["features.age.moments=[1, 0]"], "features.age.moments.1: Input should be greater than 0"),
     "moments that nothing uses": (
         ["features.age.moments=[1, 2]", "features.age.standardise=false"],
-        "features.age: moments are what standardise uses",
+        "features.age: only standardise uses moments",
     ),
     "missing that is missing": (["features.age.missing=.nan"], "features.age.missing: Input should be a finite number"),
     "boundaries upside down": (
@@ -58,8 +58,14 @@ WRONG = {  # --set arguments, and what the line must say.
     ),
     "inside a list": (["model.units=[8, 0]"], "model.units.1: Input should be greater than or equal to 1, got 0"),
     "inside a clip": (["features.age.clip=[0, high]"], "features.age.clip.1: Input should be a valid number"),
-    "key that is no text": (["features={1: {kind: numeric}}"], "features: the key 1 is not text to YAML; quote it"),
-    "key that YAML reads as no": (["features={no: {kind: numeric}}"], "features: the key False is not text to YAML"),
+    "key that is no text": (
+        ["features={1: {kind: numeric}}"],
+        "features: YAML does not read the key 1 as text",
+    ),
+    "key that YAML reads as no": (
+        ["features={no: {kind: numeric}}"],
+        "YAML does not read the key False as text",
+    ),
     "label among the features": (
         ["features.seconds={kind: numeric}"],
         "features.seconds reads seconds, the outcome of tasks.time; drop the feature",
@@ -70,7 +76,7 @@ WRONG = {  # --set arguments, and what the line must say.
     ),
     "shared table of two sizes": (
         ["features.a={kind: hash, buckets: 2, table: t}", "features.b={kind: hash, buckets: 3, table: t}"],
-        "features.b shares table t with a feature of another kind, dim, buckets",
+        "features.b shares table t with a feature whose kind, dim, buckets",
     ),
     "shared vocabulary of two sizes": (
         ["features.a={kind: vocabulary, table: t}", "features.b={kind: vocabulary, table: t, max_size: 3}"],
@@ -78,7 +84,7 @@ WRONG = {  # --set arguments, and what the line must say.
     ),
     "table of a quantile": (
         ["features.a={kind: hash, buckets: 2, table: age_q}"],
-        "features.a shares table age_q with a feature of another kind",
+        "features.a shares table age_q with a feature whose kind",
     ),
     "name that no signature takes": (
         ["features.x={kind: numeric, column: User ID}"],
@@ -88,23 +94,23 @@ WRONG = {  # --set arguments, and what the line must say.
     "name with a slash at the end": (["features.x={kind: numeric, column: a/}"], "features.x reads column 'a/'"),
     "name that is a word of Python": (
         ["features.class={kind: numeric}"],
-        "features.class reads column class, a word of Python, which cannot name an input of an export",
+        "features.class reads column class, a Python keyword, which cannot name an input of an export",
     ),
     "name of the first argument": (
         ["features.x={kind: numeric, column: self}"],
-        "features.x reads column self, a word",
+        "features.x reads column self, a Python keyword",
     ),
     "names that differ in signs": (
         ["features.a-b={kind: numeric}", "features.a_b={kind: numeric}"],
-        "features: columns a-b and a_b are alike but for signs, and would be one input of an export; rename one",
+        "features: columns a-b and a_b are equal except for special characters and would become one input",
     ),
     "names that differ in capitals": (
         ["features.x={kind: hash, buckets: 2, column: Age}"],
-        "features: columns Age and age are alike but for capitals",
+        "features: columns Age and age are equal except for capitals",
     ),
     "name that is made for another": (
         ["features.1={kind: numeric, column: '1'}", "features.arg_1={kind: numeric}"],
-        "features: columns 1 and arg_1 are alike but for signs",
+        "features: columns 1 and arg_1 are equal except for special characters",
     ),
     "task with the name of predict's day": (["tasks.date={kind: binary, label: l}"], "tasks.date: `tfstable predict`"),
     "ids as floats": (["features.user_id.type=float"], "features.user_id.type: Input should be 'string' or 'int', got"),
@@ -117,22 +123,22 @@ WRONG = {  # --set arguments, and what the line must say.
         ["features.age.type=int", "features.age_q.type=float"],
         "features.age_q.type is float, but features.age.type, of the same column age, is int",
     ),
-    "task that no layer takes": (["tasks.a/b={kind: binary}"], "tasks.a/b: name it with letters"),
+    "task that no layer takes": (["tasks.a/b={kind: binary}"], "tasks.a/b: name the task with letters"),
     "user column of no feature": (
         ["export.user_columns=[city]"],
-        "export.user_columns: city is the column of no feature",
+        "export.user_columns: no feature reads column city",
     ),
     "no candidate's column": (
         ["export.user_columns=[user_id, tag, age]"],
-        "export.user_columns: every column is the user",
+        "export.user_columns: lists every column",
     ),
     "weight of no task": (
         ["export.score_weights={like: 1}"],
-        "export.score_weights: like is no task; the tasks are click",
+        "export.score_weights: no task like; the tasks are click",
     ),
     "task with the name of an output": (
         ["export.user_columns=[user_id]", "tasks.score={kind: binary}"],
-        "tasks.score: `rank` puts out something of that name",
+        "tasks.score: an output of `rank` has this name",
     ),
     "operand of nothing": (["data.path.x=1"], "--set data.path.x=1: path has no keys below it"),
     "set without a value": (["trainer.seed"], "--set trainer.seed: write --set section.key=value"),

@@ -49,7 +49,7 @@ def test_tables_that_a_tpu_cannot_train_are_refused(log):
     check_tables(large, tables(large), sparse_cores=True)
     for wrong in ("{rule: adam}", "{clipping: {kind: clippy}}", "{schedule: {warmup_steps: 5}}"):
         config = load(log, f"optimizer.embeddings={wrong}")
-        with pytest.raises(InputError, match="SparseCores know stock Adagrad alone"):
+        with pytest.raises(InputError, match="SparseCores support only stock Adagrad"):
             check_tables(config, tables(config), sparse_cores=True)
 
 

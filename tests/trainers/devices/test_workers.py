@@ -123,7 +123,7 @@ def test_a_worker_that_leaves_is_named():
     for error in (chief, other):
         assert isinstance(error, WorkerLostError)
         assert "worker 2 (127.0.0.1:" in str(error)
-        assert "is gone; start all workers again" in str(error)
+        assert "is gone; rerun the same command on all workers" in str(error)
 
 
 def test_strangers_at_the_chiefs_port_do_not_hold_up_the_workers():

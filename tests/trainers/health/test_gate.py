@@ -54,7 +54,12 @@ def test_a_healthy_model_passes():
         (binary(0.70), binary(0.70), binary(0.70, 2.5), "task: predicts 2.5 of what was observed on 2025-01-05"),
         (binary(0.70), binary(0.70), binary(0.70, 0.3), "task: predicts 0.3 of what was observed on 2025-01-05"),
         (binary(0.70), binary(0.70), binary(NAN, spread=NAN), "task: predictions on 2025-01-05 are not finite"),
-        (binary(0.70), binary(0.70), binary(0.5, spread=0.0), "task: predicts the same for every row of 2025-01-05"),
+        (
+            binary(0.70),
+            binary(0.70),
+            binary(0.5, spread=0.0),
+            "task: predicts the same value for every row of 2025-01-05",
+        ),
         (regression(13.0), regression(10.0), regression(13.0), "task: RMSE 13, 10 on 2025-01-04, before"),
         (regression(10.0), regression(10.0), regression(12.7), "task: RMSE 12.7, 10 before it was trained on the day"),
         (
@@ -67,7 +72,7 @@ def test_a_healthy_model_passes():
             regression(9.0),
             regression(9.0),
             regression(9, spread=0.0),
-            "task: predicts the same for every row of 2025-01-05",
+            "task: predicts the same value for every row of 2025-01-05",
         ),
     ],
 )
@@ -139,14 +144,14 @@ def test_labels_of_the_day_are_judged_where_no_evaluation_did():
     assert refusals(GateConfig(), DAY, [("2025-01-04", {"follow": binary(0.7, positives=2)})], rare) == []
     eager = {"follow": binary(NAN, NAN, positives=0, predicted=40.0)}
     (reason,) = refusals(GateConfig(), DAY, [("2025-01-04", {"follow": binary(0.7, positives=2)})], eager)
-    assert reason == "follow: predicts 40 positives on 2025-01-05, where there is none"
+    assert reason == "follow: predicts 40 positives on 2025-01-05, which has none"
 
 
 def test_a_task_that_never_had_a_positive_may_tell_nothing_apart():
     never = {"follow": binary(NAN, NAN, positives=0, predicted=0.5, spread=0.0)}
     assert refused(never, never, never) == []
     once = {"follow": binary(0.6, positives=1)}
-    assert refused(never, once, never) == ["follow: predicts the same for every row of 2025-01-05"]
+    assert refused(never, once, never) == ["follow: predicts the same value for every row of 2025-01-05"]
 
 
 def test_an_odd_day_keeps_the_model_that_is_served(log, tmp_path):

@@ -229,7 +229,7 @@ def test_a_run_of_an_earlier_version(place, tmp_path, run):
     )
     for command in ("evaluate", "export"):
         said = complaint(run(command, "--model-dir", copy / "run"))
-        assert "made by an earlier version of tfstable, whose runs cannot be resumed; train anew in another" in said
+        assert "made by an earlier version of tfstable, whose runs cannot be resumed; train in another" in said
     assert "made by an earlier version" in complaint(train(copy, run))
     assert run("export", "--model-dir", copy / "run", "--list")[0] == 0
     shutil.copytree(card.parent, copy / "run" / "export" / "2")
@@ -246,14 +246,14 @@ def test_what_a_newer_version_made(place, tmp_path, run):
     whole = params.read_text()
     params.write_text(whole.replace("format: 2", "format: 3"))
     for more in ((), ("--fresh",)):
-        assert "params.yaml: made by a newer tfstable (format 3; this one reads up to 2)" in complaint(
+        assert "params.yaml: written by a newer tfstable (format 3; this one reads up to 2)" in complaint(
             train(copy, run, *more)
         )
     params.write_text(whole)
     for name in ("preprocessing.json", "export/1/model_card.json"):
         path = copy / "run" / name
         path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
-    assert "preprocessing.json: made by a newer tfstable" in complaint(train(copy, run))
-    assert "model_card.json: made by a newer tfstable" in complaint(
+    assert "preprocessing.json: written by a newer tfstable" in complaint(train(copy, run))
+    assert "model_card.json: written by a newer tfstable" in complaint(
         run("export", "--model-dir", copy / "run", "--list")
     )

@@ -141,7 +141,7 @@ def test_predictions_replace_predictions_alone(place, run, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(mine)
     for out in (mine, tmp_path / "folder", tmp_path / "link", place / "config.yaml"):
-        assert "something that is no predictions of tfstable" in complaint(predict(out))
+        assert "does not hold tfstable's predictions" in complaint(predict(out))
     assert "inside the log" in complaint(predict(place / "log" / "date=2025-01-01" / "part-1.parquet"))
     assert pq.read_table(mine).column_names == ["x"]
     (tmp_path / ".out.parquet.partial").symlink_to(mine)
@@ -153,7 +153,7 @@ def test_predictions_replace_predictions_alone(place, run, tmp_path):
 def test_reports_and_pictures_replace_their_own(tmp_path):
     check_out(tmp_path / "none", "compare", ("compare.png",))
     (tmp_path / "compare.png").write_text("mine")
-    with pytest.raises(InputError, match=r"compare\.png: not of `tfstable compare`; move it away"):
+    with pytest.raises(InputError, match=r"compare\.png: not written by `tfstable compare`; move it away"):
         check_out(tmp_path, "compare", ("compare.png",))
     (tmp_path / "stability.json").write_text("[]")
     with pytest.raises(InputError, match=r"stability\.json: damaged, .*no report of `tfstable stability`"):
@@ -174,6 +174,6 @@ def test_a_day_is_not_written_over_what_someone_else_keeps(tmp_path):
     hidden = tmp_path / ".writing-date=2025-01-02"
     hidden.mkdir()
     (hidden / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="in the way of the day"), day_writer(tmp_path, date(2025, 1, 2), schema):
+    with pytest.raises(InputError, match="in the way of the new day"), day_writer(tmp_path, date(2025, 1, 2), schema):
         pass
     assert (hidden / "notes.txt").exists()

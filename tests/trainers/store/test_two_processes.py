@@ -143,7 +143,7 @@ def test_ctrl_c_checkpoints_as_sigterm_does_and_the_lock_is_free_again(long, tmp
     assert f"error: {tmp_path / 'run'}: in use by process {process.pid} on" in finish(second, status=2)
     before = max(int(path.name) for path in tmp_path.glob("run/checkpoints/[0-9]*"))
     process.send_signal(signal.SIGINT)
-    assert "stopped by SIGINT; the same command goes on from the newest checkpoint" in finish(process, status=130)
+    assert "stopped by SIGINT; rerun the same command to resume from" in finish(process, status=130)
     assert max(int(path.name) for path in tmp_path.glob("run/checkpoints/[0-9]*")) > before
     assert not list(tmp_path.glob("run/.lock"))
 

@@ -46,14 +46,14 @@ def test_a_pipe_in_a_day_is_refused_and_not_waited_for(tmp_path, write):
     command = [sys.executable, "-m", "trainers", "check", "--config", str(place / "config.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {pipe}: cannot be read (no regular file)")
+    assert done.stderr.startswith(f"error: {pipe}: cannot be read (not a regular file)")
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"user_id": [float(2**53 + 1)] * ROWS}, "column user_id: 9007199254740992 stands in a column of double"),
+        ({"user_id": [float(2**53 + 1)] * ROWS}, "column user_id: 9007199254740992 is in a double column"),
         ({"user_id": pa.array([2**63 + 1] * ROWS, pa.uint64())}, "column user_id: 9223372036854775809 is beyond int64"),
         ({"user_id": [12.5] * ROWS}, "column user_id: Float value 12.5 is a fraction"),
         ({"age": pa.array([1] * ROWS, pa.timestamp("s"))}, "column age has type timestamp[ms]"),
@@ -74,14 +74,14 @@ def test_users_of_gauc_that_are_rounded(tmp_path, write, run):
     for number in range(2):
         write(day(place / "log", number), rows(user=list(range(ROWS))))
     said = complaint(run("check", "--config", place / "config.yaml", "--set", "evaluation.gauc_column=user"))
-    assert said.startswith(f"{day(place / 'log', 2)}: column user: 1152921504606846976 stands in a column of double")
+    assert said.startswith(f"{day(place / 'log', 2)}: column user: 1152921504606846976 is in a double column")
 
 
 @pytest.mark.parametrize(
     ("number", "damage", "reason"),
     [
-        (2, lambda path: pq.write_table(pa.table(rows()).slice(5), path), "was written anew since the start"),
-        (3, lambda path: pq.write_table(pa.concat_tables([pa.table(rows())] * 2), path), "was written anew since"),
+        (2, lambda path: pq.write_table(pa.table(rows()).slice(5), path), "was rewritten since the start"),
+        (3, lambda path: pq.write_table(pa.concat_tables([pa.table(rows())] * 2), path), "was rewritten since"),
         (3, lambda path: pq.write_table(pa.table(rows()).drop(["age"]), path), "no column age"),
         (2, lambda path: path.unlink(), "cannot be read ("),
     ],
@@ -149,4 +149,4 @@ def test_predict_reads_what_training_reads(tmp_path, write, run):
         assert pq.read_table(out)["city"].to_pylist() == cities
     assert predicted == [predicted[0]] * len(predicted)
     write(day(place / "other", 0), rows(user_id=[2.0**60] * ROWS))
-    assert "column user_id: 1152921504606846976 stands in" in complaint(run(*command))
+    assert "column user_id: 1152921504606846976 is in" in complaint(run(*command))

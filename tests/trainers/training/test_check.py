@@ -110,15 +110,15 @@ DAMAGE = {  # What is done to the log, and the line about it, in which DAY stand
     "missing column of GAUC": (lambda log, write: write(day(log, 2), without("user_id")), "DAY: no column user_id"),
     "text for ids": (
         lambda log, write: write(day(log, 2), rows(user_id=["a", "b", "c"])),
-        "DAY: column user_id has type string, expected int64; write it so",
+        "DAY: column user_id has type string, expected int64; write it with that type",
     ),
     "text for a number": (
         lambda log, write: write(day(log, 2), rows(age=["a", "b", "c"])),
-        "DAY: column age has type string, expected int64; write it so",
+        "DAY: column age has type string, expected int64; write it with that type",
     ),
     "text for a label": (
         lambda log, write: write(day(log, 2), rows(click=["yes", "no", "no"])),
-        "DAY: column click has type string, expected numbers (a label or weight); write it so",
+        "DAY: column click has type string, expected numbers (a label or weight); write it with that type",
     ),
     "text for a weight": (
         lambda log, write: write(day(log, 2), rows(weight=["1", "1", "2"])),

@@ -78,7 +78,7 @@ def test_labels_are_kept_beside_the_predictions(place, run):
     assert all(0 < p < 1 for p in table["click"].to_pylist())
 
     said = complaint(run(*arguments, place / "none.parquet", "--keep", "date"))
-    assert said == "--keep date: every row has its day under that name already; leave it out"
+    assert said == "--keep date: the column date already holds each row's day; leave it out"
     assert not (place / "none.parquet").exists()
 
 
@@ -88,6 +88,6 @@ def test_a_kept_column_has_the_name_of_a_task_and_is_none_of_its_labels(place, r
     assert train(run, place, "tasks.click={kind: binary, label: clicked}")[0] == 0
     arguments = ["predict", "--export", place / "run" / "export" / "1", "--data", place / "log", "--out"]
     said = complaint(run(*arguments, place / "out.parquet", "--keep", "click"))
-    assert said == "--keep click: task click has that name, and another label; leave click out"
+    assert said == "--keep click: task click has that name but another label; leave click out"
     assert run(*arguments, place / "out.parquet", "--keep", "clicked")[0] == 0
     assert pq.read_table(place / "out.parquet").column_names == ["date", "clicked", "click"]

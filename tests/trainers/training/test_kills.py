@@ -128,7 +128,7 @@ def test_sigterm_checkpoints_and_leaves_with_143(config, long, tmp_path):
     wait_for_checkpoints(tmp_path / "stopped", 3, [process])  # The first is that of the untrained model.
     process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
-    assert "stopped by SIGTERM; the same command goes on" in finish(process, status=143)
+    assert "stopped by SIGTERM; rerun the same command to resume" in finish(process, status=143)
     print(f"left {time.monotonic() - sent:.1f} s after SIGTERM")
     at = weights(tmp_path / "stopped")
     finish(start(config, tmp_path / "stopped", *long))
@@ -157,7 +157,7 @@ def test_workers_stop_together_and_a_death_ends_the_others(config, long, tmp_pat
         workers[victim].kill()
         said = finish(workers[1 - victim], status=os.EX_TEMPFAIL)
         assert f"error: worker {1 - victim} of 2 stopped: another one is gone" in said
-        assert "start all workers again" in said
+        assert "rerun the same command on all workers" in said
         workers[victim].wait()
 
     for worker in start_workers(2, config, tmp_path / "run", *long):
@@ -184,7 +184,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(config, tmp_path):
     for path in checkpoints.glob("*/checkpoint.index"):
         path.write_bytes(b"nothing")
     said = finish(start(config, tmp_path / "run", "export.when=never"), status=2)
-    assert "checkpoints can be read; restore one from a backup, or start the run anew with --fresh" in said
+    assert "checkpoints can be read; restore one from a backup, or start again with --fresh" in said
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_late_rows_and_rewritten_rows_of_a_trained_day_are_told_once(copy, log):
     rewrite(here, DAYS[2], lambda table: table.take(list(range(ROWS - 1, -1, -1))))
     copy_days(log, DAYS[4:], here)
     said = go(here, run)
-    assert f"day {DAYS[1]} has changed since it was trained: 300 rows then, 307 now; training goes on" in said
+    assert f"day {DAYS[1]} has changed since it was trained: 300 rows then, 307 now; training continues" in said
     assert f"day {DAYS[2]} has changed since it was trained: 300 rows then, 300 now, with other content" in said
     assert events(run) == [
         {"event": "changed_day", "day": str(DAYS[1]), "rows_before": 300, "rows": 307},
@@ -145,7 +145,7 @@ def test_a_day_that_comes_late_between_trained_ones(copy, log):
     go(here, run, "data.missing_day=skip")
     copy_days(log, [DAYS[1]], here)
     said = go(here, run, "data.missing_day=skip")
-    assert f"day {DAYS[1]} came late, with 300 rows: later days were trained before it; training goes on" in said
+    assert f"day {DAYS[1]} came late, with 300 rows: later days were trained before it; training continues" in said
     assert events(run) == [{"event": "late_day", "day": str(DAYS[1]), "rows_before": None, "rows": 300}]
     go(here, run)
     assert len(events(run)) == 1
@@ -189,7 +189,7 @@ def test_days_that_retention_took_from_the_next_window_are_named(copy, log):
         go(here, run)
     assert str(raised.value) == (
         f"{here}: day {DAYS[3]} is missing for the window of 2 days that ends at {DAYS[4]}; restore them, or set "
-        "data.missing_day=skip to train on the days that are there"
+        "data.missing_day=skip to train on the existing days"
     )
     assert weights(run).keys() == before.keys()
     go(here, run, "data.missing_day=skip")  # The remedy, for the run that is there.

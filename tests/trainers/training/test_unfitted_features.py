@@ -78,7 +78,7 @@ def test_features_that_start_later_are_told_of_and_held(place, capsys):
     printed = tfstable(capsys, "train", *config, "--model-dir", place / "run").splitlines()
     told = printed[: next(i for i, line in enumerate(printed) if line.startswith("window "))]
     null, zero = "no value in the first window", "only the value 0 in the first window"
-    later = "for the whole run; for values that come later set"
+    later = "for the whole run; if other values come later, set"
     assert told == [
         f"features.late: column late has {null}, so it is held at 0 {later} features.late.moments: [mean, deviation]",
         f"features.late_q: column late has {null}, so all its values share one bucket {later} "

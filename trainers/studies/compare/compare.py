@@ -1,4 +1,4 @@
-"""Two trainings of one model, side by side on a day: how far apart, which one better, what a user would see change."""
+"""Compares two models on a day: difference of the predictions, quality, and change of what a user sees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Side:
         columns: Raw columns that it reads.
         tasks: (kind, label column) of each task.
         weight: Column of example weights, if it was trained with one.
-        group: The run's column of users, where a run and not a version alone was named.
+        group: The run's column of users; None if the path names a version, not a run.
     """
 
     version: Path
@@ -61,7 +61,7 @@ class Side:
 
 
 def open_side(path: Path) -> Side:
-    """Returns the model at `path`: a version, MODEL_DIR/export/N, or a MODEL_DIR, which stands for its newest version.
+    """Returns the model at `path`: a version, MODEL_DIR/export/N, or the newest version of a MODEL_DIR.
 
     Raises:
         InputError: If it is neither, has no version yet, or is an older version that does not name its label columns.
@@ -103,7 +103,7 @@ def compare(
         log: The log.
         day: A day of it. Memory holds its predictions, labels and the columns named here, and one model at a time.
         progress: Called with rows done, rows in all and the name of the work.
-        group: Column of users or requests, for churn and for intervals that know of them. Default: that of a run.
+        group: Column of users or requests, for churn and for intervals that resample them. Default: the run's.
         slice_by: Column by whose values to break the prediction difference down.
         k: Length of the top list for churn.
         samples: Draws of the groups behind the intervals.
@@ -132,7 +132,7 @@ def compare(
     if slice_by:
         for path, schema in log.schemas(day).items():
             if pa.types.is_nested(field_type(schema, slice_by, path)):
-                raise InputError(f"--slice {slice_by}: holds lists in {path}; name a column of single values")
+                raise InputError(f"--slice {slice_by}: holds lists in {path}; name a column with one value per row")
 
     one, other = (_predict(side.version, log, day, progress, f"predicting with {side.version}") for side in sides)
     wanted = {slice_by: None} | ({group: group_type(log.schemas(day), group)} if group else {})
@@ -245,7 +245,7 @@ def _rmse(paired: RmseDifference) -> dict[str, Any]:
 
 
 def _quantiles(drawn: np.ndarray) -> list[float]:
-    drawn = drawn[np.isfinite(drawn)]  # A draw without a class says nothing.
+    drawn = drawn[np.isfinite(drawn)]  # Drops draws that lack a class.
     if not len(drawn):
         return [float("nan")] * 2
     return [float(q) for q in np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]

@@ -31,7 +31,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def write_report(report: dict[str, Any], out: Path) -> None:
-    """Writes `compare.json` and `compare.png` into a directory, each whole or not at all.
+    """Writes `compare.json` and `compare.png` into a directory, each atomically.
 
     Raises:
         InputError: If they cannot be written.

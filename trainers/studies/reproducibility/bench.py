@@ -37,7 +37,7 @@ class Bench(Workbench):
         Returns:
             The record: `days`, metrics by day and task; `seconds` of training, tracing and predictions aside; `steps`.
             The arrays: predictions as `DAY|TASK`, `(rows,)`; traces as `trace|predictions`, `(looks, tasks, rows)`, and
-            `trace|N` for the N-th weight that is no table, `(looks, *shape)`.
+            `trace|N` for the N-th weight that is not a table, `(looks, *shape)`.
 
         Raises:
             InputError: If the log has too few days.
@@ -45,8 +45,8 @@ class Bench(Workbench):
         config, trainer = plan.config, plan.config.trainer
         if len(self.log.days) < trainer.window_days + plan.days:
             raise InputError(
-                f"{self.log.path}: {len(self.log.days)} days; a window of {trainer.window_days} and {plan.days} "
-                "to compare on are wanted; lower trainer.window_days or reproducibility.days, or give a longer log"
+                f"{self.log.path}: {len(self.log.days)} days, but a window takes {trainer.window_days} and the "
+                f"comparison {plan.days}; lower trainer.window_days or reproducibility.days, or give a longer log"
             )
         compared = self.log.days[-plan.days :]
         # Drawn in float32 for every precision, so that only the arithmetic differs.

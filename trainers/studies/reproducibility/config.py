@@ -113,11 +113,11 @@ class ReproducibilityConfig(Config):
                 raise ValueError(f"reproducibility: {where}: {error}") from None
         for task in self.reproducibility.tasks:
             if task not in self.tasks:
-                raise ValueError(f"reproducibility.tasks: {task} is none of {', '.join(self.tasks)}")
+                raise ValueError(f"reproducibility.tasks: no task {task}; the tasks are {', '.join(self.tasks)}")
         return self
 
     def cells(self) -> list[Cell]:
-        """Returns all cells; those that differ in the difference alone are neighbours."""
+        """Returns all cells; cells that differ only in the difference are neighbours."""
         grid = self.reproducibility
         return [
             Cell(differ, setting, curve, point)

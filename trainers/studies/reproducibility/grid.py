@@ -23,8 +23,8 @@ from trainers.training.evaluation import evaluate
 class Grid:
     """Trains the missing runs, and compares all.
 
-    Each training leaves DIR/runs/DIGEST.json and its predictions in DIGEST.npz; the digest is of all that it depends
-    on, so cells share trainings, and a grid may grow, or change, over what is there.
+    Each training leaves DIR/runs/DIGEST.json and its predictions in DIGEST.npz. The digest covers everything that the
+    training depends on, so cells share trainings, and a grid may grow or change and still use the finished ones.
 
     Args:
         config: The config.
@@ -40,7 +40,7 @@ class Grid:
         self.days = log.days[-self._grid.days :]
         self.tasks = self._grid.tasks or tuple(config.tasks)
         weight, group = config.data.weight, config.evaluation.gauc_column
-        tables: list[Any] = []  # None where no column is wanted.
+        tables: list[Any] = []  # None without a column.
         for day in self.days:
             columns = {group: group_type(log.schemas(day), group)} if group else {}
             columns |= {weight: pa.float32()} if weight else {}

@@ -58,8 +58,8 @@ def pair_figures(
 def over_pairs(runs: int, figure: Callable[[int, int], float]) -> OverPairs:
     """Returns a figure's mean over all pairs of runs, with a 95% interval `low` to `high` for other runs like them.
 
-    Pairs share runs, so they are no sample. The error is the jackknife's: how the mean changes as one run after the
-    other is left out with all its pairs (Arvesen, "Jackknifing U-Statistics", 1969). Two runs have no interval.
+    Pairs share runs, so they are not independent. The error is the jackknife's: the change of the mean as each run in
+    turn is left out with all its pairs (Arvesen, "Jackknifing U-Statistics", 1969). Two runs have no interval.
     """
     values = {pair: figure(*pair) for pair in itertools.combinations(range(runs), 2)}
     mean = float(np.mean(list(values.values())))
@@ -79,8 +79,8 @@ def drift(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tasks: Seque
     """Returns how far two traced runs are apart at each look.
 
     Returns:
-        `weights`: the largest ||v - w|| / ||v|| over the tensors v, w that are no tables; and for each task its
-        relative prediction difference.
+        `weights`: the largest ||v - w|| / ||v|| over the tensors v, w that are not tables; per task, the relative
+        prediction difference.
     """
     names = [name for name in one if name.startswith("trace|") and name != "trace|predictions"]
     apart = []

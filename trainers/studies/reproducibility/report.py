@@ -16,7 +16,7 @@ def markdown(table: dict[str, Any]) -> str:
         "trainings], and as a share of the section's first row. *Levels taken out*: each training's predictions "
         f"divided by their mean. *Replaced*: share of a user's {table['k']} best rows that the other training does not "
         "have among its own. AUC (RMSE): mean ± the standard error of the days, and the standard deviation over "
-        "trainings. Seconds: training alone, median.",
+        "trainings. Seconds: only training, median.",
     ]
     for differ in dict.fromkeys(row["differ"] for row in table["rows"]):
         for task in table["tasks"]:

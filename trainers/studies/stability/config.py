@@ -65,7 +65,9 @@ class GridConfig(Spec):
     @model_validator(mode="after")
     def _rate_treatment_is_there(self) -> "GridConfig":
         if self.rate_treatment not in self.treatments:
-            raise ValueError(f"rate_treatment: {self.rate_treatment} is none of {', '.join(self.treatments)}")
+            raise ValueError(
+                f"rate_treatment: no treatment {self.rate_treatment}; the treatments are {', '.join(self.treatments)}"
+            )
         return self
 
 

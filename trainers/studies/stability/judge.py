@@ -13,8 +13,8 @@ def divergence(record: Record, reference: Record, day: str, positives: Mapping[s
     """Returns why a run counts as diverged, one line per reason; empty if it does not.
 
     It does if its loss diverged fully, if its predictions are not finite, or if its mean AUC has lost more than
-    `COLLAPSE` of the reference's excess over 0.5: a network that died in the first steps has a calm loss ever
-    after, that of a constant.
+    `COLLAPSE` of the reference's excess over 0.5: a network that died in the first steps has the calm loss of a
+    constant prediction.
 
     Args:
         record: The run's record.

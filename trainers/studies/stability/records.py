@@ -18,7 +18,8 @@ from trainers.studies.stability.config import StabilityConfig
 class Records:
     """The runs of a grid in a directory, DIR/runs/NAME.json and NAME.npz; those that were watched, in DIR/watched.
 
-    A name ends in a digest of all that the run depends on, so a grid may grow, or change, over what is there.
+    A name ends in a digest of everything that the run depends on, so a grid may grow or change and still use the
+    finished runs.
 
     Args:
         path: DIR.
@@ -31,7 +32,7 @@ class Records:
         self._log = [[str(day), log.rows(day)] for day in log.days]
 
     def get(self, run: Point, train: Callable[[], Trained], watched: bool = False) -> dict[str, Any]:
-        """Returns the record of a run; trains it first if there is none."""
+        """Returns the record of a run; trains the run first if it has none."""
         path = self._file(run, watched)
         if not path.exists():
             trained = train()

@@ -197,7 +197,7 @@ def test_deterministic_is_asked_of_tensorflow(log, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stability.rate_treatment=agc", "rate_treatment: agc is none of none, gc"),
+        ("stability.rate_treatment=agc", "rate_treatment: no treatment agc; the treatments are none, gc"),
         ("stability.models.deep={units: [0]}", r"model deep under none: units\.0"),
         ("stability.treatments.gc=[{dense: {kind: gradient_norm, treshold: 1}}]", "treshold: unknown key"),
         ("trainer.strategy=mirrored", "stability: trainer.strategy is not honoured.* leave it at one_device"),
