@@ -156,7 +156,7 @@ def test_reports_and_pictures_replace_their_own(tmp_path):
     with pytest.raises(InputError, match=r"compare\.png: not written by `tfstable compare`; move it away"):
         check_out(tmp_path, "compare", ("compare.png",))
     (tmp_path / "stability.json").write_text("[]")
-    with pytest.raises(InputError, match=r"stability\.json: damaged, .*no report of `tfstable stability`"):
+    with pytest.raises(InputError, match=r"stability\.json: damaged, .*`tfstable stability` did not write it"):
         check_out(tmp_path, "stability", ())
     (tmp_path / "precious").write_text("mine")
     (tmp_path / ".new.png.partial").symlink_to(tmp_path / "precious")
