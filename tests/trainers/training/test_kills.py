@@ -44,7 +44,7 @@ from trainers.cli import app as cli
 from trainers.cli.screen import quiet_tensorflow
 quiet_tensorflow()
 import tensorflow as tf
-import trainers.build.steps, trainers.store.run_directory
+import trainers.training.loop, trainers.store.run_directory
 if moment == "checkpoint":
     tf.train.Checkpoint.write = dying(tf.train.Checkpoint.write)
 elif moment == "export":
@@ -52,7 +52,8 @@ elif moment == "export":
 elif moment == "metrics":
     trainers.store.run_directory.os.fsync = dying(os.fsync)
 elif moment == "step":
-    trainers.build.steps.Steps.train = dying(trainers.build.steps.Steps.train)
+    moving_window = trainers.training.loop.MovingWindow  # It asks for the steps of a call before each.
+    moving_window._steps_of_a_call = dying(moving_window._steps_of_a_call)
 elif moment == "any":
     die(delay)
 sys.argv[0] = "tfstable"
