@@ -1,0 +1,65 @@
+"""Where the statements of histories run: DuckDB or Spark, from Parquet files to Parquet files."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tfstable.errors import InputError
+
+
+class Engine:
+    """An Ibis backend and the directory of its files.
+
+    Args:
+        name: "duckdb", or "spark": the session that runs, else one as spark-defaults.conf says, else a local one.
+        work: Directory for all files. Spark's executors must reach it.
+        memory_gb: Limit of DuckDB's memory; what does not fit goes to `work`.
+
+    Raises:
+        InputError: If the engine is not installed, or Spark does not start.
+    """
+
+    def __init__(self, name: str, work: Path, memory_gb: float) -> None:
+        self.work = work
+        self._backend = _connect(name, work, memory_gb)
+
+    def table(self, paths: list[Path], name: str) -> Any:
+        """Returns the rows of several Parquet files of one schema, under a name that no other table in use has."""
+        import ibis
+
+        parts = [self._backend.read_parquet(str(path), table_name=f"{name}_{i}") for i, path in enumerate(paths)]
+        return ibis.union(*parts) if len(parts) > 1 else parts[0]
+
+    def save(self, table: Any, path: Path) -> None:
+        """Runs a statement; its result is a Parquet file (Spark: a directory of them) at `path`."""
+        self._backend.to_parquet(table, str(path))
+
+
+def remove(path: Path) -> None:
+    """Deletes what `Engine.save` wrote."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _connect(engine: str, work: Path, memory_gb: float) -> Any:
+    try:
+        import ibis
+
+        if engine == "duckdb":
+            return ibis.duckdb.connect(memory_limit=f"{memory_gb}GB", temp_directory=str(work / "spill"))
+        from pyspark import SparkConf
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        extra = "history" if engine == "duckdb" else "spark"
+        raise InputError(f"--engine {engine}: {error.name} is missing; pip install 'tfstable[{extra}]'") from None
+    try:
+        conf = SparkConf()
+        for key, value in {"spark.master": "local[*]", "spark.ui.enabled": "false"}.items():
+            conf.setIfMissing(key, value)
+        return ibis.pyspark.connect(SparkSession.builder.config(conf=conf).getOrCreate())
+    except Exception as error:  # Spark has its own for a missing Java, a wrong master and more.
+        raise InputError(
+            f"--engine spark: does not start ({' '.join(str(error).split())[:200]}); it needs Java 17 or newer"
+        ) from error
