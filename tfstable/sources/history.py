@@ -16,7 +16,7 @@ from tfstable.data.types import cast
 from tfstable.errors import InputError
 from tfstable.files import FORMAT, read_json, write_json
 from tfstable.locks import clear_abandoned, grow, locked, settle
-from tfstable.sources.history_engine import Engine, remove
+from tfstable.sources.history_engine import Engine
 from tfstable.sources.history_past import Past
 from tfstable.sources.history_staging import Columns, Lists, columns_of
 from tfstable.sources.history_statement import Sight
@@ -85,7 +85,7 @@ def write_histories(
     history: History,
     *,
     engine: Literal["duckdb", "spark"] = "duckdb",
-    memory_gb: float = 2.0,
+    memory_gb: float = 1.0,
     progress: Progress = lambda done, total, what: None,
 ) -> list[date]:
     """Writes a log with list columns of what each row's user did before it, from the log itself.
@@ -137,19 +137,18 @@ def write_histories(
     return new
 
 
-def _write_day(log: DayLog, day: date, out: Path, history: History, columns: Columns, result: Path) -> None:
+def _write_day(log: DayLog, day: date, out: Path, history: History, columns: Columns, results: Iterator[Path]) -> None:
     types = _types(log, day)
     made = pa.schema(zip(history.names, [*columns.values.values(), _gap_type(columns)], strict=True))
     made = pa.schema([field.with_type(pa.list_(field.type)) for field in made])
     schema = pa.schema([*types.items(), *made])
-    lists = Lists(result, made, columns, day)
+    lists = Lists(results, made, columns, day)
     with day_writer(out, day, schema) as writer:
         for batch in read(log.units(day), types):
             for part in (batch.slice(first, ROW_GROUP) for first in range(0, len(batch), ROW_GROUP)):
                 time = cast(part[columns.time[0]], columns.time[1]) if columns.time else None
                 arrays = [*part.columns, *lists.take(len(part), time)]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ROW_GROUP)
-    remove(result)
 
 
 def _types(log: DayLog, day: date) -> dict[str, pa.DataType]:

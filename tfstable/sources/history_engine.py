@@ -20,6 +20,8 @@ class Engine:
     """
 
     def __init__(self, name: str, work: Path, memory_gb: float) -> None:
+        #: Rows of a day that one statement joins: what bounds memory and disk, whatever the size of the day.
+        self.rows_at_a_time = 250_000 if name == "duckdb" else 100_000_000
         self.work = work
         self._backend = _connect(name, work, memory_gb)
 

@@ -1,11 +1,12 @@
 """The events that the rows of a day see, carried from day to day."""
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 from tfstable.data.log import DayLog
 from tfstable.sources.history_engine import Engine, remove
-from tfstable.sources.history_staging import Columns, earliest, no_events, stage
+from tfstable.sources.history_staging import Columns, earliest, no_events, stage_events, stage_rows
 from tfstable.sources.history_statement import Sight, histories, newest
 
 
@@ -33,17 +34,21 @@ class Past:
                 upto = least if upto is None else min(upto, least)
                 self._horizon[day] = upto
 
-    def of_day(self, day: date) -> Path:
-        """Returns where the histories of a day are, as `Lists` reads them."""
+    def of_day(self, day: date) -> Iterator[Path]:
+        """Yields where the histories of a day are, part by part, as `Lists` reads them; each goes before the next."""
         self._learn(day)
-        rows, events, result = (self._engine.work / f"{name}-{day}.parquet" for name in ("rows", "events", "result"))
-        within = self._sight.within
-        stage(self._log, day, self._columns, rows, events if within else None)
-        seen = [self._known, events] if within else [self._known]
-        tables = self._engine.table([rows], "rows"), self._engine.table(seen, "seen")
-        self._engine.save(histories(*tables, self._sight), result)
-        rows.unlink()
-        return result
+        work, known = self._engine.work, [self._known]
+        rows = stage_rows(self._log, day, self._columns, work / "rows", self._engine.rows_at_a_time)
+        if self._sight.within:
+            known.append(work / f"events-{day}.parquet")
+            stage_events(self._log, day, self._columns, known[-1])
+        for part in rows:
+            result = work / "result.parquet"
+            tables = self._engine.table([part], "rows"), self._engine.table(known, "seen")
+            self._engine.save(histories(*tables, self._sight), result)
+            yield result
+            remove(result)
+            remove(part)
 
     def _learn(self, day: date) -> None:
         """Makes the events known that rows of `day` see by their day: those of days before day - delay."""
@@ -54,7 +59,7 @@ class Past:
         files = [self._engine.work / f"events-{d}.parquet" for d in before]
         for d, file in zip(before, files, strict=True):
             if not file.exists():
-                stage(self._log, d, self._columns, None, file)
+                stage_events(self._log, d, self._columns, file)
         known = self._engine.work / f"known-{day}.parquet"
         events = self._engine.table([self._known, *files], "learnt")
         self._engine.save(newest(events, self._sight, self._horizon.get(day)), known)

@@ -1,7 +1,6 @@
 """The narrow columns of a day that make histories, on the way to an engine, and the lists on the way back."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -79,32 +78,54 @@ def columns_of(log: DayLog, by: str, of: Sequence[str], where: str | None, time:
     )
 
 
-def stage(log: DayLog, day: date, columns: Columns, rows: Path | None, events: Path | None) -> None:
-    """Writes the rows of a day that have a key, and its events, as Parquet for an engine.
+def stage_rows(log: DayLog, day: date, columns: Columns, path: Path, most: int) -> list[Path]:
+    """Writes the rows of a day that have a key as Parquet files for an engine, about `most` rows each.
 
-    An event is a row with a key where `where` is neither null nor 0.
+    Returns:
+        The files, in the order of the rows; at least one.
     """
-    wanted: dict[str, pa.DataType | None] = {columns.key[0]: columns.key[1], **columns.values}
-    wanted |= dict(pair for pair in (columns.where, columns.time) if pair)
-    first = 0
-    with _writer(rows, columns.rows) as row_file, _writer(events, columns.events) as event_file:
-        for batch in read(log.units(day), wanted):
+    paths, first, written = [path.with_suffix(".0.parquet")], 0, 0
+    writer = pq.ParquetWriter(paths[0], columns.rows)
+    try:
+        for batch, key, has_key, times in _keyed(log, day, columns, {}):
+            if written >= most:
+                writer.close()
+                paths.append(path.with_suffix(f".{len(paths)}.parquet"))
+                writer, written = pq.ParquetWriter(paths[-1], columns.rows), 0
             numbers = pa.array(np.arange(first, first + len(batch)))
-            first += len(batch)
-            key = batch[columns.key[0]]
-            times = {"time": _time(batch[columns.time[0]], columns.time[0], log, day)} if columns.time else {}
-            has_key = pc.is_valid(key)
-            if pa.types.is_string(key.type):
-                has_key = pc.and_(has_key, pc.fill_null(pc.not_equal(key, ""), False))  # As models see a null.
-            if row_file is not None:
-                table = pa.table({"row": numbers, "key": key} | times, schema=columns.rows)
-                row_file.write_table(table.filter(has_key))
-            if event_file is not None:
-                happened = has_key if columns.where is None else pc.and_(has_key, _true(batch[columns.where[0]]))
-                values = {f"v{number}": batch[name] for number, name in enumerate(columns.values)}
-                days = pa.repeat(pa.scalar(day.toordinal(), pa.int64()), len(batch))
-                table = pa.table({"key": key, "day": days} | times | values, schema=columns.events)
-                event_file.write_table(table.filter(happened))
+            rows = pa.table({"row": numbers, "key": key} | times, schema=columns.rows).filter(has_key)
+            writer.write_table(rows)
+            first, written = first + len(batch), written + len(rows)
+    finally:
+        writer.close()
+    return paths
+
+
+def stage_events(log: DayLog, day: date, columns: Columns, path: Path) -> None:
+    """Writes the events of a day as Parquet for an engine: rows with a key where `where` is neither null nor 0."""
+    wanted = columns.values | dict([columns.where] if columns.where else [])
+    with pq.ParquetWriter(path, columns.events) as writer:
+        for batch, key, has_key, times in _keyed(log, day, columns, wanted):
+            happened = has_key if columns.where is None else pc.and_(has_key, _true(batch[columns.where[0]]))
+            values = {f"v{number}": batch[name] for number, name in enumerate(columns.values)}
+            days = pa.repeat(pa.scalar(day.toordinal(), pa.int64()), len(batch))
+            table = pa.table({"key": key, "day": days} | times | values, schema=columns.events)
+            writer.write_table(table.filter(happened))
+
+
+def _keyed(
+    log: DayLog, day: date, columns: Columns, wanted: dict[str, pa.DataType]
+) -> Iterator[tuple[pa.RecordBatch, pa.Array, pa.Array, dict[str, pa.Array]]]:
+    """Streams the columns of a day with each batch's keys, where there is one, and its times."""
+    types: dict[str, pa.DataType | None] = {**wanted, columns.key[0]: columns.key[1]}
+    types |= dict([columns.time] if columns.time else [])
+    for batch in read(log.units(day), types):
+        key = batch[columns.key[0]]
+        has_key = pc.is_valid(key)
+        if pa.types.is_string(key.type):
+            has_key = pc.and_(has_key, pc.fill_null(pc.not_equal(key, ""), False))  # Empty text is a null to models.
+        times = {"time": _time(batch[columns.time[0]], columns.time[0], log, day)} if columns.time else {}
+        yield batch, key, has_key, times
 
 
 def earliest(log: DayLog, day: date, time: tuple[str, pa.DataType]) -> int | float:
@@ -122,14 +143,14 @@ class Lists:
     """Streams an engine's result of a day, row by row in the order of the log.
 
     Args:
-        path: A Parquet file of (row, events) in the order of row, or a directory of such files, by name.
+        paths: Parquet files of (row, events) in the order of row, or directories of such files, by name; at least one.
         schema: The list columns to make; the last is the gap.
         columns: What the events were made of.
         day: The day of the rows.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, columns: Columns, day: date) -> None:
-        self._batches = _result(path)
+    def __init__(self, paths: Iterable[Path], schema: pa.Schema, columns: Columns, day: date) -> None:
+        self._batches = (batch for path in paths for batch in _result(path))
         self._schema, self._columns, self._day = schema, columns, day
         self._rest: pa.Table | None = None
         self._first = 0
@@ -179,10 +200,6 @@ def _result(path: Path) -> Iterator[pa.Table]:
         yield parquet.schema_arrow.empty_table()  # The type, even of no rows.
         for batch in parquet.iter_batches(READ_ROWS):
             yield pa.Table.from_batches([batch])
-
-
-def _writer(path: Path | None, schema: pa.Schema) -> AbstractContextManager[pq.ParquetWriter | None]:
-    return nullcontext() if path is None else pq.ParquetWriter(path, schema)
 
 
 def _true(column: pa.Array) -> pa.Array:

@@ -26,15 +26,15 @@ def histories(rows: Any, events: Any, sight: Sight) -> Any:
     """
     import ibis
 
+    events = events.semi_join(rows, "key").select(*events.columns)
     values = ibis.struct({name: events[name] for name in events.columns if name != "key"})
-    up = _window(
-        events, sight, preceding=sight.last - 1 if sight.within else None, following=0 if sight.within else None
-    )
+    first, after = (sight.last - 1, 0) if sight.within else (None, None)
+    upto = _window(events, sight, preceding=first, following=after)
     ends = events.select(
         "key",
         position=ibis.row_number().over(_window(events, sight)) + 1,
         count=events.count().over(ibis.window(group_by="key")),
-        events=values.collect().over(up),
+        events=values.collect().over(upto),
     )
     if not sight.within:
         ends = ends.filter(ends.position == ends["count"])

@@ -41,7 +41,7 @@ def history(
     ] = None,
     prefix: Annotated[str, typer.Option(help="What the names of the new columns start with.")] = "seen_",
     engine: Annotated[Engine, typer.Option(help="Where to run the statements.")] = Engine.duckdb,
-    memory_gb: Annotated[float, typer.Option(min=0.25, help="Limit of DuckDB's memory.")] = 2.0,
+    memory_gb: Annotated[float, typer.Option(min=0.25, help="Limit of DuckDB's memory.")] = 1.0,
 ) -> None:
     """Write a log with what each user did before each row, as list columns, from the log itself.
 
