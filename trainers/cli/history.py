@@ -67,5 +67,6 @@ def history(
         written = write_histories(data, out, wanted, engine=engine.value, memory_gb=memory_gb, progress=progress)
     console.print(
         f"{out}: {len(written)} new days with {', '.join(wanted.names)}"
-        + (f", {written[0]} to {written[-1]}" if written else "")
+        + (f", {written[0]} to {written[-1]}" if written else ""),
+        soft_wrap=True,
     )
