@@ -23,18 +23,24 @@ class Engine:
         #: Rows of a day that one statement joins: what bounds memory and disk, whatever the size of the day.
         self.rows_at_a_time = 250_000 if name == "duckdb" else 100_000_000
         self.work = work
+        self._scheme = "file://" if name == "spark" else ""  # Spark's own default may be another file system.
         self._backend = _connect(name, work, memory_gb)
 
     def table(self, paths: list[Path], name: str) -> Any:
         """Returns the rows of several Parquet files of one schema, under a name that no other table in use has."""
         import ibis
 
-        parts = [self._backend.read_parquet(str(path), table_name=f"{name}_{i}") for i, path in enumerate(paths)]
+        parts = [
+            self._backend.read_parquet(self._address(path), table_name=f"{name}_{i}") for i, path in enumerate(paths)
+        ]
         return ibis.union(*parts) if len(parts) > 1 else parts[0]
 
     def save(self, table: Any, path: Path) -> None:
         """Runs a statement; its result is a Parquet file (Spark: a directory of them) at `path`."""
-        self._backend.to_parquet(table, str(path))
+        self._backend.to_parquet(table, self._address(path))
+
+    def _address(self, path: Path) -> str:
+        return f"{self._scheme}{path.absolute()}"
 
 
 def remove(path: Path) -> None:
