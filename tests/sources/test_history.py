@@ -1,5 +1,9 @@
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +15,9 @@ from tests.sources.history_reference import FIRST, histories, random_rows, read,
 from tfstable.errors import InputError
 from tfstable.sources.frames import write_log
 from tfstable.sources.history import History, write_histories
+from tfstable.sources.simulate import simulate
 
+KEPT = "the same command goes on: the days that were written are kept"
 CLICKS = History("user", ("video_id", "author_id"), "is_click", last=3)
 
 
@@ -104,7 +110,7 @@ def days_of(log: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("within", [False, True])
-def test_a_rerun_goes_on_and_adds_new_days(within, tmp_path, monkeypatch):
+def test_a_rerun_goes_on_and_adds_new_days(within, tmp_path):
     history = History("user", ("video_id",), "is_click", last=4, time="time", within_day=within)
     rows = [row for seed in (3, 4) for row in random_rows(seed)]
     rows.sort(key=lambda row: row["date"])
@@ -215,16 +221,29 @@ def test_a_place_that_holds_something_else_is_refused(tmp_path):
 
 
 def test_a_missing_engine_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ibis", None)
+    monkeypatch.setitem(sys.modules, "ibis", None)
     write(random_rows(0), tmp_path / "log")
     with pytest.raises(InputError, match=r"--engine duckdb: ibis is missing; pip install 'tfstable\[history\]'"):
         write_histories(tmp_path / "log", tmp_path / "out", CLICKS)
     assert not list(tmp_path.glob("out/date=*"))
 
 
+def test_too_little_memory_is_one_line_and_the_days_before_stay(tmp_path):
+    rows = random_rows(0)
+    write(rows, tmp_path / "log")
+    with pytest.raises(InputError, match=r"out: duckdb gave up \(.*Out of Memory.*; see to memory \(--memory-gb\)"):
+        write_histories(tmp_path / "log", tmp_path / "out", CLICKS, memory_gb=0.001)
+    assert not list((tmp_path / "out").glob(".*"))
+    write_histories(tmp_path / "log", tmp_path / "out", CLICKS)
+    assert [{name: row[name] for name in CLICKS.names} for row in read(tmp_path / "out")] == histories(rows, CLICKS)
+
+
 @pytest.mark.slow
 def test_spark_gives_the_same_files(tmp_path):
     rows = random_rows(0)
+    rows = [
+        row for row in rows if row["date"] <= sorted({row["date"] for row in rows})[2]
+    ]  # A day takes half a minute.
     write(rows, tmp_path / "log")
     within = History("user", ("video_id", "author_id", "seconds"), "is_click", last=4, time="time", within_day=True)
     for name, history in {"days": History("session", ("author_id", "seconds"), last=3), "within": within}.items():
@@ -233,3 +252,36 @@ def test_spark_gives_the_same_files(tmp_path):
         first, second = (sorted(tmp_path.glob(f"{name}-{e}/date=*/*")) for e in ("duckdb", "spark"))
         assert len(first) == len({row["date"] for row in rows})
         assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_after_a_kill_the_same_command_gives_the_same_log(number, tmp_path):
+    simulate(tmp_path / "log", days=6, rows_per_day=20_000)
+    history = History("user_id", ("video_id",), "click", last=20)
+    write_histories(tmp_path / "log", tmp_path / "whole", history)
+    options = ["--by", "user_id", "--of", "video_id", "--where", "click", "--last", "20"]
+    command = [
+        sys.executable,
+        "-m",
+        "trainers",
+        "history",
+        "--data",
+        tmp_path / "log",
+        "--out",
+        tmp_path / "out",
+        *options,
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "out" / "date=2025-01-02").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    said = process.communicate()[1]
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[number]
+    assert said == ("" if number == signal.SIGKILL else f"stopped by SIGTERM; {KEPT}\n")
+    assert len(days_of(tmp_path / "out")) < 6
+    subprocess.run(command, check=True)
+    whole, again = (sorted((tmp_path / name).rglob("*.parquet")) for name in ("whole", "out"))
+    assert [file.read_bytes() for file in again] == [file.read_bytes() for file in whole]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir())[-2:] == ["date=2025-01-06", "history.json"]
