@@ -8,13 +8,14 @@ VENV := .venv$(addprefix -,$(or $(TF),$(BOUNDS)))
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 # Test files whose code under test is NumPy and pyarrow alone.
-QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py tests/sources \
+QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py \
+	$(filter-out %/test_history.py,$(wildcard tests/sources/test_*.py)) \
 	tests/inputs/test_moments.py tests/inputs/test_quantiles*.py tests/test_files.py tests/test_locks.py tests/trainers/config \
 	tests/trainers/health/test_d*.py tests/trainers/health/test_verdict.py tests/trainers/training/test_check.py
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-memory \
-	bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
+.PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-history \
+	bench-memory bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -26,7 +27,7 @@ quick: install  ## The tests that do not import TensorFlow; under 30 s.
 test: laws
 	$(BIN)/python -m slipcover --source tfstable,trainers --skip-covered --fail-under 92 -m pytest -m "not slow"
 
-test-all: install  ## What takes long: kills, workers, the XLA matrix; then all short tests on the oldest releases allowed.
+test-all: $(VENV)/.spark  ## What takes long: kills, workers, XLA, Spark; then all short tests on the oldest releases allowed.
 	$(BIN)/pytest -m slow
 	$(MAKE) test BOUNDS=lower
 
@@ -56,6 +57,11 @@ $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
 	touch $@
 
+# Spark needs Java 17 or newer.
+$(VENV)/.spark: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,spark]'
+	touch $@
+
 # Linters from npm; `make test-all` has them too.
 lint-docker:
 	npx --yes dockerfilelint@1.8.0 docker/Dockerfile docker/Dockerfile.tpu
@@ -70,7 +76,7 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand \
-	bench-memory bench-numbers bench-stability bench-reproducibility
+	bench-history bench-memory bench-numbers bench-stability bench-reproducibility
 
 bench-kuairand: install
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
@@ -92,6 +98,9 @@ bench-throughput: install
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling
+
+bench-history: install
+	$(BIN)/python -m benchmarks.history
 
 bench-memory: install
 	$(BIN)/python -m benchmarks.memory

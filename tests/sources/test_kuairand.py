@@ -8,7 +8,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tfstable.sources.kuairand import LOG_FILES, OUTCOMES, SCHEMA, USER_FILE, VIDEO_FILE, prepare
+from tfstable.sources.kuairand import (
+    CLICKS,
+    LOG_FILES,
+    OUTCOMES,
+    SCHEMA,
+    USER_FILE,
+    VIDEO_FILE,
+    prepare,
+    prepare_with_histories,
+)
 
 RAW = Path(os.environ.get("TFSTABLE_KUAIRAND_RAW", Path(__file__).parents[3] / "shared/data/kuairand-pure-slice"))
 SLICE_DAYS = [date(2022, 4, 25 + i) if i < 6 else date(2022, 5, i - 5) for i in range(12)]
@@ -205,3 +214,33 @@ def test_a_directory_without_logs_is_named(tmp_path):
         ValueError, match=r"neither it nor its folder data holds log_standard_4_08_to_4_21_pure\.csv or"
     ):
         prepare(tmp_path, tmp_path / "log")
+
+
+def test_histories_are_added_and_nothing_else_changes(made, tmp_path):
+    prepare(made, tmp_path / "plain")
+    days = prepare_with_histories(made, tmp_path / "log")
+    assert days == [date(2022, 4, 22), date(2022, 4, 23)]
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [
+        *(f"date={day}" for day in days),
+        "history.json",
+    ]
+    for day in days:
+        pd.testing.assert_frame_equal(
+            read(tmp_path / "log", day).drop(columns=CLICKS.names), read(tmp_path / "plain", day)
+        )
+    last = read(tmp_path / "log", days[1]).iloc[0]
+    assert last.seen_video.tolist() == [6, 6, 5]
+    assert last.seen_gap.tolist() == [200, 200, 100]
+    assert prepare_with_histories(made, tmp_path / "log") == []
+
+
+def test_days_with_and_without_histories_are_not_mixed(made, tmp_path):
+    prepare_with_histories(made, tmp_path / "log")
+    with pytest.raises(ValueError, match="log: its days have histories; add --history, or choose another --out"):
+        prepare(made, tmp_path / "log")
+    prepare(made, tmp_path / "plain")
+    with pytest.raises(ValueError, match=r"plain: a log without history\.json"):
+        prepare_with_histories(made, tmp_path / "plain")
+    with pytest.raises(ValueError, match="neither"):
+        prepare_with_histories(tmp_path, tmp_path / "none")
+    assert not (tmp_path / "none").exists()

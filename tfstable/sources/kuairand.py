@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from tfstable.data.day_writer import ROW_GROUP, day_writer
 from tfstable.errors import InputError
+from tfstable.locks import grow, settle
+from tfstable.sources.history import RECORD, History, write_histories
 from tfstable.sources.raw_csv import read_raw_csv
 
 LOG_FILES = ("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv")
@@ -59,6 +61,10 @@ _DERIVED = {
 #: Columns of a prepared day. The partition's name holds the date, `date=YYYY-MM-DD`.
 SCHEMA = pa.schema({name: dtype for name, dtype in (_LOG | _DERIVED | _USERS | _VIDEOS).items() if name != "date"})
 
+#: The columns that `prepare_with_histories` adds: what each user clicked on earlier days. `date` trails `time_ms`
+#: by hours on some rows, so an event of an earlier day may have a later time, and a negative gap.
+CLICKS = History("user_id", ("video_id", "author_id"), "is_click", last=50, time="time_ms")
+
 
 def prepare(
     raw: Path, out: Path, *, progress: Callable[[int, int, str], None] = lambda done, total, what: None
@@ -92,6 +98,8 @@ def prepare(
             stay complete.
     """
     raw, out = Path(raw), Path(out)
+    if (out / RECORD).exists():
+        raise InputError(f"{out}: its days have histories; add --history, or choose another --out")
     directory = next((d for d in (raw, raw / "data") if any((d / name).is_file() for name in LOG_FILES)), None)
     if directory is None:
         raise InputError(f"{raw}: neither it nor its folder data holds {' or '.join(LOG_FILES)}; give their directory")
@@ -122,6 +130,27 @@ def prepare(
             writer.write_table(_joined(rows, days[i], users, videos), row_group_size=ROW_GROUP)
     progress(len(new), len(new), "done")
     return [days[i] for i in new]
+
+
+def prepare_with_histories(
+    raw: Path, out: Path, *, progress: Callable[[int, int, str], None] = lambda done, total, what: None
+) -> list[date]:
+    """Writes the days that `prepare` would write, each with the columns of `CLICKS`, that `out` does not hold yet.
+
+    The arguments, what is returned and what is raised are those of `prepare`. The log without histories is made first,
+    inside `out`, and deleted at the end.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: not a directory; choose another --out")
+    plain = grow(out)
+    try:
+        prepare(raw, plain, progress=progress)
+        return write_histories(plain, out, CLICKS, progress=progress)
+    finally:
+        settle(plain)
+        if not any(out.iterdir()):
+            out.rmdir()
 
 
 def _joined(rows: pa.Table, day: date, users: pa.Table, videos: pa.Table) -> pa.Table:

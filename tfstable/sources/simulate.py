@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from tfstable.data.day_writer import ROW_GROUP, day_writer
 from tfstable.errors import InputError
+from tfstable.sources.feed_memory import Memory
 from tfstable.sources.feed_world import CATEGORIES, COUNTRIES, DEVICES, ROWS, TAGS_PER_CATEGORY, Day, day_of_feed
 
 #: The column with the true probability of each binary label. For evaluation only, never a feature: the exact AUC of the
@@ -42,6 +43,8 @@ SCHEMA = pa.schema(
     | _LABELS
     | dict.fromkeys(TRUE_PROBABILITY.values(), pa.float32())
 )
+#: Of a feed with a memory, too: the probability of a click for whoever knows all but the user's history.
+WITHOUT_HISTORY = "true_click_without_history"
 _CHUNK = 16 * ROW_GROUP  # Rows made at a time: bounds the memory of a large day.
 #: Impressions by hour, up to a factor: fewest at night, a hump at noon, most in the evening.
 _RHYTHM = 1.2 + 0.8 * np.sin(2 * np.pi * (np.arange(24) - 13) / 24) + 0.2 * np.sin(4 * np.pi * (np.arange(24) - 9) / 24)
@@ -57,6 +60,7 @@ def simulate(
     users: int = 5_000,
     videos: int = 2_000,
     shock_days: Sequence[int] = (),
+    memory: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> None:
     """Writes a day log of impressions in a short-video feed; both ids and side features carry the signal.
@@ -68,7 +72,7 @@ def simulate(
     clicked, 2% liked, 0.5% shared; 3% of the clicks lead to a follow. Watch time is heavy-tailed. Rows are sorted by
     time. A day is a pure function of (seed, its number, users, videos, rows_per_day, whether it is a shock day): its
     file is identical for any number of days (with the same versions of NumPy and pyarrow on the same kind of
-    processor).
+    processor). With a memory it also depends on the days before it.
 
     Columns, see `SCHEMA`:
 
@@ -104,22 +108,32 @@ def simulate(
     if out.is_dir() and any(child.name.startswith("date=") for child in out.iterdir()):
         raise InputError(f"{out}: already holds a log; remove it or choose another directory")
 
+    remembered = Memory(seed) if memory else None
+    schema = SCHEMA.append(pa.field(WITHOUT_HISTORY, pa.float32())) if memory else SCHEMA
     for day in range(days):
         feed = day_of_feed(seed, day, users, videos, shock=day in shock_days)
         user_table, video_table = _user_table(feed), _video_table(feed)
         today = first_day + timedelta(days=day)
-        with day_writer(out, today, SCHEMA) as writer:
+        if remembered:
+            remembered.begin(day, feed.users)
+        with day_writer(out, today, schema) as writer:
             for start in range(0, rows_per_day, _CHUNK):
                 progress(day * rows_per_day + start, days * rows_per_day, f"simulating {today}")
                 rng = np.random.default_rng([seed, ROWS, day, start // _CHUNK])
                 end = min(start + _CHUNK, rows_per_day)
                 hour = _hours(np.arange(start, end), rows_per_day)
-                writer.write_table(_impressions(rng, feed, hour, user_table, video_table), row_group_size=ROW_GROUP)
+                rows = _impressions(rng, feed, hour, user_table, video_table, remembered)
+                writer.write_table(rows, row_group_size=ROW_GROUP)
     progress(days * rows_per_day, days * rows_per_day, "done")
 
 
 def _impressions(
-    rng: np.random.Generator, feed: Day, hour: np.ndarray, user_table: pa.Table, video_table: pa.Table
+    rng: np.random.Generator,
+    feed: Day,
+    hour: np.ndarray,
+    user_table: pa.Table,
+    video_table: pa.Table,
+    memory: Memory | None,
 ) -> pa.Table:
     """Rows of the log, one per `hour` given."""
     users, videos, n = feed.users, feed.videos, len(hour)
@@ -127,13 +141,19 @@ def _impressions(
     match = np.einsum("nd,nd->n", users.taste[u], videos.taste[v])  # (n,)
     side = feed.click_by_country[users.country[u], videos.category[v]] + feed.click_by_hour[users.device[u], hour]
 
-    p_click = _sigmoid(-1.1 + feed.click + users.click[u] + videos.click[v] + 0.6 * match + side)
+    logit = -1.1 + feed.click + users.click[u] + videos.click[v] + 0.6 * match + side
+    p_click = _sigmoid(logit)
+    if memory:
+        p_click, p_elsewhere = np.split(_sigmoid(logit + memory.logits(u, videos.taste[v])), [1])  # (worlds, n)
+        p_click = p_click[0]
     p_like = p_click * _sigmoid(-3.75 + users.like[u] + videos.like[v] + 0.5 * match)
     p_share = p_click * _sigmoid(-5.2 + users.share[u] + videos.share[v] + 0.3 * match)
     p_follow = _sigmoid(-4.6 + users.follow[u] + videos.follow[v] + 0.6 * match)  # given a click
 
     chance = rng.random((4, n), dtype=np.float32)
     click = chance[0] < p_click
+    if memory:
+        memory.watch(np.vstack([click, memory.chances(n) < p_elsewhere]), u, videos.taste[v])
     like = click & (chance[1] < p_like / p_click)
     share = click & (chance[2] < p_share / p_click)
     follow = chance[3] < p_follow
@@ -156,7 +176,11 @@ def _impressions(
         "true_share": p_share,
         "true_follow": p_follow,
     }
-    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+    schema = SCHEMA
+    if memory:
+        schema = SCHEMA.append(pa.field(WITHOUT_HISTORY, pa.float32()))
+        columns[WITHOUT_HISTORY] = p_elsewhere.mean(axis=0)
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
 def _user_table(feed: Day) -> pa.Table:

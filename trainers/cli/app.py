@@ -15,6 +15,7 @@ from trainers.cli.check import check
 from trainers.cli.compare import compare
 from trainers.cli.evaluate import evaluate
 from trainers.cli.export import export
+from trainers.cli.history import history
 from trainers.cli.predict import predict
 from trainers.cli.prepare import prepare
 from trainers.cli.recipe import recipe
@@ -34,7 +35,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (recipe, check, train, evaluate, export, predict, compare, stability, reproducibility, simulate, schema):
+COMMANDS = (
+    recipe,
+    check,
+    train,
+    evaluate,
+    export,
+    predict,
+    compare,
+    stability,
+    reproducibility,
+    simulate,
+    history,
+    schema,
+)
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(prepare, name="prepare")
 
@@ -43,7 +58,7 @@ KEPT = {
     "train": "rerun the same command to resume from the newest checkpoint",
     **dict.fromkeys(("stability", "reproducibility"), "rerun the same command to resume; finished trainings are kept"),
     "simulate": "days written to an existing OUT are complete; remove them before you start again",
-    "prepare": "rerun the same command to resume; days already written are kept",
+    **dict.fromkeys(("prepare", "history"), "rerun the same command to resume; days already written are kept"),
 }
 
 

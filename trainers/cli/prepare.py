@@ -14,10 +14,15 @@ prepare = typer.Typer(help="Turn the official files of a public data set into a 
 def kuairand(
     raw: Annotated[Path, typer.Option(help="Directory of the official CSV files of KuaiRand-Pure.")],
     out: Annotated[Path, typer.Option(help="Directory of the log to write; days already in it are kept.")],
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="Add the last 50 videos and authors that the user clicked on earlier days."),
+    ] = False,
 ) -> None:
     """Join the log of KuaiRand with its users and videos, one partition per day."""
     from tfstable.sources import kuairand as source
 
     with progress_bar() as progress:
-        days = source.prepare(raw, out, progress=progress)
+        write = source.prepare_with_histories if history else source.prepare
+        days = write(raw, out, progress=progress)
     console.print(f"{out}: {len(days)} new days" + (f", {days[0]} to {days[-1]}" if days else ""))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import typer
 
 from tfstable.errors import InputError
@@ -17,6 +18,9 @@ def simulate(
     shock_days: Annotated[
         str, typer.Option(help="Days on which the feed changes abruptly for that day, counted from 0: 5,9.")
     ] = "",
+    memory: Annotated[
+        bool, typer.Option("--memory", help="What users clicked on earlier days moves what they click next.")
+    ] = False,
 ) -> None:
     """Write the log of a simulated short-video feed, with the true probability of each label."""
     from tfstable.sources.simulate import simulate
@@ -28,5 +32,24 @@ def simulate(
         raise InputError(f"--shock-days {shock_days}: write numbers of days, separated by commas: 5,9") from None
     write = simulate if out.exists() else simulate_whole
     with progress_bar() as progress:
-        write(out, days=days, rows_per_day=rows_per_day, seed=seed, shock_days=shocks, progress=progress)
+        write(out, days=days, rows_per_day=rows_per_day, seed=seed, shock_days=shocks, memory=memory, progress=progress)
     console.print(f"{out}: {days} days of {rows_per_day:,} rows")
+    if memory:
+        _print_best(out)
+
+
+def _print_best(out: Path) -> None:
+    """The exact AUC of the last day's clicks against their true probabilities."""
+    from tfstable.data.log import DayLog, read
+    from tfstable.metrics import auc
+    from tfstable.sources.simulate import TRUE_PROBABILITY, WITHOUT_HISTORY
+
+    log = DayLog(out)
+    day = log.days[-1]
+    columns = ("click", TRUE_PROBABILITY["click"], WITHOUT_HISTORY)
+    rows = pa.Table.from_batches(read(log.units(day), dict.fromkeys(columns)))
+    click, best, without = (rows[name].to_numpy() for name in columns)
+    console.print(
+        f"best attainable AUC of click on {day}: {auc(click, best):.4f} with the user's history, "
+        f"{auc(click, without):.4f} without"
+    )
