@@ -38,6 +38,8 @@ CASES = {
     "ReZeroStack below a block": (lambda **k: layers.ReZeroStack(3, layers.smelu, **k), (X,)),
     "ReZeroEncoder": (lambda **k: layers.ReZeroEncoder(2, 12, "gelu", 0.1, **k), (SEQUENCE,)),
     "FeatureNormalization": (lambda **k: layers.FeatureNormalization([3, 1, 2, 2], 0.3, **k), (X,)),
+    "VectorInput": (lambda **k: layers.VectorInput(3, "layer", 1e-4, **k), (X,)),
+    "VectorInput of length one": (lambda **k: layers.VectorInput(None, "l2", 1e-3, **k), (X,)),
     "CrossTower": (lambda **k: layers.CrossTower(2, **k), (X,)),
     "CrossTower of low rank": (lambda **k: layers.CrossTower(2, 3, **k), (X,)),
     "CrossTower of experts": (lambda **k: layers.CrossTower(2, 3, 4, **k), (X,)),

@@ -11,6 +11,7 @@ from tfstable.layers.rezero import ReZero
 from tfstable.layers.rezero_stack import ReZeroStack
 from tfstable.layers.smelu import SmeLU, smelu
 from tfstable.layers.transformer import ReZeroEncoder
+from tfstable.layers.vector_input import VectorInput
 
 __all__ = [
     "ClipActivation",
@@ -24,6 +25,7 @@ __all__ = [
     "ReZeroEncoder",
     "ReZeroStack",
     "SmeLU",
+    "VectorInput",
     "carry_over",
     "insert",
     "smelu",
