@@ -15,7 +15,7 @@ from tfstable.data.log import DayLog
 from tfstable.data.log_files import extremes, first_rows, is_csv
 from tfstable.data.types import CODED_TEXT, cast, field_type, fits, is_list, is_number, widest
 from tfstable.errors import InputError
-from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, feature_columns
+from tfstable.specs import MISSING_INT, Categorical, Feature, NumericFeature, Spec, feature_columns
 
 MISSING = {"int64": MISSING_INT, "float32": float("nan"), "string": ""}
 ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
@@ -23,10 +23,14 @@ RAW = {"int": "int64", "float": "float32", "string": "string"}  # What `type` of
 
 
 class RawColumn(Spec):
-    """A column as the signature takes it: `(batch,)` of `dtype`, or `(batch, width)` for lists."""
+    """A column as the signature takes it: `(batch,)` of `dtype`, or `(batch, width)` for lists.
+
+    Of a list longer than `width`, its first or its last values stay.
+    """
 
     dtype: Literal["int64", "float32", "string"]
     width: int | None = None
+    keep: Literal["first", "last"] = "last"
 
 
 def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) -> dict[str, RawColumn]:
@@ -149,7 +153,7 @@ def _raw_column(
     if delimiter and not several and kind not in ("string", None):
         raise InputError(f"{refused}; features.{name}.delimiter needs text")
     if kind not in (("int64", "float32", "string") if categorical else ("int64", "float32")) or (
-        several and (not categorical or delimiter)
+        several and (isinstance(feature, NumericFeature) or delimiter)
     ):
         hint = f", or set features.{name}.type: float if it is numbers" if is_csv(where) and not categorical else ""
         raise InputError(
@@ -157,11 +161,18 @@ def _raw_column(
         )
     if categorical and kind == "float32":
         kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
-    width = feature.max_values if isinstance(feature, Categorical) and several else None
+    width, keep = None, "last"
+    if several and not isinstance(feature, NumericFeature):
+        width, keep = feature.max_values, feature.keep
     if known is not None:
+        if width is not None and known.keep != keep:
+            raise InputError(
+                f"features.{name}.keep is {keep}, but another feature of column {column} keeps the {known.keep} "
+                "values; make them equal"
+            )
         width = max(width, known.width or 0) if width is not None else None
         kind = known.dtype if known.dtype == "int64" else kind
-    return RawColumn(dtype=kind, width=width)
+    return RawColumn(dtype=kind, width=width, keep=keep)
 
 
 def _check_stated(name: str, column: str, stated: str, ids: bool, types: dict[Path, pa.DataType]) -> None:

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfstable.data.log import read
 from tfstable.data.log_files import file_units
+from tfstable.data.types import is_list
 from tfstable.errors import InputError
 from tfstable.specs import (
     BinaryTask,
@@ -71,7 +73,8 @@ class ValueChecks:
         for column in self._numbers:
             if (path, column) not in self._seen and _infinite(rows[column]).any():
                 self._seen.add((path, column))
-                self._infinite.append(Infinite(path, column, int(_infinite(_column(path, column)).sum())))
+                lists = is_list(rows[column].type)
+                self._infinite.append(Infinite(path, column, int(_infinite(_column(path, column, lists)).sum())))
 
     def infinite(self) -> list[Infinite]:
         """Returns what was found infinite since the last call: each file and column once."""
@@ -121,6 +124,9 @@ def _wrong_weights(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def _infinite(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Which rows hold a number that is infinite as float32; of lists, which of their values."""
+    if is_list(array.type):
+        array = pc.list_flatten(array)
     return np.isinf(_numbers(array)) if pa.types.is_floating(array.type) else np.zeros(len(array), bool)
 
 
@@ -130,7 +136,8 @@ def _numbers(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
         return np.asarray(array).astype(np.float32)
 
 
-def _column(path: Path, column: str) -> pa.ChunkedArray:
-    """A whole column of a file in float64."""
-    batches = read(file_units(path), {column: pa.float64()})
-    return pa.chunked_array([batch[column] for batch in batches], pa.float64())
+def _column(path: Path, column: str, lists: bool = False) -> pa.ChunkedArray:
+    """A whole column of a file in float64, or lists of it."""
+    dtype = pa.list_(pa.float64()) if lists else pa.float64()
+    batches = read(file_units(path), {column: dtype})
+    return pa.chunked_array([batch[column] for batch in batches], dtype)

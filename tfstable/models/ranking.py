@@ -21,7 +21,7 @@ from tfstable.layers import (
 from tfstable.models import tasks as task_math
 from tfstable.models.multitask import MultitaskModel
 from tfstable.options import ranking_options
-from tfstable.specs import BinaryTask, Categorical, Feature, NumericFeature, TaskSpec
+from tfstable.specs import BinaryTask, Feature, NumericFeature, TaskSpec
 
 Inputs = Mapping[str, tf.Tensor]  # By feature, as `tfstable.inputs.preprocessor` returns them.
 
@@ -215,9 +215,7 @@ class RankingModel(MultitaskModel):
         if isinstance(feature, NumericFeature):
             return tf.TensorSpec([None], tf.float32, name)
         several = is_several_valued(name, feature, self.statistics)
-        return tf.TensorSpec(
-            [None, feature.max_values] if isinstance(feature, Categorical) and several else [None], tf.int32, name
-        )
+        return tf.TensorSpec([None, feature.max_values] if several else [None], tf.int32, name)
 
     # --- Serialisation.
 
