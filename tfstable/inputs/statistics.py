@@ -22,7 +22,6 @@ from tfstable.inputs.remarks import Seen, numeric_remark, quantile_remark, vocab
 from tfstable.specs import (
     MISSING_INT,
     BinaryTask,
-    Categorical,
     Feature,
     HashFeature,
     NumericFeature,
