@@ -22,6 +22,7 @@ from tfstable.inputs.remarks import Seen, numeric_remark, quantile_remark, vocab
 from tfstable.specs import (
     MISSING_INT,
     BinaryTask,
+    Categorical,
     Feature,
     HashFeature,
     NumericFeature,
@@ -92,11 +93,10 @@ def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
 
 def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
     """Returns whether an example may have several values of the feature: a column of lists, or a delimited string."""
-    if isinstance(feature, NumericFeature):
+    if not isinstance(feature, Categorical | QuantileFeature):
         return False
-    return (
-        getattr(feature, "delimiter", None) is not None or statistics.columns[feature.column or name].width is not None
-    )
+    width = statistics.columns[feature.column or name].width
+    return width is not None or getattr(feature, "delimiter", None) is not None
 
 
 def fit(

@@ -85,7 +85,7 @@ class HistoryEncoder(keras.layers.Layer):
         return tf.concat([newest, greatest], axis=1)
 
     def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> Shape:
-        return query_shape[0], 2 * (query_shape[1] + keys_shape[2])
+        return query_shape[0], 2 * sum(check_pair(self, query_shape, keys_shape))
 
     def get_config(self) -> dict[str, Any]:
         own = {"depth": self.depth, "heads": self.heads, "units": self.units, "dropout": self.dropout}
