@@ -153,6 +153,16 @@ class VectorFeature(Spec):
     column: str | None = Field(None, description="Column of the log. Default: the name of the feature.")
     type: Literal["float"] | None = Field(None, description=TYPE)
     width: int = Field(ge=1, description="Elements of each vector. A row of another length is an error.")
+    normalise: Literal["none", "l2", "layer"] = Field(
+        "none",
+        description="l2: divide each vector by its length. layer: subtract the mean of its elements, divide by their "
+        "standard deviation.",
+    )
+    projection: int | None = Field(
+        None,
+        ge=1,
+        description="Width of a learned linear projection, without a bias, after normalise. Default: no projection.",
+    )
 
 
 Feature = Annotated[

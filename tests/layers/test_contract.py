@@ -49,6 +49,8 @@ CASES = {
     "HistoryEncoder": (lambda **k: layers.HistoryEncoder(2, 7, 9, "tanh", 0.1, **k), HISTORY),
     "HistoryDecoder": (lambda **k: layers.HistoryDecoder(2, 4, 9, "tanh", 0.1, **k), HISTORY),
     "FeatureNormalization": (lambda **k: layers.FeatureNormalization([3, 1, 2, 2], 0.3, **k), (X,)),
+    "VectorInput": (lambda **k: layers.VectorInput(3, "layer", 1e-4, **k), (X,)),
+    "VectorInput of length one": (lambda **k: layers.VectorInput(None, "l2", 1e-3, **k), (X,)),
     "CrossTower": (lambda **k: layers.CrossTower(2, **k), (X,)),
     "CrossTower of low rank": (lambda **k: layers.CrossTower(2, 3, **k), (X,)),
     "CrossTower of experts": (lambda **k: layers.CrossTower(2, 3, 4, **k), (X,)),

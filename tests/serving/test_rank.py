@@ -31,7 +31,7 @@ FEATURES = {
     "seen": HashFeature(kind="hash", buckets=50, dim=4, table="video", max_values=3),
     "age_q": QuantileFeature(kind="quantile", column="age", dim=3),
     "city": VocabularyFeature(kind="vocabulary", dim=3),
-    "cover": VectorFeature(kind="vector", width=3),
+    "cover": VectorFeature(kind="vector", width=3, projection=2, normalise="l2"),
     "taste": VectorFeature(kind="vector", width=2),
 }
 TASKS = {
@@ -148,7 +148,7 @@ def test_large_inputs_lose_no_digits_to_the_other_order_of_the_sums():
         [
             *(v.numpy() for v in model.embeddings(double).values()),
             np.stack([double["duration"], double["age"]], axis=1),
-            double["cover"],
+            model.vector_inputs["cover"](double["cover"]),
             double["taste"],
         ],
         axis=1,

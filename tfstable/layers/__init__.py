@@ -16,6 +16,7 @@ from tfstable.layers.rezero_stack import ReZeroStack
 from tfstable.layers.smelu import SmeLU, smelu
 from tfstable.layers.target_attention import TargetAttention
 from tfstable.layers.transformer import ReZeroEncoder
+from tfstable.layers.vector_input import VectorInput
 
 __all__ = [
     "ClipActivation",
@@ -34,6 +35,7 @@ __all__ = [
     "ReZeroStack",
     "SmeLU",
     "TargetAttention",
+    "VectorInput",
     "carry_over",
     "insert",
     "smelu",

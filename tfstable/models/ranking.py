@@ -17,6 +17,7 @@ from tfstable.layers import (
     GeneralisedSmeLU,
     ReZero,
     SmeLU,
+    VectorInput,
 )
 from tfstable.models import tasks as task_math
 from tfstable.models.multitask import MultitaskModel
@@ -86,6 +87,11 @@ class RankingModel(MultitaskModel):
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
         self.vectors = [name for name, f in features.items() if isinstance(f, VectorFeature)]
+        self.vector_inputs = {
+            name: VectorInput(f.projection, f.normalise, name=f"vector_{name}", dtype=policy)
+            for name, f in features.items()
+            if isinstance(f, VectorFeature) and (f.projection or f.normalise != "none")
+        }
         self.cross = None
         if self.options.cross_depth:
             depth, rank, experts = self.options.cross_depth, self.options.cross_rank, self.options.cross_experts
@@ -173,12 +179,18 @@ class RankingModel(MultitaskModel):
         """
         single = [tf.cast(features[name], self.compute_dtype) for name in names if name in self.numeric]
         parts = [tf.stack(single, axis=1)] if single else []  # (batch, numbers)
-        return parts + [tf.cast(features[name], self.compute_dtype) for name in names if name in self.vectors]
+        return parts + [self._vector(name, features[name]) for name in names if name in self.vectors]
 
     def number_widths(self) -> dict[str, int]:
         """Returns the width of each feature that is not embedded, in their order in the input vector."""
         signature = self.input_signature()
-        return dict.fromkeys(self.numeric, 1) | {name: signature[name].shape[1] for name in self.vectors}
+        widths = {name: signature[name].shape for name in self.vectors}
+        widths |= {name: layer.compute_output_shape(widths[name]) for name, layer in self.vector_inputs.items()}
+        return dict.fromkeys(self.numeric, 1) | {name: shape[1] for name, shape in widths.items()}
+
+    def _vector(self, name: str, x: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(x, self.compute_dtype)
+        return self.vector_inputs[name](x) if name in self.vector_inputs else x
 
     def dense_stack(self, units: Sequence[int], name: str, rezero: bool = False) -> keras.Sequential:
         """Returns a stack of dense layers with the model's activation, normalisation and dropout."""
