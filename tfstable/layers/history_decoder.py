@@ -32,7 +32,7 @@ class HistoryDecoder(keras.layers.Layer):
     Call arguments:
         query: The candidate.
         keys: The positions.
-        mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
+        attention_mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
 
     Shapes:
         `(batch, q)` and `(batch, length, k)` in, `(batch, k)` out, zeros where all is padded. Keys and mask of one row
@@ -62,7 +62,11 @@ class HistoryDecoder(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         policy = self.dtype_policy
         self.attentions = [
-            ReZero(NormalisedAttention(heads, dropout, dtype=policy), dtype=policy, name=f"rezero_attention_{i}")
+            ReZero(
+                NormalisedAttention(heads, dropout, dtype=policy, name="attention"),
+                dtype=policy,
+                name=f"rezero_attention_{i}",
+            )
             for i in range(depth)
         ]
 
@@ -84,13 +88,13 @@ class HistoryDecoder(keras.layers.Layer):
             self.feed_forwards[-1].build(x)
         self.built = True
 
-    def call(self, query: tf.Tensor, keys: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, query: tf.Tensor, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
         x = self.query_dense(query)[:, None]  # (batch, 1, k)
-        among = None if mask is None else mask[:, None]
+        among = None if attention_mask is None else attention_mask[:, None]
         for attention, feed_forward in zip(self.attentions, self.feed_forwards, strict=True):
             x = feed_forward(attention(x, context=keys, attention_mask=among))
         x = tf.squeeze(x, axis=1)
-        return x if mask is None else tf.where(tf.reduce_any(mask, axis=1, keepdims=True), x, 0)
+        return x if attention_mask is None else tf.where(tf.reduce_any(attention_mask, axis=1, keepdims=True), x, 0)
 
     def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> Shape:
         return query_shape[0], keys_shape[2]

@@ -28,7 +28,7 @@ class HistoryEncoder(keras.layers.Layer):
     Call arguments:
         query: The candidate.
         keys: The positions, the newest last.
-        mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
+        attention_mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
 
     Shapes:
         `(batch, q)` and `(batch, length, k)` in, `(batch, 2 (k + q))` out, zeros where all is padded. Keys and mask of
@@ -69,19 +69,19 @@ class HistoryEncoder(keras.layers.Layer):
             layer.build((None, keys_shape[1], k + q))
         self.built = True
 
-    def call(self, query: tf.Tensor, keys: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, query: tf.Tensor, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
         rows, length = tf.shape(query)[0], keys.shape[1]
         every = tf.broadcast_to(keys, [rows, length, keys.shape[2]])
         x = tf.concat([every, tf.repeat(query[:, None], length, axis=1)], axis=2)  # (batch, length, k + q)
-        if mask is None:
-            mask = tf.ones([1, length], tf.bool)
-        mask = tf.broadcast_to(mask, [rows, length])
+        if attention_mask is None:
+            attention_mask = tf.ones([1, length], tf.bool)
+        attention_mask = tf.broadcast_to(attention_mask, [rows, length])
         for layer in self.layers:
-            x = layer(x, mask=mask)
-        is_newest = mask & (tf.cumsum(tf.cast(mask, tf.int32), axis=1, reverse=True) == 1)
+            x = layer(x, mask=attention_mask)
+        is_newest = attention_mask & (tf.cumsum(tf.cast(attention_mask, tf.int32), axis=1, reverse=True) == 1)
         newest = tf.reduce_sum(tf.where(is_newest[..., None], x, 0), axis=1)
-        greatest = tf.reduce_max(tf.where(mask[..., None], x, x.dtype.min), axis=1)
-        greatest = tf.where(tf.reduce_any(mask, axis=1, keepdims=True), greatest, 0)
+        greatest = tf.reduce_max(tf.where(attention_mask[..., None], x, x.dtype.min), axis=1)
+        greatest = tf.where(tf.reduce_any(attention_mask, axis=1, keepdims=True), greatest, 0)
         return tf.concat([newest, greatest], axis=1)
 
     def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> Shape:

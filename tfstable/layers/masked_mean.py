@@ -16,7 +16,7 @@ class MaskedMean(keras.layers.Layer):
 
     Call arguments:
         keys: The positions.
-        mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
+        attention_mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
 
     Shapes:
         `(batch, length, width)` in, `(batch, width)` out, zeros where all is padded.
@@ -32,11 +32,11 @@ class MaskedMean(keras.layers.Layer):
         check_one_input(self, keys_shape, rank=3)
         self.built = True
 
-    def call(self, keys: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        if mask is None:
+    def call(self, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
+        if attention_mask is None:
             return tf.reduce_mean(keys, axis=1)
-        check_equal(self, "mask", mask.shape, keys.shape[:2])
-        present = tf.cast(mask, keys.dtype)
+        check_equal(self, "attention_mask", attention_mask.shape, keys.shape[:2])
+        present = tf.cast(attention_mask, keys.dtype)
         total = tf.squeeze(tf.matmul(present[:, None], keys), axis=1)
         return total / tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True), 1)
 

@@ -33,7 +33,7 @@ class TargetAttention(keras.layers.Layer):
     Call arguments:
         query: What the positions are compared with.
         keys: The positions.
-        mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
+        attention_mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
 
     Shapes:
         `(batch, q)` and `(batch, length, k)` in, q <= k; `(batch, k)` out, zeros where all is padded. Keys and mask of
@@ -77,7 +77,7 @@ class TargetAttention(keras.layers.Layer):
         self.score.build((None, before))
         self.built = True
 
-    def call(self, query: tf.Tensor, keys: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, query: tf.Tensor, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
         length = keys.shape[1]
         x = self.activation(self._first_layer(query, keys))  # (batch * length, units)
         for dense in self.hidden:
@@ -85,11 +85,11 @@ class TargetAttention(keras.layers.Layer):
         scores = tf.reshape(self.score(x), [-1, length])  # (batch, length)
         if self.softmax:
             scores = tf.cast(scores, self.variable_dtype)
-            if mask is not None:  # Where all is padded this is even weights, which the mask below removes.
-                scores = tf.where(mask, scores, scores.dtype.min)
+            if attention_mask is not None:  # Weights of a history that is all padding are removed below.
+                scores = tf.where(attention_mask, scores, scores.dtype.min)
             scores = tf.cast(tf.nn.softmax(scores), keys.dtype)
-        if mask is not None:
-            scores *= tf.cast(mask, scores.dtype)
+        if attention_mask is not None:
+            scores *= tf.cast(attention_mask, scores.dtype)
         if keys.shape[0] == 1:
             return tf.matmul(scores, keys[0])
         return tf.squeeze(tf.matmul(scores[:, None], keys), axis=1)

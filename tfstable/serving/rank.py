@@ -40,7 +40,7 @@ class Rank:
         self._user_columns = set(user_columns)
         column_of = {name: feature.column or name for name, feature in model.feature_specs.items()}
         self._user = {name for name, column in column_of.items() if column in self._user_columns}
-        self._shared = SharedUser(model, self._user) if fits(model) else None
+        self._shared = SharedUser(model, self._user) if fits(model, self._user) else None
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Returns the raw columns: those of the user with one row, those of the candidates with an open number."""
