@@ -27,6 +27,11 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+KEEP = (
+    "Which values stay of an example that has more than max_values: last suits a history in order of time, newest last."
+)
+
+
 class Categorical(Spec):
     """Common keys of the categorical kinds: one embedding row per value.
 
@@ -43,7 +48,8 @@ class Categorical(Spec):
     delimiter: str | None = Field(
         None, min_length=1, description="Split a string such as '12,65' into several values at this delimiter."
     )
-    max_values: int = Field(8, ge=1, description="Values kept per example; later ones are dropped.")
+    max_values: int = Field(8, ge=1, description="Values kept per example.")
+    keep: Literal["first", "last"] = Field("last", description=KEEP)
     pooling: Literal["mean", "sum"] = Field("mean", description="How the embeddings of several values are combined.")
 
     @model_validator(mode="after")
@@ -90,7 +96,8 @@ class QuantileFeature(Spec):
     """A number as a category: one embedding row for each of `buckets` quantiles of the first window.
 
     Row 0 stands for missing. It lets a network treat a heavy-tailed count as trees do, without a scale. A value that
-    fills a bucket has one of its own; the others share the remaining buckets.
+    fills a bucket has one of its own; the others share the remaining buckets. A column of lists holds several values
+    per example; their rows are averaged.
     """
 
     kind: Literal["quantile"]
@@ -103,6 +110,8 @@ class QuantileFeature(Spec):
     boundaries: tuple[FiniteFloat, ...] | None = Field(
         None, min_length=1, description="Lower bounds of the buckets, increasing. Default: fitted on the first window."
     )
+    max_values: int = Field(8, ge=1, description="Values kept per example of a column of lists.")
+    keep: Literal["first", "last"] = Field("last", description=KEEP)
 
     @model_validator(mode="after")
     def _boundaries_in_order(self) -> Self:

@@ -20,6 +20,7 @@ from tfstable.specs import (
     Categorical,
     Feature,
     HashFeature,
+    QuantileFeature,
     Spec,
     VectorFeature,
     columns_read,
@@ -37,11 +38,13 @@ class RawColumn(Spec):
     Attributes:
         dtype: Type of the values.
         width: Values per row; None: one, not in a list.
+        keep: Which values of a list longer than `width` stay.
         vector: Whether each row has `width` values or none. Else a longer list is cut and a shorter one padded.
     """
 
     dtype: Literal["int64", "float32", "string"]
     width: int | None = None
+    keep: Literal["first", "last"] = "last"
     vector: bool = False
 
 
@@ -172,7 +175,7 @@ def _raw_column(
     if delimiter and not several and kind not in ("string", None):
         raise InputError(f"{refused}; features.{name}.delimiter needs text")
     if kind not in (("int64", "float32", "string") if categorical else ("int64", "float32")) or (
-        several and (not categorical or delimiter)
+        several and (not isinstance(feature, Categorical | QuantileFeature) or delimiter)
     ):
         hint = f", or set features.{name}.type: float if it is numbers" if is_csv(where) and not categorical else ""
         raise InputError(
@@ -180,13 +183,20 @@ def _raw_column(
         )
     if categorical and kind == "float32":
         kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
-    width = feature.max_values if isinstance(feature, Categorical) and several else None
+    width, keep = None, "last"
+    if several and isinstance(feature, Categorical | QuantileFeature):
+        width, keep = feature.max_values, feature.keep
     if known is not None and known.vector:
         raise InputError(f"features.{name}: column {column} is the vector of another feature; drop one of the two")
     if known is not None:
+        if width is not None and known.keep != keep:
+            raise InputError(
+                f"features.{name}.keep is {keep}, but another feature of column {column} keeps the {known.keep} "
+                "values; make them equal"
+            )
         width = max(width, known.width or 0) if width is not None else None
         kind = known.dtype if known.dtype == "int64" else kind
-    return RawColumn(dtype=kind, width=width)
+    return RawColumn(dtype=kind, width=width, keep=keep)
 
 
 def _vector_column(

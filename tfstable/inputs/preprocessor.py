@@ -73,11 +73,15 @@ class Preprocessor(tf.Module):
         if isinstance(feature, NumericFeature):
             return scaled(x, feature.log1p, feature.clip, scaling(name, feature, self._statistics))
         if isinstance(feature, QuantileFeature):
-            return _bucket(as_float(x), self._statistics.boundaries[name])
+            x = _values(x, feature.max_values, feature.keep)
+            rows = _bucket(as_float(x), self._statistics.boundaries[name])
+            return tf.where(is_missing(x), -1, rows) if x.shape.rank == 2 else rows
         if isinstance(feature, VectorFeature):
             return _vector(x)
         several = feature.delimiter is not None or x.shape.rank == 2
-        x = _values(x, feature)
+        if feature.delimiter is not None:
+            x = _split(x, feature)
+        x = _values(x, feature.max_values, feature.keep)
         if isinstance(feature, HashFeature):
             rows = tf.where(is_missing(x), tf.constant(0, tf.int64), 1 + hash_bucket(x, feature.buckets))
         else:
@@ -92,15 +96,32 @@ def _lookup(values: list, dtype: str) -> tf.lookup.StaticHashTable:
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, rows), default_value=0)
 
 
-def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
-    """Splits delimited strings and keeps `max_values` of each example: (batch,) or (batch, max_values)."""
-    if feature.delimiter is not None:
-        x = tf.strings.split(x, feature.delimiter).to_tensor("", shape=[None, feature.max_values])
-    elif x.shape.rank == 2:
-        x = x[:, : feature.max_values]
-        missing = tf.constant(MISSING_INT if x.dtype == tf.int64 else "", x.dtype)
-        x = tf.pad(x, [[0, 0], [0, feature.max_values - tf.shape(x)[1]]], constant_values=missing)
-    return tf.ensure_shape(x, [None, feature.max_values]) if x.shape.rank == 2 else x
+def _split(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
+    """The values of delimited strings, `(batch, max_values)`, padded with the empty one."""
+    values = tf.strings.split(x, feature.delimiter)
+    if feature.keep == "last":
+        values = values[:, -feature.max_values :]
+    return values.to_tensor("", shape=[None, feature.max_values])
+
+
+def _values(x: tf.Tensor, max_values: int, keep: str) -> tf.Tensor:
+    """Keeps `max_values` of each example: (batch,), or (batch, max_values) padded with the missing value."""
+    if x.shape.rank == 1 or x.shape[1] == max_values:
+        return x
+    width = tf.shape(x)[1]
+    if keep == "last":
+        x = tf.cond(width > max_values, lambda: _last(x, max_values), lambda: x)
+    x = x[:, :max_values]
+    missing = tf.constant(MISSING[x.dtype.name], x.dtype)
+    x = tf.pad(x, [[0, 0], [0, max_values - tf.shape(x)[1]]], constant_values=missing)
+    return tf.ensure_shape(x, [None, max_values])
+
+
+def _last(x: tf.Tensor, max_values: int) -> tf.Tensor:
+    """The last values of each row: a batch is as wide as its longest list, so what is missing at an end is padding."""
+    ends = tf.where(is_missing(x), 0, tf.range(1, tf.shape(x)[1] + 1))  # (batch, width)
+    first = tf.maximum(tf.reduce_max(ends, axis=1) - max_values, 0)  # (batch,)
+    return tf.gather(x, first[:, None] + tf.range(max_values), batch_dims=1)
 
 
 def hash_bucket(x: tf.Tensor, buckets: int) -> tf.Tensor:
@@ -138,6 +159,8 @@ def _mixed(x: tf.Tensor) -> tf.Tensor:
 
 
 def is_missing(x: tf.Tensor) -> tf.Tensor:
+    if x.dtype.is_floating:
+        return tf.math.is_nan(x)
     return tf.equal(x, "" if x.dtype == tf.string else tf.constant(MISSING_INT, x.dtype))
 
 
@@ -177,5 +200,6 @@ def _vector(x: tf.Tensor) -> tf.Tensor:
 
 def _bucket(x: tf.Tensor, boundaries: list[float]) -> tf.Tensor:
     """Row 0 for missing or infinite, else 1 + the number of boundaries that are not above x."""
-    row = tf.searchsorted(tf.constant(boundaries, tf.float64), x, side="right")
+    row = tf.searchsorted(tf.constant(boundaries, tf.float64), tf.reshape(x, [-1]), side="right")
+    row = tf.reshape(row, tf.shape(x))
     return tf.where(tf.math.is_finite(x), row + 1, 0)

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.arrays import distinct, distinct_integers, numbers, to_numpy
-from tfstable.data.columns import arrow_types
+from tfstable.data.arrays import distinct, distinct_integers, keep_last, numbers, to_numpy
+from tfstable.data.columns import RawColumn, arrow_types
 from tfstable.data.log import DayLog
 from tfstable.data.shuffle import FullShuffle, Shuffle
 from tfstable.data.values import ValueChecks
@@ -133,16 +133,19 @@ class ExampleReader:
             found = self._preprocess({name: tf.constant(x, self._columns[name].dtype) for name, x in raw.items()})
         features = {name: tensor.numpy() for name, tensor in found.items()}
         for name, sources in self._columns_of.items():
-            if sources[0] in places:
-                features[name] = self._spread(features[name], places[sources[0]])
+            if (source := sources[0]) in places:
+                features[name] = self._spread(features[name], places[source], self._columns[source])
         return features
 
     @staticmethod
-    def _spread(of_values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    def _spread(of_values: np.ndarray, places: np.ndarray, column: RawColumn) -> np.ndarray:
         """From what preprocessing made of each value, `(values,)` or `(values, max_values)`, to the rows' inputs."""
         if places.ndim == 1:
             return of_values.take(places, axis=0)
-        return of_values[:, 0].take(places[:, : of_values.shape[1]])  # A list of one value has it in front.
+        width = of_values.shape[1]
+        if column.keep == "last" and width < places.shape[1]:
+            places = keep_last(places, len(of_values) - 1, width)
+        return of_values[:, 0].take(places[:, :width])  # A list of one value has it in front.
 
     @contextmanager
     def input_errors(self) -> Iterator[None]:

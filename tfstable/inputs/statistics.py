@@ -93,9 +93,10 @@ def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
 
 def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
     """Returns whether an example may have several values of the feature: a column of lists, or a delimited string."""
-    if not isinstance(feature, Categorical) or (isinstance(feature, HashFeature) and feature.columns):
+    if not isinstance(feature, Categorical | QuantileFeature) or getattr(feature, "columns", None):
         return False
-    return feature.delimiter is not None or statistics.columns[feature.column or name].width is not None
+    width = statistics.columns[feature.column or name].width
+    return width is not None or getattr(feature, "delimiter", None) is not None
 
 
 def fit(
@@ -125,9 +126,10 @@ def fit(
     seen = {column_of[name]: Seen() for name in (*moments, *samples)}
     label_sums = {name: np.zeros(2) for name in tasks}
     for batch in batches:
-        values = {name: _numbers(batch[name], name, columns[name]) for name in seen}
+        arrays = {name: _single(batch[name]) for name in seen}
+        values = {name: _numbers(arrays[name], name, columns[name]) for name in seen}
         for name, x in values.items():
-            seen[name].add(x, batch[name], columns[name])
+            seen[name].add(x, arrays[name], columns[name])
         for name, feature in features.items():
             column = column_of.get(name, "")
             if isinstance(feature, VocabularyFeature):
@@ -168,10 +170,15 @@ def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
 
 def _numbers(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
     """A column as preprocessing sees it, `(rows,)` float64: rounded to its raw dtype, NaN where missing."""
-    x = to_numpy(array, name, column)
+    x = to_numpy(array, name, RawColumn(dtype=column.dtype))
     if column.dtype == "int64":
         return np.where(x == MISSING_INT, np.nan, x.astype(np.float64))
     return np.where(np.abs(x) < np.finfo(np.float32).tiny, 0.0, x.astype(np.float64))  # TensorFlow flushes those.
+
+
+def _single(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with one value per row; of lists, all their values one after the other."""
+    return pc.list_flatten(array) if is_list(array.type) else array
 
 
 def _known(x: np.ndarray, feature: NumericFeature) -> np.ndarray:

@@ -59,11 +59,11 @@ class PackedPreprocessor:
     def _kind(self, name: str, feature: Feature) -> str | None:
         if isinstance(feature, NumericFeature):
             return "log1p" if feature.log1p else "numeric"
+        if is_several_valued(name, feature, self._statistics):
+            return None
         if isinstance(feature, QuantileFeature):
             return "quantile"
-        if isinstance(feature, VectorFeature) or name not in self._column_of:
-            return None
-        if is_several_valued(name, feature, self._statistics) or self._dtype(name) != "int64":
+        if isinstance(feature, VectorFeature) or name not in self._column_of or self._dtype(name) != "int64":
             return None
         if isinstance(feature, HashFeature):
             return "hash"

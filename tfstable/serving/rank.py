@@ -41,7 +41,7 @@ class Rank:
         self._user_columns = set(user_columns)
         columns_of = feature_columns(model.feature_specs)
         self._user = {name for name, columns in columns_of.items() if self._user_columns.issuperset(columns)}
-        self._shared = SharedUser(model, self._user) if fits(model) else None
+        self._shared = SharedUser(model, self._user) if fits(model, self._user) else None
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Returns the raw columns: those of the user with one row, those of the candidates with an open number."""

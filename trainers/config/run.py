@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from tfstable.options import check_sequences
 from tfstable.specs import (
     BinaryTask,
     Feature,
@@ -125,6 +126,14 @@ class Config(Spec):
             raise ValueError(f"export.score_weights: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
         if users and (taken := {"score", "order"} & self.tasks.keys()):
             raise ValueError(f"tasks.{min(taken)}: `rank` puts out something of that name; rename the task")
+        return self
+
+    @model_validator(mode="after")
+    def _sequences_fit(self) -> "Config":
+        try:
+            check_sequences(self.model.sequences, self.features)
+        except ValueError as error:
+            raise ValueError(f"model.{error}") from None
         return self
 
     @property
