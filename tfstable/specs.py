@@ -4,6 +4,7 @@ They are pydantic models, so that a config checks itself, and import no TensorFl
 A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -63,6 +64,22 @@ class HashFeature(Categorical):
 
     kind: Literal["hash"]
     buckets: int = Field(ge=1, description="Rows of the table, without the extra row for missing values.")
+    columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="Instead of column: columns of ids or text, one value each, whose combination is the value. It is "
+        "missing if one of them is.",
+    )
+
+    @model_validator(mode="after")
+    def _crossed_columns_are_plain(self) -> Self:
+        if self.columns is None:
+            return self
+        if given := [key for key in ("column", "type", "delimiter") if getattr(self, key)]:
+            raise ValueError(f"columns takes no {given[0]}; leave one of the two out")
+        if twice := [column for i, column in enumerate(self.columns) if column in self.columns[:i]]:
+            raise ValueError(f"columns names {twice[0]} twice")
+        return self
 
 
 class VocabularyFeature(Categorical):
@@ -197,9 +214,19 @@ class RegressionTask(Task):
 TaskSpec = Annotated[BinaryTask | RegressionTask, Field(discriminator="kind", title="Task")]
 
 
-def feature_columns(features: dict[str, Feature]) -> dict[str, str]:
-    """Returns the log column of each feature, by the feature's name."""
-    return {name: feature.column or name for name, feature in features.items()}
+def feature_columns(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
+    """Returns the log columns of each feature, by the feature's name: several for crossed ids, else one."""
+    return {name: getattr(feature, "columns", None) or (feature.column or name,) for name, feature in features.items()}
+
+
+def single_columns(features: Mapping[str, Feature]) -> dict[str, str]:
+    """Returns the log column of each feature that reads one, by the feature's name."""
+    return {name: columns[0] for name, columns in feature_columns(features).items() if len(columns) == 1}
+
+
+def columns_read(features: Mapping[str, Feature]) -> list[tuple[str, str]]:
+    """Returns the pairs of a feature's name and a log column that it reads."""
+    return [(name, column) for name, columns in feature_columns(features).items() for column in columns]
 
 
 def label_columns(tasks: dict[str, TaskSpec]) -> dict[str, str]:

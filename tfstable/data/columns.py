@@ -15,7 +15,17 @@ from tfstable.data.log import DayLog
 from tfstable.data.log_files import extremes, first_rows, is_csv
 from tfstable.data.types import CODED_TEXT, cast, field_type, fits, is_list, is_number, widest
 from tfstable.errors import InputError
-from tfstable.specs import MISSING_INT, Categorical, Feature, QuantileFeature, Spec, VectorFeature, feature_columns
+from tfstable.specs import (
+    MISSING_INT,
+    Categorical,
+    Feature,
+    HashFeature,
+    QuantileFeature,
+    Spec,
+    VectorFeature,
+    columns_read,
+    single_columns,
+)
 
 MISSING = {"int64": MISSING_INT, "float32": float("nan"), "string": ""}
 ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
@@ -49,13 +59,13 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
     Raises:
         InputError: If a column is missing or of a type that its feature cannot take.
     """
-    column_of = feature_columns(features)
+    column_of = single_columns(features)
     stated = {column_of[name]: feature.type for name, feature in features.items() if feature.type}
-    ids = {column_of[name] for name, feature in features.items() if isinstance(feature, Categorical)}
+    ids = {column for name, column in columns_read(features) if isinstance(features[name], Categorical)}
     delimited = {column_of[name] for name, f in features.items() if isinstance(f, Categorical) and f.delimiter}
     columns: dict[str, RawColumn] = {}
-    for name, feature in features.items():
-        column = column_of[name]
+    for name, column in columns_read(features):
+        feature = features[name]
         types = {path: field_type(schema, column, path) for path, schema in schemas.items()}
         arrow_type, csv = _common_type(types), all(is_csv(path) for path in types)
         where = next((path for path, dtype in types.items() if widest([dtype]) == arrow_type), next(iter(types)))
@@ -146,6 +156,8 @@ def _raw_column(
     """The raw column of a feature that reads `column`, of `dtype` in file `where`; `known`: of a feature before it."""
     categorical = isinstance(feature, Categorical)
     several, refused = is_list(dtype), f"{where}: column {column} has type {dtype}"
+    if several and isinstance(feature, HashFeature) and feature.columns:
+        raise InputError(f"{refused}, which features.{name}.columns cannot take; name columns of one value per row")
     value = dtype.value_type if several else dtype
     if pa.types.is_null(value):
         if is_csv(where):

@@ -21,8 +21,8 @@ from tfstable.specs import (
     QuantileFeature,
     TaskSpec,
     VectorFeature,
-    feature_columns,
     label_columns,
+    single_columns,
 )
 
 
@@ -50,7 +50,7 @@ class ValueChecks:
     """
 
     def __init__(self, features: dict[str, Feature], tasks: dict[str, TaskSpec], weight: str | None = None):
-        column_of = feature_columns(features)
+        column_of = single_columns(features)
         self._numbers = {column_of[name] for name, feature in features.items() if _takes_no_infinity(feature)}
         self._tasks, self._labels, self._weight = tasks, label_columns(tasks), weight
         self._seen: set[tuple[Path, str]] = set()

@@ -1,5 +1,7 @@
 """Raw columns -> model inputs: one function for training and for the exported signature."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,6 +19,8 @@ from tfstable.specs import (
     feature_columns,
 )
 
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
+
 
 class Preprocessor(tf.Module):
     """Turns raw columns into what `RankingModel` takes, on tensors, in any graph.
@@ -27,7 +31,7 @@ class Preprocessor(tf.Module):
 
     Attributes:
         features: Feature specs by name.
-        column_of: The raw column of each feature, by the feature's name.
+        columns_of: The raw columns of each feature, by the feature's name: several for crossed ids.
 
     Shapes:
         In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
@@ -38,10 +42,10 @@ class Preprocessor(tf.Module):
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
         super().__init__(name="preprocessor")
-        self.features, self.column_of = dict(features), feature_columns(features)
+        self.features, self.columns_of = dict(features), feature_columns(features)
         self._statistics = statistics
         dtypes = {
-            table_name(name, f): statistics.columns[self.column_of[name]].dtype
+            table_name(name, f): statistics.columns[self.columns_of[name][0]].dtype
             for name, f in features.items()
             if isinstance(f, VocabularyFeature)
         }
@@ -49,7 +53,8 @@ class Preprocessor(tf.Module):
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {
-            name: self._feature(name, feature, raw[self.column_of[name]]) for name, feature in self.features.items()
+            name: self._feature(name, feature, [raw[column] for column in self.columns_of[name]])
+            for name, feature in self.features.items()
         }
 
     def signature(self) -> dict[str, tf.TensorSpec]:
@@ -63,7 +68,8 @@ class Preprocessor(tf.Module):
             for name, column in self._statistics.columns.items()
         }
 
-    def _feature(self, name: str, feature: Feature, x: tf.Tensor) -> tf.Tensor:
+    def _feature(self, name: str, feature: Feature, columns: list[tf.Tensor]) -> tf.Tensor:
+        x = columns[0] if len(columns) == 1 else crossed(columns)
         if isinstance(feature, NumericFeature):
             return scaled(x, feature.log1p, feature.clip, scaling(name, feature, self._statistics))
         if isinstance(feature, QuantileFeature):
@@ -122,11 +128,34 @@ def hash_bucket(x: tf.Tensor, buckets: int) -> tf.Tensor:
     """Strings by FarmHash, integers by the finaliser of SplitMix64 (four times as fast as hashing their digits)."""
     if x.dtype == tf.string:
         return tf.strings.to_hash_bucket_fast(x, buckets)
-    x = x * tf.constant(-7046029254386353131, tf.int64)  # 0x9E3779B97F4A7C15; the product wraps.
+    return tf.bitwise.bitwise_and(_mixed(x), tf.int64.max) % buckets
+
+
+def crossed(columns: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Combines ids of several columns to one id: from h = 0, h = mix(h + mix(id) + 0x9E3779B97F4A7C15) per column.
+
+    Text enters by its 63 bits of FarmHash. The order of the columns matters.
+
+    Args:
+        columns: int64 or string tensors that broadcast against each other: `rank` has one row of the user's.
+
+    Returns:
+        int64, at least 0; the missing value where one of the columns has none.
+    """
+    combined, missing = tf.constant(0, tf.int64), tf.constant(False)
+    for x in columns:
+        missing = tf.logical_or(missing, is_missing(x))
+        key = tf.strings.to_hash_bucket_fast(x, 2**63 - 1) if x.dtype == tf.string else x
+        combined = _mixed(combined + _mixed(key) + tf.constant(_GOLDEN, tf.int64))
+    return tf.where(missing, tf.constant(MISSING_INT, tf.int64), tf.bitwise.bitwise_and(combined, tf.int64.max))
+
+
+def _mixed(x: tf.Tensor) -> tf.Tensor:
+    """The finaliser of SplitMix64, on int64: the products wrap, the shifts carry the sign."""
+    x = x * tf.constant(_GOLDEN, tf.int64)
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(32, tf.int64)))
     x = x * tf.constant(-4658895280553007687, tf.int64)  # 0xBF58476D1CE4E5B9
-    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
-    return tf.bitwise.bitwise_and(x, tf.int64.max) % buckets
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
 
 
 def is_missing(x: tf.Tensor) -> tf.Tensor:

@@ -79,7 +79,9 @@ class ExampleReader:
         signature = preprocessor.signature()
         # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
         self._preprocess = tf.function(preprocessor, input_signature=[signature], autograph=False)
-        self._column_of = preprocessor.column_of
+        self._columns_of = preprocessor.columns_of
+        crosses = [columns for columns in self._columns_of.values() if len(columns) > 1]
+        self._crossed = {column for columns in crosses for column in columns}
         self.layout = Layout(self._preprocess.get_concrete_function().structured_outputs, list(self._labels))
 
     @property
@@ -116,21 +118,22 @@ class ExampleReader:
         return self.layout.pack(self._features(table), labels, weight)
 
     def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Preprocesses text and integers of a narrow range value by value, all else row by row."""
+        """Preprocesses text and integers of a narrow range value by value, all else, and crossed ids, row by row."""
         raw, places = {}, {}
         for name, column in self._columns.items():
-            if column.dtype == "string":
+            if column.dtype == "string" and name not in self._crossed:
                 values, places[name] = distinct(table[name], name, column)
                 raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
                 continue
             raw[name] = to_numpy(table[name], name, column)
-            if column.dtype == "int64" and column.width is None and (found := distinct_integers(raw[name])):
+            plain = column.dtype == "int64" and column.width is None and name not in self._crossed
+            if plain and (found := distinct_integers(raw[name])):
                 raw[name], places[name] = found
         with tf.device("CPU:0"):
             found = self._preprocess({name: tf.constant(x, self._columns[name].dtype) for name, x in raw.items()})
         features = {name: tensor.numpy() for name, tensor in found.items()}
-        for name, source in self._column_of.items():
-            if source in places:
+        for name, sources in self._columns_of.items():
+            if (source := sources[0]) in places:
                 features[name] = self._spread(features[name], places[source], self._columns[source])
         return features
 

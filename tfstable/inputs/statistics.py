@@ -31,8 +31,8 @@ from tfstable.specs import (
     Spec,
     TaskSpec,
     VocabularyFeature,
-    feature_columns,
     label_columns,
+    single_columns,
 )
 
 
@@ -93,7 +93,8 @@ def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
 
 def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
     """Returns whether an example may have several values of the feature: a column of lists, or a delimited string."""
-    if not isinstance(feature, Categorical | QuantileFeature):
+    crossed = isinstance(feature, HashFeature) and feature.columns
+    if crossed or not isinstance(feature, Categorical | QuantileFeature):
         return False
     width = statistics.columns[feature.column or name].width
     return width is not None or getattr(feature, "delimiter", None) is not None
@@ -114,7 +115,7 @@ def fit(
         InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
             no label at all, or a label is none (see `check_labels`).
     """
-    column_of, label_of = feature_columns(features), label_columns(tasks)
+    column_of, label_of = single_columns(features), label_columns(tasks)
     _check_shared_types(features, columns)
     counts: dict[str, dict] = {
         table_name(name, f): {} for name, f in features.items() if isinstance(f, VocabularyFeature)
@@ -131,7 +132,7 @@ def fit(
         for name, x in values.items():
             seen[name].add(x, arrays[name], columns[name])
         for name, feature in features.items():
-            column = column_of[name]
+            column = column_of.get(name, "")
             if isinstance(feature, VocabularyFeature):
                 _count(batch[column], feature, column, columns[column], counts[table_name(name, feature)])
             elif isinstance(feature, NumericFeature) and name in moments:
@@ -243,13 +244,13 @@ def _remarks(
     samples: dict[str, quantiles.Sample],
     counts: dict[str, dict],
 ) -> list[str]:
-    column_of, lines = feature_columns(features), []
+    column_of, lines = single_columns(features), []
     users: dict[str, dict[str, str]] = {}
     for name, feature in features.items():
         if isinstance(feature, VocabularyFeature):
             users.setdefault(table_name(name, feature), {})[name] = column_of[name]
     for name, feature in features.items():
-        column = column_of[name]
+        column = column_of.get(name, "")
         if isinstance(feature, NumericFeature) and name in moments:
             reach = moments[name].reach(RESOLUTION[found.columns[column].dtype])
             lines.append(numeric_remark(name, feature, column, seen[column], reach))

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from tfstable.layers.shapes import Shape
+from tfstable.layers.shapes import Shape, check_one_input
 
 NORMALISATIONS = ("none", "l2", "layer")
 
@@ -55,10 +55,9 @@ class VectorInput(keras.layers.Layer):
         self.projection, self.normalise, self.epsilon = projection, normalise, epsilon
 
     def build(self, input_shape: Shape) -> None:
+        width = check_one_input(self, input_shape, rank=2) - 1
         if self.projection is not None:
-            self.kernel = self.add_weight(
-                shape=(input_shape[-1] - 1, self.projection), initializer="glorot_uniform", name="kernel"
-            )
+            self.kernel = self.add_weight(shape=(width, self.projection), initializer="glorot_uniform", name="kernel")
         self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -16,8 +16,9 @@ from tfstable.specs import (
     Spec,
     TaskSpec,
     VectorFeature,
-    feature_columns,
+    columns_read,
     label_columns,
+    single_columns,
 )
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.model import ModelConfig
@@ -60,14 +61,14 @@ class Config(Spec):
         outcomes |= {
             t.truth: f"tasks.{n}.truth" for n, t in self.tasks.items() if isinstance(t, BinaryTask) and t.truth
         }
-        for name, column in feature_columns(self.features).items():
+        for name, column in columns_read(self.features):
             if column in outcomes:
                 raise ValueError(f"features.{name} reads {column}, the outcome of {outcomes[column]}; drop the feature")
         return self
 
     @model_validator(mode="after")
     def _names_fit_a_signature(self) -> "Config":
-        for name, column in feature_columns(self.features).items():
+        for name, column in columns_read(self.features):
             if not COLUMN_NAME.fullmatch(column):
                 raise ValueError(
                     f"features.{name} reads column {column!r}, which cannot name an input of an export; rename it "
@@ -90,7 +91,7 @@ class Config(Spec):
     @model_validator(mode="after")
     def _columns_are_told_apart(self) -> "Config":
         """Inputs of an export become parameters of a function and nodes of a graph, whose names ignore case."""
-        columns = set(feature_columns(self.features).values())
+        columns = {column for _, column in columns_read(self.features)}
         for kind, key in (("but for capitals", str.lower), ("but for signs", _parameter)):
             first: dict[str, str] = {}
             for column in sorted(columns):
@@ -104,7 +105,7 @@ class Config(Spec):
     @model_validator(mode="after")
     def _columns_have_one_type(self) -> "Config":
         first: dict[str, tuple[str, str]] = {}
-        for name, column in feature_columns(self.features).items():
+        for name, column in single_columns(self.features).items():
             if stated := self.features[name].type:
                 other, expected = first.setdefault(column, (name, stated))
                 if stated != expected:
@@ -116,7 +117,7 @@ class Config(Spec):
 
     @model_validator(mode="after")
     def _rank_can_be_made(self) -> "Config":
-        columns, users = set(feature_columns(self.features).values()), self.export.user_columns
+        columns, users = {column for _, column in columns_read(self.features)}, self.export.user_columns
         if unknown := [name for name in users if name not in columns]:
             raise ValueError(f"export.user_columns: {unknown[0]} is the column of no feature; take it out")
         if columns == set(users):

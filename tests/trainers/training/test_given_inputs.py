@@ -1,4 +1,4 @@
-"""Vectors in a run, as a whole: training, exports that agree, exact resume, `check`."""
+"""Vectors and crossed ids in a run, as a whole: training, exports that agree, exact resume, `check`."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from trainers.training.check import check_log, sizes
 SET = (
     "features.cover={kind: vector, width: 3, normalise: layer, projection: 4}",
     "features.taste={kind: vector, width: 2}",
+    "features.user_category={kind: hash, columns: [user_id, category], buckets: 999, dim: 4}",
     "export.user_columns=[user_id, taste]",
     "export.when=every_window",
 )
