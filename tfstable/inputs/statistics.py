@@ -93,7 +93,8 @@ def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
 
 def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
     """Returns whether an example may have several values of the feature: a column of lists, or a delimited string."""
-    if not isinstance(feature, Categorical | QuantileFeature) or getattr(feature, "columns", None):
+    crossed = isinstance(feature, HashFeature) and feature.columns
+    if crossed or not isinstance(feature, Categorical | QuantileFeature):
         return False
     width = statistics.columns[feature.column or name].width
     return width is not None or getattr(feature, "delimiter", None) is not None
