@@ -51,6 +51,24 @@ class Categorical(Spec):
     max_values: int = Field(8, ge=1, description="Values kept per example.")
     keep: Literal["first", "last"] = Field("last", description=KEEP)
     pooling: Literal["mean", "sum"] = Field("mean", description="How the embeddings of several values are combined.")
+    pretrained: str | None = Field(
+        None,
+        description="File of vectors that the table starts from: Parquet with columns id and vector, or .npz with "
+        "arrays of these names. Other ids start as usual.",
+    )
+    pretrained_sha256: str | None = Field(
+        None, description="SHA-256 of the pretrained file, filled in when a run begins. Other content is an error."
+    )
+    trainable: bool = Field(True, description="Whether the table is trained. false needs pretrained.")
+    rate: Positive = Field(1.0, description="Learning rate of the table, relative to that of its optimizer.")
+
+    @model_validator(mode="after")
+    def _frozen_tables_are_given(self) -> Self:
+        if not self.trainable and not self.pretrained:
+            raise ValueError("trainable: false leaves the table as it starts; name its file: pretrained")
+        if not self.trainable and self.rate != 1:
+            raise ValueError("trainable: false has no use for a rate; drop one of the two")
+        return self
 
     @model_validator(mode="after")
     def _text_is_split(self) -> Self:
@@ -75,7 +93,7 @@ class HashFeature(Categorical):
     def _crossed_columns_are_plain(self) -> Self:
         if self.columns is None:
             return self
-        if given := [key for key in ("column", "type", "delimiter") if getattr(self, key)]:
+        if given := [key for key in ("column", "type", "delimiter", "pretrained") if getattr(self, key)]:
             raise ValueError(f"columns takes no {given[0]}; leave one of the two out")
         if twice := [column for i, column in enumerate(self.columns) if column in self.columns[:i]]:
             raise ValueError(f"columns names {twice[0]} twice")

@@ -30,7 +30,7 @@ FEATURES = {
     "age": NumericFeature(kind="numeric"),
     "seen": HashFeature(kind="hash", buckets=50, dim=4, table="video", max_values=3),
     "age_q": QuantileFeature(kind="quantile", column="age", dim=3),
-    "city": VocabularyFeature(kind="vocabulary", dim=3),
+    "city": VocabularyFeature(kind="vocabulary", dim=3, rate=0.5),  # In a variable of its own.
     "user_video": HashFeature(kind="hash", columns=["user", "video"], buckets=90, dim=4),
     "cover": VectorFeature(kind="vector", width=3, projection=2, normalise="l2"),
     "taste": VectorFeature(kind="vector", width=2),

@@ -92,7 +92,8 @@ class RankingModel(MultitaskModel):
             self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
         # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
-        per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in pooled.items()}
+        of_tasks = len(self.wide_tasks)  # Given vectors are none of these.
+        per_task = {name: f._replace(dim=of_tasks, trainable=True, rate=1.0) for name, f in pooled.items()}
         has_wide = self.wide_tasks and per_task
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
@@ -252,7 +253,12 @@ class RankingModel(MultitaskModel):
     def _embedding_features(self) -> dict[str, EmbeddingFeature]:
         return {
             name: EmbeddingFeature(
-                table_name(name, f), table_rows(name, f, self.statistics), f.dim, getattr(f, "pooling", "mean")
+                table_name(name, f),
+                table_rows(name, f, self.statistics),
+                f.dim,
+                getattr(f, "pooling", "mean"),
+                getattr(f, "trainable", True),
+                getattr(f, "rate", 1.0),
             )
             for name, f in self.feature_specs.items()
             if isinstance(f, Categorical | QuantileFeature)

@@ -172,7 +172,7 @@ class SharedUser:
         groups: dict[tuple, list[str]] = {}
         for name in part:
             if name in self._model.embeddings.features:
-                groups.setdefault((self._model.embeddings.features[name].dim, self._several(name)), []).append(name)
+                groups.setdefault((self._model.embeddings.features[name].stack, self._several(name)), []).append(name)
         return list(groups.values())
 
     def _several(self, name: str) -> bool:

@@ -28,6 +28,8 @@ from trainers.config.sections import OPERATIONAL, DataConfig, EvaluationConfig, 
 # Names that TensorFlow accepts for the inputs of a signature, and for the layers and outputs of a task.
 COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.]([\w.\\/>-]*[\w.\\>-])?", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)
 
+TABLE_KEYS = ("kind", "dim", "buckets", "max_size", "min_count", "pretrained", "trainable", "rate")
+
 
 class Config(Spec):
     """A training run of tfstable."""
@@ -148,7 +150,7 @@ class Config(Spec):
         for name, feature in self.features.items():
             if isinstance(feature, NumericFeature | VectorFeature):
                 continue
-            table, keys = getattr(feature, "table", None) or name, ("kind", "dim", "buckets", "max_size", "min_count")
+            table, keys = getattr(feature, "table", None) or name, TABLE_KEYS
             shape = tuple(getattr(feature, key, None) for key in keys)
             if isinstance(feature, QuantileFeature):
                 shape = (*shape, name)  # Its boundaries are its own, and so is its table.
@@ -174,7 +176,8 @@ def _flat(spec: Spec, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(value, key + ".")
         elif isinstance(value, dict) and any(isinstance(v, Spec) for v in value.values()):
             for inner, v in value.items():
-                yield f"{key}.{inner}", v.model_dump(mode="json")
+                # Of a file of vectors the content counts, not the place.
+                yield f"{key}.{inner}", v.model_dump(mode="json", exclude={"pretrained"})
         else:
             yield key, list(value) if isinstance(value, tuple) else value
 
