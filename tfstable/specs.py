@@ -53,6 +53,7 @@ class Categorical(Spec):
     pooling: Literal["mean", "sum"] = Field("mean", description="How the embeddings of several values are combined.")
     pretrained: str | None = Field(
         None,
+        min_length=1,
         description="File of vectors that the table starts from: Parquet with columns id and vector, or .npz with "
         "arrays of these names. Other ids start as usual.",
     )

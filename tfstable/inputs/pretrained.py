@@ -28,8 +28,9 @@ def digest(path: Path, what: str) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{what}: {path} cannot be read ({error.strerror}); name a Parquet or .npz file") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character.
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{what}: {path} cannot be read ({reason}); name a Parquet or .npz file") from None
 
 
 def read_vectors(path: Path, dim: int, dtype: str, what: str) -> tuple[np.ndarray, np.ndarray]:
