@@ -82,6 +82,13 @@ def table_name(name: str, feature: Feature) -> str:
     return getattr(feature, "table", None) or name
 
 
+def table_keys(feature: Feature) -> tuple[str, bool, float]:
+    """Returns how values are pooled, whether the table is trained, and its relative rate."""
+    if isinstance(feature, Categorical):
+        return feature.pooling, feature.trainable, feature.rate
+    return "mean", True, 1.0
+
+
 def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
     """Returns the number of rows of the feature's embedding table, row 0 (missing, unknown) included."""
     if isinstance(feature, HashFeature):

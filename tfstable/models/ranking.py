@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from tfstable.inputs.statistics import Statistics, is_several_valued, table_name, table_rows
+from tfstable.inputs.statistics import Statistics, is_several_valued, table_keys, table_name, table_rows
 from tfstable.layers import (
     ClipActivation,
     CrossTower,
@@ -252,14 +252,7 @@ class RankingModel(MultitaskModel):
 
     def _embedding_features(self) -> dict[str, EmbeddingFeature]:
         return {
-            name: EmbeddingFeature(
-                table_name(name, f),
-                table_rows(name, f, self.statistics),
-                f.dim,
-                getattr(f, "pooling", "mean"),
-                getattr(f, "trainable", True),
-                getattr(f, "rate", 1.0),
-            )
+            name: EmbeddingFeature(table_name(name, f), table_rows(name, f, self.statistics), f.dim, *table_keys(f))
             for name, f in self.feature_specs.items()
             if isinstance(f, Categorical | QuantileFeature)
         }
