@@ -4,6 +4,7 @@ They are pydantic models, which check themselves, and import no TensorFlow, so t
 A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -26,6 +27,11 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+KEEP = (
+    "Which values stay of an example that has more than max_values: last suits a history in order of time, newest last."
+)
+
+
 class Categorical(Spec):
     """Common keys of the categorical kinds: one embedding row per value.
 
@@ -42,8 +48,28 @@ class Categorical(Spec):
     delimiter: str | None = Field(
         None, min_length=1, description="Split a string such as '12,65' into several values at this delimiter."
     )
-    max_values: int = Field(8, ge=1, description="Values kept per example; later ones are dropped.")
+    max_values: int = Field(8, ge=1, description="Values kept per example.")
+    keep: Literal["first", "last"] = Field("last", description=KEEP)
     pooling: Literal["mean", "sum"] = Field("mean", description="How the embeddings of several values are combined.")
+    pretrained: str | None = Field(
+        None,
+        min_length=1,
+        description="File of vectors that the table starts from: Parquet with columns id and vector, or .npz with "
+        "arrays of these names. Other ids start as usual.",
+    )
+    pretrained_sha256: str | None = Field(
+        None, description="SHA-256 of the pretrained file, filled in when a run begins. Other content is an error."
+    )
+    trainable: bool = Field(True, description="Whether the table is trained. false needs pretrained.")
+    rate: Positive = Field(1.0, description="Learning rate of the table, relative to that of its optimizer.")
+
+    @model_validator(mode="after")
+    def _frozen_tables_are_given(self) -> Self:
+        if not self.trainable and not self.pretrained:
+            raise ValueError("trainable: false leaves the table as it starts; name its file: pretrained")
+        if not self.trainable and self.rate != 1:
+            raise ValueError("trainable: false has no use for a rate; drop one of the two")
+        return self
 
     @model_validator(mode="after")
     def _text_is_split(self) -> Self:
@@ -57,6 +83,22 @@ class HashFeature(Categorical):
 
     kind: Literal["hash"]
     buckets: int = Field(ge=1, description="Rows of the table, without the extra row for missing values.")
+    columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="Instead of column: columns of ids or text, one value each, whose combination is the value. It is "
+        "missing if one of them is.",
+    )
+
+    @model_validator(mode="after")
+    def _crossed_columns_are_plain(self) -> Self:
+        if self.columns is None:
+            return self
+        if given := [key for key in ("column", "type", "delimiter", "pretrained") if getattr(self, key)]:
+            raise ValueError(f"columns takes no {given[0]}; leave one of the two out")
+        if twice := [column for i, column in enumerate(self.columns) if column in self.columns[:i]]:
+            raise ValueError(f"columns names {twice[0]} twice")
+        return self
 
 
 class VocabularyFeature(Categorical):
@@ -73,7 +115,8 @@ class QuantileFeature(Spec):
     """A number as a category: one embedding row per quantile bucket of the first window.
 
     Row 0 is for missing values. A network can then treat a heavy-tailed count as trees do, without a scale. A value
-    frequent enough to fill a bucket gets its own; the other values share the remaining buckets.
+    frequent enough to fill a bucket gets its own; the other values share the remaining buckets. A column of lists
+    holds several values per example; their rows are averaged.
     """
 
     kind: Literal["quantile"]
@@ -86,6 +129,8 @@ class QuantileFeature(Spec):
     boundaries: tuple[FiniteFloat, ...] | None = Field(
         None, min_length=1, description="Lower bounds of the buckets, increasing. Default: fitted on the first window."
     )
+    max_values: int = Field(8, ge=1, description="Values kept per example of a column of lists.")
+    keep: Literal["first", "last"] = Field("last", description=KEEP)
 
     @model_validator(mode="after")
     def _boundaries_in_order(self) -> Self:
@@ -133,8 +178,32 @@ class NumericFeature(Spec):
         return self
 
 
+class VectorFeature(Spec):
+    """A vector of floats per example, such as an embedding of a text or an image, from a column of lists.
+
+    A null, or a vector with an element that is null, NaN or infinite, is missing: it becomes zeros. One more number
+    states whether the vector is missing (1) or not (0).
+    """
+
+    kind: Literal["vector"]
+    column: str | None = Field(None, description="Column of the log. Default: the name of the feature.")
+    type: Literal["float"] | None = Field(None, description=TYPE)
+    width: int = Field(ge=1, description="Elements of each vector. A row of another length is an error.")
+    normalise: Literal["none", "l2", "layer"] = Field(
+        "none",
+        description="l2: divide each vector by its length. layer: subtract the mean of its elements, divide by their "
+        "standard deviation.",
+    )
+    projection: int | None = Field(
+        None,
+        ge=1,
+        description="Width of a learned linear projection, without a bias, after normalise. Default: no projection.",
+    )
+
+
 Feature = Annotated[
-    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature, Field(discriminator="kind", title="Feature")
+    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature | VectorFeature,
+    Field(discriminator="kind", title="Feature"),
 ]
 
 
@@ -164,9 +233,19 @@ class RegressionTask(Task):
 TaskSpec = Annotated[BinaryTask | RegressionTask, Field(discriminator="kind", title="Task")]
 
 
-def feature_columns(features: dict[str, Feature]) -> dict[str, str]:
-    """Returns the log column of each feature, by the feature's name."""
-    return {name: feature.column or name for name, feature in features.items()}
+def feature_columns(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
+    """Returns the log columns of each feature, by the feature's name: several for crossed ids, else one."""
+    return {name: getattr(feature, "columns", None) or (feature.column or name,) for name, feature in features.items()}
+
+
+def single_columns(features: Mapping[str, Feature]) -> dict[str, str]:
+    """Returns the log column of each feature that reads one, by the feature's name."""
+    return {name: columns[0] for name, columns in feature_columns(features).items() if len(columns) == 1}
+
+
+def columns_read(features: Mapping[str, Feature]) -> list[tuple[str, str]]:
+    """Returns the pairs of a feature's name and a log column that it reads."""
+    return [(name, column) for name, columns in feature_columns(features).items() for column in columns]
 
 
 def label_columns(tasks: dict[str, TaskSpec]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from tfstable.specs import (
     NumericFeature,
     QuantileFeature,
     RegressionTask,
+    VectorFeature,
     VocabularyFeature,
 )
 
@@ -29,7 +30,10 @@ FEATURES = {
     "age": NumericFeature(kind="numeric"),
     "seen": HashFeature(kind="hash", buckets=50, dim=4, table="video", max_values=3),
     "age_q": QuantileFeature(kind="quantile", column="age", dim=3),
-    "city": VocabularyFeature(kind="vocabulary", dim=3),
+    "city": VocabularyFeature(kind="vocabulary", dim=3, rate=0.5),  # In a variable of its own.
+    "user_video": HashFeature(kind="hash", columns=["user", "video"], buckets=90, dim=4),
+    "cover": VectorFeature(kind="vector", width=3, projection=2, normalise="l2"),
+    "taste": VectorFeature(kind="vector", width=2),
 }
 TASKS = {
     "click": BinaryTask(kind="binary"),
@@ -45,13 +49,15 @@ STATISTICS = Statistics(
         "age": RawColumn(dtype="float32"),
         "seen": RawColumn(dtype="int64", width=3),
         "city": RawColumn(dtype="string"),
+        "cover": RawColumn(dtype="float32", width=3, vector=True),
+        "taste": RawColumn(dtype="float32", width=2, vector=True),
     },
     vocabularies={"tags": ["a", "b", "c"], "city": ["Oslo", "Rome"]},
     boundaries={"age_q": [30.0, 50.0]},
     moments={"duration": (3.0, 1.0), "age": (40.0, 10.0)},
     base_rates={"click": 0.3, "time": 2.0, "like": 0.01},
 )
-USER = ("user", "age", "seen", "city")
+USER = ("user", "age", "seen", "city", "taste")
 WEIGHTS = {"click": 1.0, "like": 3.0}
 PREPROCESSOR = Preprocessor(FEATURES, STATISTICS)
 N = 7
@@ -67,6 +73,8 @@ def request(n: int = N) -> dict[str, tf.Tensor]:
         "video": tf.constant(rng.integers(0, 50, n)),
         "duration": tf.constant(rng.exponential(30, n), tf.float32),
         "tags": tf.constant(rng.choice(["a", "b", "", "new"], [n, 2])),
+        "cover": tf.constant(np.where(rng.random((n, 1)) < 0.3, np.nan, rng.normal(size=(n, 3))), tf.float32),
+        "taste": tf.constant([[0.5, -1.5]]),
     }
 
 
@@ -106,6 +114,18 @@ APART = {
     "cross": {"cross_depth": 2, "tower_units": (8,)},
     "cross of low rank": {"cross_depth": 2, "cross_rank": 3, "input_normalisation": "none", "wide": True},
     "cross alone": {"cross_depth": 1, "units": ()},
+    "target": {"sequences": {"seen": {"features": ["seen"], "query": ["video"]}}, "wide": True, "activation": "smelu"},
+    "target of softmax": {
+        "sequences": {"seen": {"features": ["seen"], "query": ["video"], "softmax": True, "units": (6, 5)}},
+        "input_normalisation": "layer",
+    },
+    "encoder": {"sequences": {"seen": {"features": ["seen"], "query": ["user", "video"], "attention": "encoder"}}},
+    "decoder": {
+        "sequences": {"seen": {"features": ["seen"], "query": ["video", "user"], "attention": "decoder", "heads": 2}},
+        "cross_depth": 1,
+    },
+    "mean": {"sequences": {"seen": {"features": ["seen"], "attention": "mean"}}, "input_normalisation": "none"},
+    "the user's own query": {"sequences": {"seen": {"features": ["seen"], "query": ["user"]}}, "cross_depth": 1},
 }
 WHOLE = {
     "experts": {"cross_depth": 1, "cross_rank": 3, "cross_experts": 2},
@@ -113,13 +133,14 @@ WHOLE = {
     "no bottom": {"units": ()},
     "mmoe": {"model_class": MMoE, "expert_units": (8,)},
     "another stage": {"model_class": OtherEmbedding},
+    "a history of the candidate": {"sequences": {"tags": {"features": ["tags"], "attention": "mean"}}},
 }
 
 
 @pytest.mark.parametrize("name", [*APART, *WHOLE])
 def test_rank_scores_as_the_model_does_row_by_row(name):
     model = make(**{**APART, **WHOLE}[name])
-    assert fits(model) == (name in APART)
+    assert fits(model, USER) == (name in APART)
     raw = request()
     expected = {k: v.numpy() for k, v in model(PREPROCESSOR(repeated(raw)), training=False).items()}
     got = {k: v.numpy() for k, v in as_served(model)(raw).items()}
@@ -141,6 +162,8 @@ def test_large_inputs_lose_no_digits_to_the_other_order_of_the_sums():
         [
             *(v.numpy() for v in model.embeddings(double).values()),
             np.stack([double["duration"], double["age"]], axis=1),
+            model.vector_inputs["cover"](double["cover"]),
+            double["taste"],
         ],
         axis=1,
     )
@@ -148,7 +171,7 @@ def test_large_inputs_lose_no_digits_to_the_other_order_of_the_sums():
     centred = x - x.mean(axis=1, keepdims=True)
     normal = centred / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + norm.epsilon)
     expected = (normal * norm.gamma.numpy() + norm.beta.numpy()) @ first.kernel.numpy() + first.bias.numpy()
-    shared = SharedUser(model, {"user", "age", "age_q", "seen", "city"})
+    shared = SharedUser(model, {"user", "age", "age_q", "seen", "city", "taste"})
     features = PREPROCESSOR(raw)
     got = shared._first_layer(*(shared._vector(part, features) for part in shared._parts))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
@@ -173,7 +196,7 @@ def test_mixed_precision_is_served_as_it_predicts():
         model = make()
     finally:
         keras.config.set_dtype_policy(before)
-    assert not fits(model)  # Another order of the sums would be another rounding, of two digits.
+    assert not fits(model, USER)  # Another order of the sums would be another rounding, of two digits.
     raw = request()
     got, expected = as_served(model)(raw), model(PREPROCESSOR(repeated(raw)), training=False)
     np.testing.assert_allclose(got["click"], tf.gather(expected["click"], got["order"]), rtol=1e-2)

@@ -17,7 +17,8 @@ from tfstable.specs import MISSING_INT
 def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
     """Converts a column to `(rows,)` or `(rows, width)` values of its raw dtype, nulls as the missing value.
 
-    Strings become an object array. Longer lists are cut to their first `width` values.
+    Strings become an object array. Longer lists are cut to `width` values: the first or the last, as `keep` says. A
+    vector with a null or a NaN in it is missing as a whole.
 
     Raises:
         InputError: If a value does not fit the dtype, for example a fraction in a column of ids.
@@ -26,15 +27,28 @@ def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
     try:
         if column.width is None:
             return _values(cast(array, ARROW[column.dtype]), missing)
+        if column.vector:
+            return vectors(cast(array, pa.list_(ARROW[column.dtype], column.width)))
         lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
     except pa.ArrowInvalid as error:
         raise InputError(f"column {name}: {str(error)[:300]}") from error
-    return _rows(lists, _values(pc.list_flatten(lists), missing), missing, column.width)
+    return _rows(lists, _values(pc.list_flatten(lists), missing), missing, column)
 
 
 def numbers(array: pa.ChunkedArray) -> np.ndarray:
     """Converts labels or weights to `(rows,)` float32, nulls as NaN."""
     return _values(cast(array, pa.float32()), float("nan"))
+
+
+def vectors(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Converts lists of a fixed size to `(rows, width)` floats; a row with a null or a NaN in it is NaN as a whole."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    width = array.type.list_size
+    values = array.values.slice(array.offset * width, len(array) * width)  # Those of nulls are among them.
+    x = np.array(_values(values, float("nan"))).reshape(len(array), width)
+    x[np.isnan(x).any(axis=1) | ~np.asarray(array.is_valid())] = np.nan
+    return x
 
 
 def raw_batches(units: Sequence[Unit], columns: dict[str, RawColumn]) -> Iterator[dict[str, np.ndarray]]:
@@ -64,7 +78,7 @@ def distinct(array: pa.ChunkedArray, name: str, column: RawColumn) -> tuple[np.n
     values = np.append(coded.dictionary.to_numpy(zero_copy_only=False).astype(object), "")
     missing = len(values) - 1
     places = _values(coded.indices, missing)
-    return values, places if column.width is None else _rows(lists, places, missing, column.width)
+    return values, places if column.width is None else _rows(lists, places, missing, column)
 
 
 def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -88,13 +102,24 @@ def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return np.append(least + np.arange(greatest - least + 1), MISSING_INT), places
 
 
-def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, width: int) -> np.ndarray:
+def keep_last(rows: np.ndarray, missing: object, width: int) -> np.ndarray:
+    """Returns the last `width` values of each row, `(rows, width)`; missing values at a row's end are padding."""
+    known = rows != missing if missing == missing else ~np.isnan(rows)
+    lengths = rows.shape[1] - np.argmax(known[:, ::-1], axis=1)
+    first = np.where(known.any(axis=1), np.maximum(lengths - width, 0), 0)
+    return np.take_along_axis(rows, first[:, None] + np.arange(width), axis=1)
+
+
+def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, column: RawColumn) -> np.ndarray:
     """Cuts the lists' values into rows, `(lists, width)`: pads with the missing value, drops values beyond `width`."""
+    width = column.width or 0
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     parent = np.repeat(np.arange(len(lengths)), lengths)
     position = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # Per value, in its list.
+    if column.keep == "last":
+        position -= np.repeat(np.maximum(lengths - width, 0), lengths)
     rows = np.full((len(lengths), width), missing, dtype=flat.dtype)
-    kept = position < width
+    kept = (position >= 0) & (position < width)
     rows[parent[kept], position[kept]] = flat[kept]
     return rows
 

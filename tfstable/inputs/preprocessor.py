@@ -1,5 +1,7 @@
 """Raw columns -> model inputs: one function for training and for the exported signature."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -12,9 +14,12 @@ from tfstable.specs import (
     HashFeature,
     NumericFeature,
     QuantileFeature,
+    VectorFeature,
     VocabularyFeature,
     feature_columns,
 )
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
 
 
 class Preprocessor(tf.Module):
@@ -26,20 +31,21 @@ class Preprocessor(tf.Module):
 
     Attributes:
         features: Feature specs by name.
-        column_of: Raw column by feature.
+        columns_of: Raw columns by feature: several for crossed ids.
 
     Shapes:
         In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
         Out: each feature by its name. Categorical and quantile features are int32 rows of their table: `(batch,)`, or
-        `(batch, max_values)` padded with -1 if several-valued. Numeric features are `(batch,)` float32.
+        `(batch, max_values)` padded with -1 if several-valued. Numeric features are `(batch,)` float32. Vectors are
+        `(batch, width + 1)` float32; the last number is 1 for a missing vector.
     """
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
         super().__init__(name="preprocessor")
-        self.features, self.column_of = dict(features), feature_columns(features)
+        self.features, self.columns_of = dict(features), feature_columns(features)
         self._statistics = statistics
         dtypes = {
-            table_name(name, f): statistics.columns[self.column_of[name]].dtype
+            table_name(name, f): statistics.columns[self.columns_of[name][0]].dtype
             for name, f in features.items()
             if isinstance(f, VocabularyFeature)
         }
@@ -47,23 +53,35 @@ class Preprocessor(tf.Module):
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {
-            name: self._feature(name, feature, raw[self.column_of[name]]) for name, feature in self.features.items()
+            name: self._feature(name, feature, [raw[column] for column in self.columns_of[name]])
+            for name, feature in self.features.items()
         }
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Returns the raw columns as named TensorSpecs with an open batch dimension."""
         return {
-            name: tf.TensorSpec([None] if column.width is None else [None, None], column.dtype, name=name)
+            name: tf.TensorSpec(
+                [None] if column.width is None else [None, column.width if column.vector else None],
+                column.dtype,
+                name=name,
+            )
             for name, column in self._statistics.columns.items()
         }
 
-    def _feature(self, name: str, feature: Feature, x: tf.Tensor) -> tf.Tensor:
+    def _feature(self, name: str, feature: Feature, columns: list[tf.Tensor]) -> tf.Tensor:
+        x = columns[0] if len(columns) == 1 else crossed(columns)
         if isinstance(feature, NumericFeature):
             return scaled(x, feature.log1p, feature.clip, scaling(name, feature, self._statistics))
         if isinstance(feature, QuantileFeature):
-            return _bucket(as_float(x), self._statistics.boundaries[name])
+            x = _values(x, feature.max_values, feature.keep)
+            rows = _bucket(as_float(x), self._statistics.boundaries[name])
+            return tf.where(is_missing(x), -1, rows) if x.shape.rank == 2 else rows
+        if isinstance(feature, VectorFeature):
+            return _vector(x)
         several = feature.delimiter is not None or x.shape.rank == 2
-        x = _values(x, feature)
+        if feature.delimiter is not None:
+            x = _split(x, feature)
+        x = _values(x, feature.max_values, feature.keep)
         if isinstance(feature, HashFeature):
             rows = tf.where(is_missing(x), tf.constant(0, tf.int64), 1 + hash_bucket(x, feature.buckets))
         else:
@@ -78,29 +96,71 @@ def _lookup(values: list, dtype: str) -> tf.lookup.StaticHashTable:
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, rows), default_value=0)
 
 
-def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
-    """Splits delimited strings and keeps `max_values` per example: (batch,) or (batch, max_values)."""
-    if feature.delimiter is not None:
-        x = tf.strings.split(x, feature.delimiter).to_tensor("", shape=[None, feature.max_values])
-    elif x.shape.rank == 2:
-        x = x[:, : feature.max_values]
-        missing = tf.constant(MISSING_INT if x.dtype == tf.int64 else "", x.dtype)
-        x = tf.pad(x, [[0, 0], [0, feature.max_values - tf.shape(x)[1]]], constant_values=missing)
-    return tf.ensure_shape(x, [None, feature.max_values]) if x.shape.rank == 2 else x
+def _split(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
+    """Splits delimited strings: (batch, max_values), padded with the empty string."""
+    values = tf.strings.split(x, feature.delimiter)
+    if feature.keep == "last":
+        values = values[:, -feature.max_values :]
+    return values.to_tensor("", shape=[None, feature.max_values])
+
+
+def _values(x: tf.Tensor, max_values: int, keep: str) -> tf.Tensor:
+    """Keeps `max_values` per example: (batch,), or (batch, max_values) padded with the missing value."""
+    if x.shape.rank == 1 or x.shape[1] == max_values:
+        return x
+    width = tf.shape(x)[1]
+    if keep == "last":
+        x = tf.cond(width > max_values, lambda: _last(x, max_values), lambda: x)
+    x = x[:, :max_values]
+    missing = tf.constant(MISSING[x.dtype.name], x.dtype)
+    x = tf.pad(x, [[0, 0], [0, max_values - tf.shape(x)[1]]], constant_values=missing)
+    return tf.ensure_shape(x, [None, max_values])
+
+
+def _last(x: tf.Tensor, max_values: int) -> tf.Tensor:
+    """Keeps the last values per row. A batch is as wide as its longest list; missing values at an end are padding."""
+    ends = tf.where(is_missing(x), 0, tf.range(1, tf.shape(x)[1] + 1))  # (batch, width)
+    first = tf.maximum(tf.reduce_max(ends, axis=1) - max_values, 0)  # (batch,)
+    return tf.gather(x, first[:, None] + tf.range(max_values), batch_dims=1)
 
 
 def hash_bucket(x: tf.Tensor, buckets: int) -> tf.Tensor:
     """Hashes strings by FarmHash, integers by SplitMix64's finaliser (four times as fast as hashing their digits)."""
     if x.dtype == tf.string:
         return tf.strings.to_hash_bucket_fast(x, buckets)
-    x = x * tf.constant(-7046029254386353131, tf.int64)  # 0x9E3779B97F4A7C15; the product wraps.
+    return tf.bitwise.bitwise_and(_mixed(x), tf.int64.max) % buckets
+
+
+def crossed(columns: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Combines ids of several columns to one id: from h = 0, h = mix(h + mix(id) + 0x9E3779B97F4A7C15) per column.
+
+    Text enters by its 63 bits of FarmHash. The order of the columns matters.
+
+    Args:
+        columns: int64 or string tensors that broadcast against each other: `rank` has one row of the user's.
+
+    Returns:
+        int64, at least 0; the missing value where one of the columns has none.
+    """
+    combined, missing = tf.constant(0, tf.int64), tf.constant(False)
+    for x in columns:
+        missing = tf.logical_or(missing, is_missing(x))
+        key = tf.strings.to_hash_bucket_fast(x, 2**63 - 1) if x.dtype == tf.string else x
+        combined = _mixed(combined + _mixed(key) + tf.constant(_GOLDEN, tf.int64))
+    return tf.where(missing, tf.constant(MISSING_INT, tf.int64), tf.bitwise.bitwise_and(combined, tf.int64.max))
+
+
+def _mixed(x: tf.Tensor) -> tf.Tensor:
+    """The finaliser of SplitMix64, on int64: the products wrap, the shifts carry the sign."""
+    x = x * tf.constant(_GOLDEN, tf.int64)
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(32, tf.int64)))
     x = x * tf.constant(-4658895280553007687, tf.int64)  # 0xBF58476D1CE4E5B9
-    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
-    return tf.bitwise.bitwise_and(x, tf.int64.max) % buckets
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
 
 
 def is_missing(x: tf.Tensor) -> tf.Tensor:
+    if x.dtype.is_floating:
+        return tf.math.is_nan(x)
     return tf.equal(x, "" if x.dtype == tf.string else tf.constant(MISSING_INT, x.dtype))
 
 
@@ -135,7 +195,14 @@ def scaled(x: tf.Tensor, log1p: bool, clip: tuple | None, to: Scaling) -> tf.Ten
     return tf.where(tf.math.is_finite(x), x, tf.constant(to.missing, tf.float32))
 
 
+def _vector(x: tf.Tensor) -> tf.Tensor:
+    """`(batch, width)` -> `(batch, width + 1)`: zeros and a 1 where an element is missing or infinite."""
+    known = tf.reduce_all(tf.math.is_finite(x), axis=1, keepdims=True)
+    return tf.concat([tf.where(known, x, 0.0), tf.cast(~known, x.dtype)], axis=1)
+
+
 def _bucket(x: tf.Tensor, boundaries: list[float]) -> tf.Tensor:
     """Row 0 if x is missing or infinite, else 1 + the number of boundaries <= x."""
-    row = tf.searchsorted(tf.constant(boundaries, tf.float64), x, side="right")
+    row = tf.searchsorted(tf.constant(boundaries, tf.float64), tf.reshape(x, [-1]), side="right")
+    row = tf.reshape(row, tf.shape(x))
     return tf.where(tf.math.is_finite(x), row + 1, 0)

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.arrays import distinct, distinct_integers, numbers, to_numpy
-from tfstable.data.columns import arrow_types
+from tfstable.data.arrays import distinct, distinct_integers, keep_last, numbers, to_numpy
+from tfstable.data.columns import RawColumn, arrow_types
 from tfstable.data.log import DayLog
 from tfstable.data.shuffle import FullShuffle, Shuffle
 from tfstable.data.values import ValueChecks
@@ -79,7 +79,9 @@ class ExampleReader:
         signature = preprocessor.signature()
         # Traced once: preprocessing a buffer is one call of the graph. It runs on the host under any strategy.
         self._preprocess = tf.function(preprocessor, input_signature=[signature], autograph=False)
-        self._column_of = preprocessor.column_of
+        self._columns_of = preprocessor.columns_of
+        crosses = [columns for columns in self._columns_of.values() if len(columns) > 1]
+        self._crossed = {column for columns in crosses for column in columns}
         self.layout = Layout(self._preprocess.get_concrete_function().structured_outputs, list(self._labels))
 
     @property
@@ -116,30 +118,34 @@ class ExampleReader:
         return self.layout.pack(self._features(table), labels, weight)
 
     def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Preprocesses text and integers of a narrow range per distinct value, other columns per row."""
+        """Preprocesses text and integers of a narrow range per distinct value, the rest and crossed ids per row."""
         raw, places = {}, {}
         for name, column in self._columns.items():
-            if column.dtype == "string":
+            if column.dtype == "string" and name not in self._crossed:
                 values, places[name] = distinct(table[name], name, column)
                 raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
                 continue
             raw[name] = to_numpy(table[name], name, column)
-            if column.dtype == "int64" and column.width is None and (found := distinct_integers(raw[name])):
+            plain = column.dtype == "int64" and column.width is None and name not in self._crossed
+            if plain and (found := distinct_integers(raw[name])):
                 raw[name], places[name] = found
         with tf.device("CPU:0"):
             found = self._preprocess({name: tf.constant(x, self._columns[name].dtype) for name, x in raw.items()})
         features = {name: tensor.numpy() for name, tensor in found.items()}
-        for name, source in self._column_of.items():
-            if source in places:
-                features[name] = self._spread(features[name], places[source])
+        for name, sources in self._columns_of.items():
+            if (source := sources[0]) in places:
+                features[name] = self._spread(features[name], places[source], self._columns[source])
         return features
 
     @staticmethod
-    def _spread(of_values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    def _spread(of_values: np.ndarray, places: np.ndarray, column: RawColumn) -> np.ndarray:
         """Spreads the inputs per distinct value, `(values,)` or `(values, max_values)`, to the rows."""
         if places.ndim == 1:
             return of_values.take(places, axis=0)
-        return of_values[:, 0].take(places[:, : of_values.shape[1]])  # A list of one value has it in front.
+        width = of_values.shape[1]
+        if column.keep == "last" and width < places.shape[1]:
+            places = keep_last(places, len(of_values) - 1, width)
+        return of_values[:, 0].take(places[:, :width])  # A list of one value has it in front.
 
     @contextmanager
     def input_errors(self) -> Iterator[None]:

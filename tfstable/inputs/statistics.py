@@ -31,8 +31,8 @@ from tfstable.specs import (
     Spec,
     TaskSpec,
     VocabularyFeature,
-    feature_columns,
     label_columns,
+    single_columns,
 )
 
 
@@ -82,6 +82,13 @@ def table_name(name: str, feature: Feature) -> str:
     return getattr(feature, "table", None) or name
 
 
+def table_keys(feature: Feature) -> tuple[str, bool, float]:
+    """Returns how values are pooled, whether the table is trained, and its relative rate."""
+    if isinstance(feature, Categorical):
+        return feature.pooling, feature.trainable, feature.rate
+    return "mean", True, 1.0
+
+
 def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
     """Returns the number of rows of the feature's embedding table, row 0 (missing, unknown) included."""
     if isinstance(feature, HashFeature):
@@ -93,9 +100,11 @@ def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
 
 def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
     """Returns whether an example may have several values of the feature: from a list or a delimited string."""
-    if not isinstance(feature, Categorical):
+    crossed = isinstance(feature, HashFeature) and feature.columns
+    if crossed or not isinstance(feature, Categorical | QuantileFeature):
         return False
-    return feature.delimiter is not None or statistics.columns[feature.column or name].width is not None
+    width = statistics.columns[feature.column or name].width
+    return width is not None or getattr(feature, "delimiter", None) is not None
 
 
 def fit(
@@ -113,7 +122,7 @@ def fit(
         InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
             no label in the window, or a label is invalid (see `check_labels`).
     """
-    column_of, label_of = feature_columns(features), label_columns(tasks)
+    column_of, label_of = single_columns(features), label_columns(tasks)
     _check_shared_types(features, columns)
     counts: dict[str, dict] = {
         table_name(name, f): {} for name, f in features.items() if isinstance(f, VocabularyFeature)
@@ -125,11 +134,12 @@ def fit(
     seen = {column_of[name]: Seen() for name in (*moments, *samples)}
     label_sums = {name: np.zeros(2) for name in tasks}
     for batch in batches:
-        values = {name: _numbers(batch[name], name, columns[name]) for name in seen}
+        arrays = {name: _single(batch[name]) for name in seen}
+        values = {name: _numbers(arrays[name], name, columns[name]) for name in seen}
         for name, x in values.items():
-            seen[name].add(x, batch[name], columns[name])
+            seen[name].add(x, arrays[name], columns[name])
         for name, feature in features.items():
-            column = column_of[name]
+            column = column_of.get(name, "")
             if isinstance(feature, VocabularyFeature):
                 _count(batch[column], feature, column, columns[column], counts[table_name(name, feature)])
             elif isinstance(feature, NumericFeature) and name in moments:
@@ -168,10 +178,15 @@ def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
 
 def _numbers(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
     """A column as preprocessing sees it, `(rows,)` float64: rounded to its raw dtype, NaN where missing."""
-    x = to_numpy(array, name, column)
+    x = to_numpy(array, name, RawColumn(dtype=column.dtype))
     if column.dtype == "int64":
         return np.where(x == MISSING_INT, np.nan, x.astype(np.float64))
     return np.where(np.abs(x) < np.finfo(np.float32).tiny, 0.0, x.astype(np.float64))  # TensorFlow flushes these to 0.
+
+
+def _single(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with one value per row; of lists, all their values one after the other."""
+    return pc.list_flatten(array) if is_list(array.type) else array
 
 
 def _known(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
@@ -236,13 +251,13 @@ def _remarks(
     samples: dict[str, quantiles.Sample],
     counts: dict[str, dict],
 ) -> list[str]:
-    column_of, lines = feature_columns(features), []
+    column_of, lines = single_columns(features), []
     users: dict[str, dict[str, str]] = {}
     for name, feature in features.items():
         if isinstance(feature, VocabularyFeature):
             users.setdefault(table_name(name, feature), {})[name] = column_of[name]
     for name, feature in features.items():
-        column = column_of[name]
+        column = column_of.get(name, "")
         if isinstance(feature, NumericFeature) and name in moments:
             reach = moments[name].reach(RESOLUTION[found.columns[column].dtype])
             lines.append(numeric_remark(name, feature, column, seen[column], reach))

@@ -19,21 +19,33 @@ class EmbeddingFeature(NamedTuple):
         rows: Rows of the table.
         dim: Width of the table.
         pooling: How the rows of a several-valued example become one: "mean" or "sum".
+        trainable: Whether the table is trained.
+        rate: Learning rate of the table, relative to that of its optimizer.
     """
 
     table: str
     rows: int
     dim: int
     pooling: str = "mean"
+    trainable: bool = True
+    rate: float = 1.0
+
+    @property
+    def stack(self) -> str:
+        """Which variable the table lies in: tables of one width that are trained alike lie in one."""
+        if not self.trainable:
+            return f"{self.dim}_frozen"
+        return str(self.dim) if self.rate == 1 else f"{self.dim}_rate_{self.rate:g}".replace(".", "_")
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class Embeddings(keras.layers.Layer):
     """Looks up every categorical feature, one gather for all tables of one width.
 
-    Tables of equal width are stacked into one variable `tables_<dim>`; a table is a range of its rows. The lookup of
-    1000 features is then a handful of operations, and so is the sparse update. Rows are gathered from the variable
-    itself. `keras.layers.Embedding` reads the whole variable, which copies the tables in every step.
+    Tables of equal width are stacked into one variable `tables_<dim>`; a table is a range of its rows. (Frozen tables,
+    and those of another rate, have variables of their own.) The lookup of 1000 features is then a handful of
+    operations, and so is the sparse update. Rows are gathered from the variable itself. `keras.layers.Embedding` reads
+    the whole variable, which copies the tables in every step.
 
     Args:
         features: Inputs by name.
@@ -43,8 +55,8 @@ class Embeddings(keras.layers.Layer):
         In: a dict with the rows per feature, `(batch,)` int, or `(batch, values)` padded with -1. Each row must be
             below the feature's `rows`: tables are adjacent, and no step checks this.
         Out: a dict with `(batch, dim)` per feature; zeros if every value is padding. With `joined=True`, one tensor of
-            all vectors in order, `(batch, sum of the dims)`. This avoids splitting and joining the vectors and
-            gradients.
+            all vectors in order, `(batch, sum of the dims)`, or of those in `names`. This avoids splitting and joining
+            the vectors and gradients.
 
     Raises:
         ValueError: If features that share a table differ in its rows or width, a table is empty, a pooling is unknown,
@@ -64,82 +76,111 @@ class Embeddings(keras.layers.Layer):
                     f"feature {name} must have at least 1 row and 1 dim, and pooling mean or sum, got {feature}"
                 )
             other = tables.setdefault(feature.table, feature)
-            if (other.rows, other.dim) != (feature.rows, feature.dim):
+            if (other.rows, other.stack) != (feature.rows, feature.stack):
                 raise ValueError(
                     f"feature {name} needs table {feature.table} with {feature.rows} rows of {feature.dim}, another "
-                    f"feature with {other.rows} of {other.dim}; give them equal sizes or separate tables"
+                    f"feature with {other.rows} of {other.dim}, or another trainable or rate; give them equal sizes, "
+                    "trainable and rate, or separate tables"
                 )
         self._offsets: dict[str, int] = {}
-        self._stacked: dict[int, int] = {}  # Rows of the stacked tables, by width.
+        self._stacked: dict[str, int] = {}  # Rows of the stacked tables, by `EmbeddingFeature.stack`.
+        self._of_stack: dict[str, EmbeddingFeature] = {}  # A feature of each.
         for table, feature in tables.items():
-            self._offsets[table] = self._stacked.get(feature.dim, 0)
-            self._stacked[feature.dim] = self._offsets[table] + feature.rows
+            self._offsets[table] = self._stacked.get(feature.stack, 0)
+            self._stacked[feature.stack] = self._offsets[table] + feature.rows
+            self._of_stack.setdefault(feature.stack, feature)
 
     def build(self, input_shape: Mapping[str, Shape] | None = None) -> None:
-        self._tables = {}  # By width, as text: TensorFlow saves no dict with other keys.
-        for dim, rows in self._stacked.items():
+        self._tables = {}
+        for stack, rows in self._stacked.items():
             table = self.add_weight(
-                shape=(rows, dim),
+                shape=(rows, self._of_stack[stack].dim),
                 initializer=keras.initializers.RandomNormal(stddev=self.stddev),
-                name=f"tables_{dim}",
+                trainable=self._of_stack[stack].trainable,
+                name=f"tables_{stack}",
                 autocast=False,  # Else mixed precision would cast the whole table in every step.
             )
             table.is_embedding_table = True  # Read by tfstable.optimizers: sparse rules, never dense work.
-            self._tables[str(dim)] = table
+            table.relative_rate = self._of_stack[stack].rate  # Read by tfstable.optimizers, too.
+            self._tables[stack] = table
+            if not table.trainable:  # A checkpoint finds trainable ones by the optimizer, and looks into no dict.
+                setattr(self, f"tables_{stack}", table)
         self.built = True
 
-    def call(self, inputs: Mapping[str, tf.Tensor], joined: bool = False) -> tf.Tensor | dict[str, tf.Tensor]:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], joined: bool = False, names: Sequence[str] | None = None
+    ) -> tf.Tensor | dict[str, tf.Tensor]:
         if joined:
-            return self._joined(inputs)
+            return self._joined(inputs, list(self.features) if names is None else names)
         embedded: dict[str, tf.Tensor] = {}
-        for dim in self._stacked:
-            names = [name for name, feature in self.features.items() if feature.dim == dim]
-            embedded |= self._lookup(dim, names, inputs)
+        for stack in self._stacked:
+            names = [name for name, feature in self.features.items() if feature.stack == stack]
+            embedded |= self._lookup(stack, names, inputs)
         return {name: embedded[name] for name in self.features}
 
-    def _joined(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _joined(self, inputs: Mapping[str, tf.Tensor], wanted: Sequence[str]) -> tf.Tensor:
         """Leaves neighbouring single-valued features of one width as they were gathered."""
         gathered, column_of = {}, {}
-        for dim in self._stacked:
-            names = [name for name, feature in self.features.items() if feature.dim == dim]
-            columns, gathered[dim] = self._gather(dim, names, inputs)
+        for stack in self._stacked:
+            if not (names := [name for name in wanted if self.features[name].stack == stack]):
+                continue
+            columns, gathered[stack] = self._gather(stack, names, inputs)
             start = 0
             for name, column in zip(names, columns, strict=True):
                 column_of[name] = start, column
                 start += column.shape[1]
 
-        def run(name: str) -> tuple[int, str | None]:  # Equal for neighbours that need no split.
+        def run(name: str) -> tuple[str, str | None]:  # Equal for neighbours that need no split.
             several = tf.convert_to_tensor(inputs[name]).shape.rank == 2
-            return self.features[name].dim, name if several else None
+            return self.features[name].stack, name if several else None
 
         parts = []
-        for (dim, several), neighbours in itertools.groupby(self.features, run):
+        for (stack, several), neighbours in itertools.groupby(wanted, run):
             names = list(neighbours)
             first, last = column_of[names[0]], column_of[names[-1]]
             start, end = first[0], last[0] + last[1].shape[1]
-            vectors = gathered[dim]
+            vectors = gathered[stack]
             if end - start < vectors.shape[1]:  # The gradient of even a whole slice is a copy.
                 vectors = vectors[:, start:end]
             if several:
                 parts.append(_pool(vectors, first[1], self.features[several].pooling))
             else:
-                parts.append(tf.reshape(vectors, [-1, len(names) * dim]))
+                parts.append(tf.reshape(vectors, [-1, len(names) * self._of_stack[stack].dim]))
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
 
     def side_by_side(self, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Returns the vectors of some features of one width in one tensor, `(batch, names, dim)`."""
-        (dim,) = {self.features[name].dim for name in names}
+        """Returns the vectors of some features of one stack in one tensor, `(batch, names, dim)`."""
+        (stack,) = {self.features[name].stack for name in names}
         several = [name for name in names if tf.convert_to_tensor(inputs[name]).shape.rank == 2]
         if several:
-            vectors = self._lookup(dim, list(names), inputs)
+            vectors = self._lookup(stack, list(names), inputs)
             return tf.stack([vectors[name] for name in names], axis=1)
         offsets = [self._offsets[self.features[name].table] for name in names]
-        dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
+        dtype = tf.int32 if self._stacked[stack] < 2**31 else tf.int64
         rows = tf.stack([tf.cast(inputs[name], dtype) for name in names], axis=1) + tf.constant(offsets, dtype)
-        return tf.cast(tf.gather(self._tables[str(dim)].value, rows), self.compute_dtype)
+        return tf.cast(tf.gather(self._tables[stack].value, rows), self.compute_dtype)
 
-    def _lookup(self, dim: int, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        columns, vectors = self._gather(dim, names, inputs)
+    def unpooled(self, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the vector of every value, padding included, which reads row 0.
+
+        Args:
+            names: Features whose inputs have one shape, `(batch,)` or `(batch, values)`.
+            inputs: Rows by feature.
+
+        Returns:
+            In order, one tensor for neighbours of one stack: `(batch, [values,] neighbours, dim)`.
+        """
+        parts = []
+        for stack, neighbours in itertools.groupby(names, lambda name: self.features[name].stack):
+            group = list(neighbours)
+            dtype = tf.int32 if self._stacked[stack] < 2**31 else tf.int64
+            rows = tf.stack([tf.cast(tf.maximum(inputs[name], 0), dtype) for name in group], axis=-1)
+            rows += tf.constant([self._offsets[self.features[name].table] for name in group], dtype)
+            parts.append(tf.cast(tf.gather(self._tables[stack].value, rows), self.compute_dtype))
+        return parts
+
+    def _lookup(self, stack: str, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        columns, vectors = self._gather(stack, names, inputs)
         result, widths = {}, [column.shape[1] for column in columns]
         for name, column, part in zip(names, columns, tf.split(vectors, widths, axis=1), strict=True):
             several = tf.convert_to_tensor(inputs[name]).shape.rank == 2
@@ -147,7 +188,7 @@ class Embeddings(keras.layers.Layer):
         return result
 
     def _gather(
-        self, dim: int, names: Sequence[str], inputs: Mapping[str, tf.Tensor]
+        self, stack: str, names: Sequence[str], inputs: Mapping[str, tf.Tensor]
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The rows of every feature, `(batch, values)`, values = 1 for single-valued ones, and the vectors of all."""
         columns = []
@@ -156,9 +197,9 @@ class Embeddings(keras.layers.Layer):
             columns.append(rows[:, None] if rows.shape.rank == 1 else rows)
         rows = tf.concat(columns, axis=1)  # (batch, sum of widths)
         offsets = np.repeat([self._offsets[self.features[name].table] for name in names], [c.shape[1] for c in columns])
-        dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
+        dtype = tf.int32 if self._stacked[stack] < 2**31 else tf.int64
         absolute = tf.cast(tf.maximum(rows, 0), dtype) + tf.constant(offsets, dtype)
-        return columns, tf.cast(tf.gather(self._tables[str(dim)].value, absolute), self.compute_dtype)
+        return columns, tf.cast(tf.gather(self._tables[stack].value, absolute), self.compute_dtype)
 
     def tables(self) -> dict[str, np.ndarray]:
         """Returns a copy of each table, `(rows, dim)` float32, by its name."""
@@ -166,23 +207,23 @@ class Embeddings(keras.layers.Layer):
         for feature in self.features.values():
             if feature.table not in found:
                 start = self._offsets[feature.table]
-                found[feature.table] = self._tables[str(feature.dim)].value[start : start + feature.rows].numpy()
+                found[feature.table] = self._tables[feature.stack].value[start : start + feature.rows].numpy()
         return found
 
     def assign_tables(self, tables: Mapping[str, np.ndarray]) -> None:
         """Sets every table to the rows given by its name."""
-        dims = {feature.table: feature.dim for feature in self.features.values()}
-        for dim, variable in self._tables.items():
-            stacked = sorted((name for name in dims if str(dims[name]) == dim), key=self._offsets.__getitem__)
+        stack_of = {feature.table: feature.stack for feature in self.features.values()}
+        for stack, variable in self._tables.items():
+            stacked = sorted((name for name in stack_of if stack_of[name] == stack), key=self._offsets.__getitem__)
             variable.assign(np.concatenate([tables[name] for name in stacked]))
 
     def compute_output_spec(
-        self, inputs: Mapping[str, Any], joined: bool = False
+        self, inputs: Mapping[str, Any], joined: bool = False, names: Sequence[str] | None = None
     ) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
         spec = {n: keras.KerasTensor((inputs[n].shape[0], f.dim), self.compute_dtype) for n, f in self.features.items()}
         if not joined:
             return spec
-        width = sum(feature.dim for feature in self.features.values())
+        width = sum(self.features[name].dim for name in (self.features if names is None else names))
         return keras.KerasTensor((next(iter(spec.values())).shape[0], width), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class RuleOptimizer(GuardedOptimizer):
     below 2^-9 of a weight then changes nothing, so use float32 variables for a model that must keep learning.
 
     A subclass gives `slots` and `direction`; the rest is common. A sparse gradient updates its rows only: for them, g,
-    w and s are the unique rows of the batch. The state of a row advances only in steps that touch it.
+    w and s are the unique rows of the batch. The state of a row advances only in steps that touch it. If a variable
+    has the attribute `relative_rate`, eta is multiplied by it.
 
     Args:
         learning_rate: eta, at least 0 if it is a number. See `GuardedOptimizer`.
@@ -195,6 +196,8 @@ class RuleOptimizer(GuardedOptimizer):
         weight = tf.cast(read_rows(target, indices), working_dtype(of))
         state = {name: read_rows(slot, indices) for name, slot in own.items()}
         rate, step = tf.cast(rate, weight.dtype), tf.cast(step, weight.dtype)
+        if (relative := getattr(of, "relative_rate", 1.0)) != 1:
+            rate *= relative
         if "step" in state:
             step = state["step"] = state["step"] + 1
         if is_sparse and under_xla():

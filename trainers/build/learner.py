@@ -66,6 +66,7 @@ def make_learner(
     track_every: int | None = None,
     before_build: Callable[[RankingModel], None] | None = None,
     make_steps: Callable[..., Steps] = Steps,
+    pretrained: bool = True,
 ) -> Learner:
     """Returns the model, optimizer and steps of a config.
 
@@ -76,6 +77,7 @@ def make_learner(
         track_every: Steps between two diagnostics of the optimizer; None: `trainer.track_every`.
         before_build: Called with the model before its variables exist; None: nothing.
         make_steps: Makes the steps from strategy, model and optimizer.
+        pretrained: As of `make_model`.
 
     Raises:
         InputError: If a variable belongs to no group of `optimizer.groups`, or to several, or a group has none.
@@ -83,7 +85,7 @@ def make_learner(
     strategy = strategy or tf.distribute.get_strategy()
     every = config.trainer.track_every if track_every is None else track_every
     with strategy.scope():
-        model = make_model(config, statistics, before_build or (lambda model: None))
+        model = make_model(config, statistics, before_build or (lambda model: None), pretrained)
         optimizer = make_optimizer(config.optimizer, every, config.trainer.batch_size)
         try:
             optimizer.build(model.trainable_variables)

@@ -9,19 +9,32 @@ import keras
 from tfstable.errors import InputError
 from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
+from tfstable.models.pretrained import load_pretrained
 from trainers.config import Config
 
 
 def make_model(
-    config: Config, statistics: Statistics, before_build: Callable[[RankingModel], None] = lambda model: None
+    config: Config,
+    statistics: Statistics,
+    before_build: Callable[[RankingModel], None] = lambda model: None,
+    pretrained: bool = True,
 ) -> RankingModel:
-    """Returns the model, built, with the run's precision; `before_build` may replace layers of it."""
+    """Returns the model, built, with the run's precision.
+
+    Args:
+        config: The config.
+        statistics: The statistics of the first window.
+        before_build: May replace layers of it.
+        pretrained: Whether tables start from their files; needless where a checkpoint holds the tables.
+    """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.trainer.precision)  # Layers take it when they are made.
     try:
         model = model_class(config)(config.features, config.tasks, statistics, **config.model.arguments)
         before_build(model)
         model.build()
+        if pretrained:
+            load_pretrained(model)
     finally:
         keras.config.set_dtype_policy(before)
     return model

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfstable.errors import InputError
 from tfstable.layers.sparsecore import SparseCoreEmbeddings
 from tfstable.models import RankingModel
+from tfstable.specs import Categorical
 from trainers.config import Config
 
 
@@ -30,6 +31,13 @@ def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_core
         InputError: If SparseCores do not know the tables' optimizer, or the tables are too large without them.
     """
     if sparse_cores:
+        if config.model.sequences:
+            raise InputError(
+                "model.sequences: SparseCores pool all values of an example; drop the key, or train elsewhere"
+            )
+        for name, feature in config.features.items():
+            if isinstance(feature, Categorical) and (feature.pretrained or feature.rate != 1):
+                raise InputError(f"features.{name}: SparseCores know neither pretrained nor rate; drop them")
         rule = config.optimizer.embeddings
         stock = rule.rule == "adagrad" and rule.clipping is None and rule.schedule.decay == "none"
         if config.optimizer.groups is not None or not stock or rule.schedule.warmup_steps:

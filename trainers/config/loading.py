@@ -10,6 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from tfstable.errors import InputError
+from tfstable.inputs.pretrained import digest
+from tfstable.specs import Categorical
 from trainers.config.run import Config
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -41,9 +43,19 @@ def load(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), 
     for override in overrides:
         _apply(raw, override)
     try:
-        return kind.model_validate(raw)
+        return _with_digests(kind.model_validate(raw))
     except ValidationError as error:
         raise InputError("\n".join(_explain(path, raw, detail, kind) for detail in error.errors())) from None
+
+
+def _with_digests(config: AnyConfig) -> AnyConfig:
+    """Notes the content of each pretrained file, unless the config, that of a run, has done so."""
+    found = {}
+    for name, feature in config.features.items():
+        if isinstance(feature, Categorical) and feature.pretrained and feature.pretrained_sha256 is None:
+            content = digest(Path(feature.pretrained), f"features.{name}.pretrained")
+            found[name] = feature.model_copy(update={"pretrained_sha256": content})
+    return config.model_copy(update={"features": {**config.features, **found}}) if found else config
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from tfstable.options import check_sequences
 from tfstable.specs import (
     BinaryTask,
     Feature,
@@ -14,8 +15,10 @@ from tfstable.specs import (
     QuantileFeature,
     Spec,
     TaskSpec,
-    feature_columns,
+    VectorFeature,
+    columns_read,
     label_columns,
+    single_columns,
 )
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.model import ModelConfig
@@ -24,6 +27,8 @@ from trainers.config.sections import OPERATIONAL, DataConfig, EvaluationConfig, 
 
 # Names that TensorFlow accepts for the inputs of a signature, and for the layers and outputs of a task.
 COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.]([\w.\\/>-]*[\w.\\>-])?", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)
+
+TABLE_KEYS = ("kind", "dim", "buckets", "max_size", "min_count", "pretrained", "trainable", "rate")
 
 
 class Config(Spec):
@@ -58,14 +63,14 @@ class Config(Spec):
         outcomes |= {
             t.truth: f"tasks.{n}.truth" for n, t in self.tasks.items() if isinstance(t, BinaryTask) and t.truth
         }
-        for name, column in feature_columns(self.features).items():
+        for name, column in columns_read(self.features):
             if column in outcomes:
                 raise ValueError(f"features.{name} reads {column}, the outcome of {outcomes[column]}; drop the feature")
         return self
 
     @model_validator(mode="after")
     def _names_fit_a_signature(self) -> "Config":
-        for name, column in feature_columns(self.features).items():
+        for name, column in columns_read(self.features):
             if not COLUMN_NAME.fullmatch(column):
                 raise ValueError(
                     f"features.{name} reads column {column!r}, which cannot name an input of an export; rename it "
@@ -88,7 +93,7 @@ class Config(Spec):
     @model_validator(mode="after")
     def _columns_are_told_apart(self) -> "Config":
         """Inputs of an export become function parameters and graph nodes, whose names must differ by more than case."""
-        columns = set(feature_columns(self.features).values())
+        columns = {column for _, column in columns_read(self.features)}
         for kind, key in (("except for capitals", str.lower), ("except for special characters", _parameter)):
             first: dict[str, str] = {}
             for column in sorted(columns):
@@ -102,7 +107,7 @@ class Config(Spec):
     @model_validator(mode="after")
     def _columns_have_one_type(self) -> "Config":
         first: dict[str, tuple[str, str]] = {}
-        for name, column in feature_columns(self.features).items():
+        for name, column in single_columns(self.features).items():
             if stated := self.features[name].type:
                 other, expected = first.setdefault(column, (name, stated))
                 if stated != expected:
@@ -114,7 +119,7 @@ class Config(Spec):
 
     @model_validator(mode="after")
     def _rank_can_be_made(self) -> "Config":
-        columns, users = set(feature_columns(self.features).values()), self.export.user_columns
+        columns, users = {column for _, column in columns_read(self.features)}, self.export.user_columns
         if unknown := [name for name in users if name not in columns]:
             raise ValueError(f"export.user_columns: no feature reads column {unknown[0]}; remove it")
         if columns == set(users):
@@ -123,6 +128,14 @@ class Config(Spec):
             raise ValueError(f"export.score_weights: no task {unknown[0]}; the tasks are {', '.join(self.tasks)}")
         if users and (taken := {"score", "order"} & self.tasks.keys()):
             raise ValueError(f"tasks.{min(taken)}: an output of `rank` has this name; rename the task")
+        return self
+
+    @model_validator(mode="after")
+    def _sequences_fit(self) -> "Config":
+        try:
+            check_sequences(self.model.sequences, self.features)
+        except ValueError as error:
+            raise ValueError(f"model.{error}") from None
         return self
 
     @property
@@ -135,9 +148,9 @@ class Config(Spec):
     def _shared_tables_fit(self) -> "Config":
         shapes: dict[str, tuple[Any, ...]] = {}
         for name, feature in self.features.items():
-            if isinstance(feature, NumericFeature):
+            if isinstance(feature, NumericFeature | VectorFeature):
                 continue
-            table, keys = getattr(feature, "table", None) or name, ("kind", "dim", "buckets", "max_size", "min_count")
+            table, keys = getattr(feature, "table", None) or name, TABLE_KEYS
             shape = tuple(getattr(feature, key, None) for key in keys)
             if isinstance(feature, QuantileFeature):
                 shape = (*shape, name)  # Fitted boundaries belong to one feature, so its table is not shared.
@@ -163,7 +176,8 @@ def _flat(spec: Spec, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(value, key + ".")
         elif isinstance(value, dict) and any(isinstance(v, Spec) for v in value.values()):
             for inner, v in value.items():
-                yield f"{key}.{inner}", v.model_dump(mode="json")
+                # Of a file of vectors the content counts, not the place.
+                yield f"{key}.{inner}", v.model_dump(mode="json", exclude={"pretrained"})
         else:
             yield key, list(value) if isinstance(value, tuple) else value
 

@@ -101,6 +101,10 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    def has_checkpoints(self) -> bool:
+        """Whether there is a checkpoint, from which a start goes on, or fails."""
+        return any(path.name.isdecimal() for path in self.checkpoints.glob("*"))
+
     @property
     def exports(self) -> Path:
         return self.path / "export"

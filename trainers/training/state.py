@@ -93,6 +93,7 @@ class RunState:
                 place_on_sparse_cores(model, config) if sparse_cores else {}
             ),
             make_steps=partial(Steps, xla=config.trainer.xla, dense_tables=is_tpu and not sparse_cores),
+            pretrained=not run.has_checkpoints(),
         )
         self.position = Position()
         self.checkpoints = Checkpoints(
