@@ -78,7 +78,7 @@ class TargetAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, query: tf.Tensor, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
-        length = keys.shape[1]
+        length = tf.shape(keys)[1] if keys.shape[1] is None else keys.shape[1]
         x = self.activation(self._first_layer(query, keys))  # (batch * length, units)
         for dense in self.hidden:
             x = self.activation(dense(x))
@@ -97,7 +97,7 @@ class TargetAttention(keras.layers.Layer):
     def _first_layer(self, query: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         """W [q; k; c; q - k; q * k] + b of every position, `(batch * length, units)`."""
         q, k = query.shape[1], keys.shape[2]
-        length, units = keys.shape[1], self.units[0]
+        units = self.units[0]
         of_query, of_key, of_side, of_difference, of_product = tf.split(
             tf.convert_to_tensor(self.kernel), [q, q, k - q, q, q]
         )
@@ -115,7 +115,7 @@ class TargetAttention(keras.layers.Layer):
         compared = keys if q == k else keys[..., :q]
         product = tf.reshape(query[:, None] * compared, [-1, q])
         x = tf.matmul(flat, of_key) + tf.matmul(product, of_product)
-        x = tf.reshape(x, [-1, length, units]) + (tf.matmul(query, of_query) + self.bias)[:, None]
+        x = tf.reshape(x, [-1, keys.shape[1], units]) + (tf.matmul(query, of_query) + self.bias)[:, None]
         return tf.reshape(x, [-1, units])
 
     def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> Shape:
