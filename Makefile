@@ -15,7 +15,8 @@ QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py 
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-history \
-	bench-memory bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-stability bench-reproducibility
+	bench-memory bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din \
+	bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -75,7 +76,7 @@ format: install
 bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's limit, and as things grow.
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
-bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-kuairand \
+bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din bench-kuairand \
 	bench-history bench-memory bench-numbers bench-stability bench-reproducibility
 
 bench-kuairand: install
@@ -107,6 +108,9 @@ bench-memory: install
 
 bench-optimizers: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.optimizers
+
+bench-din: $(VENV)/.peers  ## Target attention over histories, beside PyTorch.
+	$(BIN)/python -m benchmarks.din
 
 bench-layers: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.layers_speed

@@ -216,3 +216,40 @@ def farm_fingerprint(s: bytes) -> int:
     w = (w[0] + v[0], w[1])
     x, y, z, v, w = rounds(n - 64, x, y, z, v, w, mul, 9)
     return join(join(v[0], w[0], mul) + fold(y) * k0 + z, join(v[1], w[1], mul) + x, mul)
+
+
+# --- Histories: q (batch, q), k (batch, length, k), m (batch, length) of 0 and 1; a position at a time. ---
+
+
+def layer_norm(x, epsilon=1e-3):
+    return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)
+
+
+def target_attention(q, k, m, kernel, bias, score, score_bias, f, softmax=False):
+    """DIN, with one hidden layer: the concatenation as published, then what a position has beside its counterpart."""
+    y = np.zeros((len(q), k.shape[2]))
+    for b in range(len(q)):
+        seen = np.flatnonzero(m[b])
+        s = []
+        for i in seen:
+            a, c = k[b, i, : q.shape[1]], k[b, i, q.shape[1] :]
+            x = f(np.concatenate([q[b], a, c, q[b] - a, q[b] * a]) @ kernel + bias)
+            s.append(float(x @ score[:, 0] + score_bias[0]))
+        s = np.exp(s) / np.exp(s).sum() if softmax else np.array(s)
+        y[b] = sum((s_i * k[b, i] for s_i, i in zip(s, seen, strict=True)), np.zeros(k.shape[2]))
+    return y
+
+
+def normalised_attention(x, c, m, w, heads):
+    """Queries x (queries, width) and a context c (length, width) of one example; w: matrices by name."""
+    width = x.shape[1] // heads
+    y = np.zeros_like(x)
+    for h in range(heads):
+        part = slice(h * width, (h + 1) * width)
+        q = layer_norm(x @ w["query"][:, part]) * w["query_gamma"] + w["query_beta"]
+        k = layer_norm(c @ w["key"][:, part]) * w["key_gamma"] + w["key_beta"]
+        for i in range(len(x)):
+            seen = np.flatnonzero(m)
+            a = np.exp(k[seen] @ q[i] / np.sqrt(width))
+            y[i, part] = (a / a.sum()) @ (c[seen] @ w["value"][:, part]) if len(seen) else 0
+    return y @ w["output"] + w["bias"]

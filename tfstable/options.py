@@ -194,6 +194,8 @@ def ranking_options(model: str, arguments: dict[str, Any]) -> RankingOptions:
 
 
 def _line(detail: Any) -> str:
-    if not detail["loc"]:
-        return detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":  # It says all that is wrong.
+        return ": ".join(
+            [*filter(None, [".".join(map(str, detail["loc"]))]), detail["msg"].removeprefix("Value error, ")]
+        )
     return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}, got {detail['input']!r}"

@@ -69,7 +69,7 @@ class Layout:
         """Returns features by name, labels by name, and weights; arrays give arrays, tensors give tensors."""
         ids = _columns(packed["ids"]) if self._ids else iter(())
         single = packed["numbers"][:, : self._single] if self._vectors else packed["numbers"]
-        numbers, features, start = _columns(single), {}, self._single
+        numbers, features, start, column = _columns(single), {}, self._single, 0
         for name, spec in self._features.items():
             if name in self._numbers:
                 features[name] = next(numbers)
@@ -78,9 +78,14 @@ class Layout:
                 start += self._widths[name]
             elif spec.shape.rank == 1:
                 features[name] = next(ids)
+                column += 1
             else:
-                stack = np.stack if isinstance(packed["ids"], np.ndarray) else tf.stack
-                features[name] = stack([next(ids) for _ in range(self._widths[name])], axis=1)
+                several = [next(ids) for _ in range(self._widths[name])]
+                end = column + len(several)
+                # A history of 50 values is one slice in a graph, not a stack of 50 tensors.
+                array = isinstance(packed["ids"], np.ndarray)
+                features[name] = np.stack(several, axis=1) if array else packed["ids"][:, column:end]
+                column = end
         return features, dict(zip(self._labels, numbers, strict=True)), packed["weight"]
 
 

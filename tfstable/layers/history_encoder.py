@@ -70,7 +70,7 @@ class HistoryEncoder(keras.layers.Layer):
         self.built = True
 
     def call(self, query: tf.Tensor, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
-        rows, length = tf.shape(query)[0], keys.shape[1]
+        rows, length = tf.shape(query)[0], tf.shape(keys)[1] if keys.shape[1] is None else keys.shape[1]
         every = tf.broadcast_to(keys, [rows, length, keys.shape[2]])
         x = tf.concat([every, tf.repeat(query[:, None], length, axis=1)], axis=2)  # (batch, length, k + q)
         if attention_mask is None:

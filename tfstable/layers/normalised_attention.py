@@ -83,13 +83,17 @@ class NormalisedAttention(keras.layers.Layer):
             weights = tf.nn.softmax(tf.where(seen, logits, logits.dtype.min)) * tf.cast(seen, logits.dtype)
         attended = tf.matmul(self.drop(tf.cast(weights, v.dtype)), v)  # (batch, heads, queries, width / heads)
         attended = tf.transpose(attended, [0, 2, 1, 3])
-        return self.output_dense(tf.reshape(attended, [-1, query.shape[1], query.shape[2]]))
+        return self.output_dense(tf.reshape(attended, [-1, _length(query), query.shape[2]]))
 
     def _by_head(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(x, [-1, x.shape[1], self.heads, x.shape[2] // self.heads])
+        return tf.reshape(x, [-1, _length(x), self.heads, x.shape[2] // self.heads])
 
     def compute_output_shape(self, query_shape: Shape, context_shape: Shape | None = None) -> Shape:
         return query_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads, "dropout": self.dropout}
+
+
+def _length(x: tf.Tensor) -> int | tf.Tensor:
+    return tf.shape(x)[1] if x.shape[1] is None else x.shape[1]

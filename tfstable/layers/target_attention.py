@@ -13,7 +13,7 @@ from tfstable.layers.shapes import Shape, check_pair
 class TargetAttention(keras.layers.Layer):
     """Sums the positions of a history, each times a score of the candidate and the position.
 
-        y = sum_i m_i s_i [k_i; c_i],    s_i = MLP([q; k_i; q - k_i; q * k_i; c_i]),    m_i = 0 where padded
+        y = sum_i m_i s_i [k_i; c_i],    s_i = MLP([q; k_i; c_i; q - k_i; q * k_i]),    m_i = 0 where padded
 
     The query q is compared with the first elements of each position, k_i, one by one: a video with the videos seen. The
     rest of a position, c_i, such as the time since, has no counterpart in the query. There is no softmax by default: a
@@ -21,7 +21,7 @@ class TargetAttention(keras.layers.Layer):
 
     The first layer of the MLP is computed without the concatenation, from smaller products:
 
-        W [q; k; q - k; q * k; c] = (W_1 + W_3) q + [W_2 - W_3; W_5] [k; c] + W_4 (q * k)
+        W [q; k; c; q - k; q * k] = (W_1 + W_4) q + [W_2 - W_4; W_3] [k; c] + W_5 (q * k)
 
     Where all queries share one history, each product with the history is computed once.
 
@@ -78,7 +78,7 @@ class TargetAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, query: tf.Tensor, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
-        length = keys.shape[1]
+        length = tf.shape(keys)[1] if keys.shape[1] is None else keys.shape[1]
         x = self.activation(self._first_layer(query, keys))  # (batch * length, units)
         for dense in self.hidden:
             x = self.activation(dense(x))
@@ -95,9 +95,9 @@ class TargetAttention(keras.layers.Layer):
         return tf.squeeze(tf.matmul(scores[:, None], keys), axis=1)
 
     def _first_layer(self, query: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        """W [q; k; q - k; q * k; c] + b of every position, `(batch * length, units)`."""
+        """W [q; k; c; q - k; q * k] + b of every position, `(batch * length, units)`."""
         q, k = query.shape[1], keys.shape[2]
-        length, units = keys.shape[1], self.units[0]
+        units = self.units[0]
         of_query, of_key, of_side, of_difference, of_product = tf.split(
             tf.convert_to_tensor(self.kernel), [q, q, k - q, q, q]
         )
@@ -105,7 +105,7 @@ class TargetAttention(keras.layers.Layer):
         of_key = tf.concat([of_key - of_difference, of_side], axis=0)
         flat = tf.reshape(keys, [-1, k])
         if keys.shape[0] == 1:
-            # One history: (W_1 + W_3) q + W_4 (q * k) is one product of q with a kernel of the history.
+            # One history: (W_1 + W_4) q + W_5 (q * k) is one product of q with a kernel of the history.
             kernel = (
                 of_query[:, None] + tf.transpose(flat[:, :q])[..., None] * of_product[:, None]
             )  # (q, length, units)
@@ -115,7 +115,7 @@ class TargetAttention(keras.layers.Layer):
         compared = keys if q == k else keys[..., :q]
         product = tf.reshape(query[:, None] * compared, [-1, q])
         x = tf.matmul(flat, of_key) + tf.matmul(product, of_product)
-        x = tf.reshape(x, [-1, length, units]) + (tf.matmul(query, of_query) + self.bias)[:, None]
+        x = tf.reshape(x, [-1, keys.shape[1], units]) + (tf.matmul(query, of_query) + self.bias)[:, None]
         return tf.reshape(x, [-1, units])
 
     def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> Shape:

@@ -101,8 +101,9 @@ class Histories(keras.layers.Layer):
         for vectors in embeddings.unpooled(features, inputs):  # (batch, [length,] features, dim)
             if name in self.norms:
                 vectors = self.norms[name].normalise(vectors)
-            *outer, count, dim = vectors.shape
-            parts.append(tf.reshape(vectors, [-1, *outer[1:], count * dim]))
+            batch, *length, count, dim = vectors.shape
+            length = [tf.shape(vectors)[1] if n is None else n for n in length]
+            parts.append(tf.reshape(vectors, [-1 if batch is None else batch, *length, count * dim]))
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
 
 

@@ -115,8 +115,13 @@ class SharedUser:
     def _read(
         self, histories: Histories, candidates: tf.Tensor, features: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """What is read of each history, `(1, width)` or `(N, width)`; the history itself is looked up once."""
-        one_row = {name: tf.ensure_shape(features[name], [1, features[name].shape[1]]) for name in histories.embedded}
+        """What is read of each history, `(1, width)` or `(N, width)`; a history is looked up once, without padding."""
+        ends = [
+            tf.reduce_max(tf.where(features[name] >= 0, tf.range(1, features[name].shape[1] + 1), 1))
+            for name in sorted(histories.embedded)
+        ]
+        length = tf.reduce_max(tf.stack(ends))
+        one_row = {name: tf.ensure_shape(features[name][:, :length], [1, None]) for name in histories.embedded}
         repeated = {name: tf.repeat(features[name], candidates, axis=0) for name in self._repeated}
         return histories({**features, **one_row, **repeated}, embeddings=self._model.embeddings)
 
