@@ -133,8 +133,22 @@ class NumericFeature(Spec):
         return self
 
 
+class VectorFeature(Spec):
+    """A vector of floats per example, such as an embedding of a text or an image, from a column of lists.
+
+    A null, or a vector with an element that is null, NaN or infinite, is missing: it becomes zeros. One more number
+    states whether the vector is missing (1) or not (0).
+    """
+
+    kind: Literal["vector"]
+    column: str | None = Field(None, description="Column of the log. Default: the name of the feature.")
+    type: Literal["float"] | None = Field(None, description=TYPE)
+    width: int = Field(ge=1, description="Elements of each vector. A row of another length is an error.")
+
+
 Feature = Annotated[
-    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature, Field(discriminator="kind", title="Feature")
+    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature | VectorFeature,
+    Field(discriminator="kind", title="Feature"),
 ]
 
 

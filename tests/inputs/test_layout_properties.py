@@ -21,8 +21,8 @@ def examples(draw) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.nda
         shape = (rows,) if width is None else (rows, width)
         return draw(arrays.arrays(dtype, shape, elements=IDS if dtype == "int32" else NUMBERS))
 
-    kinds = st.lists(st.sampled_from([("int32", None), ("int32", 1), ("int32", 3), ("float32", None)]), max_size=5)
-    features = {f"x{i}": column(*kind) for i, kind in enumerate(draw(kinds))}
+    kinds = st.sampled_from([("int32", None), ("int32", 1), ("int32", 3), ("float32", None), ("float32", 3)])
+    features = {f"x{i}": column(*kind) for i, kind in enumerate(draw(st.lists(kinds, max_size=5)))}
     labels = {f"y{i}": column("float32", None) for i in range(draw(st.integers(1, 3)))}
     return features, labels, column("float32", None)
 

@@ -8,7 +8,7 @@ from tfstable.data.columns import RawColumn
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.statistics import Statistics
 from tfstable.serving.packing import SEARCHED, PackedPreprocessor
-from tfstable.specs import MISSING_INT, HashFeature, NumericFeature, QuantileFeature, VocabularyFeature
+from tfstable.specs import MISSING_INT, HashFeature, NumericFeature, QuantileFeature, VectorFeature, VocabularyFeature
 
 NAN, INF, LARGEST = float("nan"), float("inf"), 2**63 - 1
 FEATURES = {
@@ -30,6 +30,7 @@ FEATURES = {
     "age_q": QuantileFeature(kind="quantile", column="age"),
     "hour_q": QuantileFeature(kind="quantile", column="hour"),
     "constant_q": QuantileFeature(kind="quantile", column="age"),
+    "cover": VectorFeature(kind="vector", width=2),
 }
 STATISTICS = Statistics(
     columns={
@@ -40,6 +41,7 @@ STATISTICS = Statistics(
         "hour": RawColumn(dtype="int64"),
         "city": RawColumn(dtype="string"),
         "age": RawColumn(dtype="float32"),
+        "cover": RawColumn(dtype="float32", width=2, vector=True),
     },
     vocabularies={
         "hour": [20, 3, 0, -5, LARGEST],
@@ -58,6 +60,7 @@ RAW = {
     "hour": np.int64([20, 3, 0, -5, LARGEST, MISSING_INT, 1, LARGEST - 1]),
     "city": np.array(["Rome", "Oslo", "", "Nowhere", "rome", "Rome", "Oslo", "Rome"], object),
     "age": np.float32([0, -3.5, 30, 29.999998, 50, 1e30, NAN, 7]),
+    "cover": np.float32([[1, 2], [NAN, 2], [INF, 1], [0, 0], [1e-42, 1], [1, -INF], [NAN, NAN], [3, 4]]),
 }
 USER = ("id", "city", "hour")
 

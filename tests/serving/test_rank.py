@@ -18,6 +18,7 @@ from tfstable.specs import (
     NumericFeature,
     QuantileFeature,
     RegressionTask,
+    VectorFeature,
     VocabularyFeature,
 )
 
@@ -30,6 +31,8 @@ FEATURES = {
     "seen": HashFeature(kind="hash", buckets=50, dim=4, table="video", max_values=3),
     "age_q": QuantileFeature(kind="quantile", column="age", dim=3),
     "city": VocabularyFeature(kind="vocabulary", dim=3),
+    "cover": VectorFeature(kind="vector", width=3),
+    "taste": VectorFeature(kind="vector", width=2),
 }
 TASKS = {
     "click": BinaryTask(kind="binary"),
@@ -45,13 +48,15 @@ STATISTICS = Statistics(
         "age": RawColumn(dtype="float32"),
         "seen": RawColumn(dtype="int64", width=3),
         "city": RawColumn(dtype="string"),
+        "cover": RawColumn(dtype="float32", width=3, vector=True),
+        "taste": RawColumn(dtype="float32", width=2, vector=True),
     },
     vocabularies={"tags": ["a", "b", "c"], "city": ["Oslo", "Rome"]},
     boundaries={"age_q": [30.0, 50.0]},
     moments={"duration": (3.0, 1.0), "age": (40.0, 10.0)},
     base_rates={"click": 0.3, "time": 2.0, "like": 0.01},
 )
-USER = ("user", "age", "seen", "city")
+USER = ("user", "age", "seen", "city", "taste")
 WEIGHTS = {"click": 1.0, "like": 3.0}
 PREPROCESSOR = Preprocessor(FEATURES, STATISTICS)
 N = 7
@@ -67,6 +72,8 @@ def request(n: int = N) -> dict[str, tf.Tensor]:
         "video": tf.constant(rng.integers(0, 50, n)),
         "duration": tf.constant(rng.exponential(30, n), tf.float32),
         "tags": tf.constant(rng.choice(["a", "b", "", "new"], [n, 2])),
+        "cover": tf.constant(np.where(rng.random((n, 1)) < 0.3, np.nan, rng.normal(size=(n, 3))), tf.float32),
+        "taste": tf.constant([[0.5, -1.5]]),
     }
 
 
@@ -141,6 +148,8 @@ def test_large_inputs_lose_no_digits_to_the_other_order_of_the_sums():
         [
             *(v.numpy() for v in model.embeddings(double).values()),
             np.stack([double["duration"], double["age"]], axis=1),
+            double["cover"],
+            double["taste"],
         ],
         axis=1,
     )
@@ -148,7 +157,7 @@ def test_large_inputs_lose_no_digits_to_the_other_order_of_the_sums():
     centred = x - x.mean(axis=1, keepdims=True)
     normal = centred / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + norm.epsilon)
     expected = (normal * norm.gamma.numpy() + norm.beta.numpy()) @ first.kernel.numpy() + first.bias.numpy()
-    shared = SharedUser(model, {"user", "age", "age_q", "seen", "city"})
+    shared = SharedUser(model, {"user", "age", "age_q", "seen", "city", "taste"})
     features = PREPROCESSOR(raw)
     got = shared._first_layer(*(shared._vector(part, features) for part in shared._parts))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)

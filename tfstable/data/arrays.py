@@ -17,7 +17,8 @@ from tfstable.specs import MISSING_INT
 def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
     """Converts a column to `(rows,)` or `(rows, width)` values of its raw dtype, nulls as the missing value.
 
-    Strings come as an object array. Of a longer list the first `width` values stay.
+    Strings come as an object array. Of a longer list the first `width` values stay. A vector with a null or a NaN in it
+    is missing as a whole.
 
     Raises:
         InputError: If a value does not fit the dtype, for example a fraction in a column of ids.
@@ -26,6 +27,8 @@ def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
     try:
         if column.width is None:
             return _values(cast(array, ARROW[column.dtype]), missing)
+        if column.vector:
+            return vectors(cast(array, pa.list_(ARROW[column.dtype], column.width)))
         lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
     except pa.ArrowInvalid as error:
         raise InputError(f"column {name}: {str(error)[:300]}") from error
@@ -35,6 +38,17 @@ def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
 def numbers(array: pa.ChunkedArray) -> np.ndarray:
     """Converts labels or weights to `(rows,)` float32, nulls as NaN."""
     return _values(cast(array, pa.float32()), float("nan"))
+
+
+def vectors(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Converts lists of a fixed size to `(rows, width)` floats; a row with a null or a NaN in it is NaN as a whole."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    width = array.type.list_size
+    values = array.values.slice(array.offset * width, len(array) * width)  # Those of nulls are among them.
+    x = np.array(_values(values, float("nan"))).reshape(len(array), width)
+    x[np.isnan(x).any(axis=1) | ~np.asarray(array.is_valid())] = np.nan
+    return x
 
 
 def raw_batches(units: Sequence[Unit], columns: dict[str, RawColumn]) -> Iterator[dict[str, np.ndarray]]:

@@ -1,7 +1,7 @@
 """Raw columns: from arrow's types to the few that training and the exported signature share.
 
 int64 for integers and booleans, float32 for numbers, string for text; lists become rows of a fixed width. A null
-becomes the missing value of its type (`specs.MISSING_INT`, NaN, "").
+becomes the missing value of its type (`specs.MISSING_INT`, NaN, ""), a vector that is missing NaN in every element.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tfstable.data.log import DayLog
 from tfstable.data.log_files import extremes, first_rows, is_csv
 from tfstable.data.types import CODED_TEXT, cast, field_type, fits, is_list, is_number, widest
 from tfstable.errors import InputError
-from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, feature_columns
+from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, VectorFeature, feature_columns
 
 MISSING = {"int64": MISSING_INT, "float32": float("nan"), "string": ""}
 ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
@@ -23,10 +23,17 @@ RAW = {"int": "int64", "float": "float32", "string": "string"}  # What `type` of
 
 
 class RawColumn(Spec):
-    """A column as the signature takes it: `(batch,)` of `dtype`, or `(batch, width)` for lists."""
+    """A column as the signature takes it: `(batch,)` of `dtype`, or `(batch, width)` for lists.
+
+    Attributes:
+        dtype: Type of the values.
+        width: Values per row; None: one, not in a list.
+        vector: Whether each row has `width` values or none. Else a longer list is cut and a shorter one padded.
+    """
 
     dtype: Literal["int64", "float32", "string"]
     width: int | None = None
+    vector: bool = False
 
 
 def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) -> dict[str, RawColumn]:
@@ -56,7 +63,10 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
                 arrow_type = ARROW[RAW[stated[column]]]
         elif csv and (column in delimited or (column in ids and pa.bool_() in types.values())):
             arrow_type = pa.string()
-        columns[column] = _raw_column(name, feature, column, arrow_type, where, columns.get(column))
+        if isinstance(feature, VectorFeature):
+            columns[column] = _vector_column(name, feature, column, arrow_type, where, columns.get(column))
+        else:
+            columns[column] = _raw_column(name, feature, column, arrow_type, where, columns.get(column))
     return columns
 
 
@@ -81,6 +91,8 @@ def check_schemas(
         for name, dtype in wanted.items():
             found = field_type(schema, name, path)
             same_kind = fits(found, dtype)
+            if same_kind and (other := _other_width(schema.field(name).type, dtype)):
+                raise InputError(f"{path}: column {name} has vectors of width {other}, expected {dtype.list_size}")
             if is_csv(path) and not is_list(dtype):
                 unlike = pa.types.is_string(found) or (_kind(found) == "float32" and pa.types.is_int64(dtype))
                 reason = _misfit(first_rows(path, name), dtype) if unlike else None
@@ -117,7 +129,7 @@ def arrow_types(columns: dict[str, RawColumn], coded_text: bool = False) -> dict
     """Returns the type to read each column as; `coded_text` as numbers of values, where it is not in lists."""
     types = {name: ARROW[column.dtype] for name, column in columns.items()}
     return {
-        name: pa.list_(dtype)
+        name: pa.list_(dtype, columns[name].width if columns[name].vector else -1)
         if columns[name].width is not None
         else CODED_TEXT
         if coded_text and dtype == pa.string()
@@ -158,10 +170,36 @@ def _raw_column(
     if categorical and kind == "float32":
         kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
     width = feature.max_values if isinstance(feature, Categorical) and several else None
+    if known is not None and known.vector:
+        raise InputError(f"features.{name}: column {column} is the vector of another feature; drop one of the two")
     if known is not None:
         width = max(width, known.width or 0) if width is not None else None
         kind = known.dtype if known.dtype == "int64" else kind
     return RawColumn(dtype=kind, width=width)
+
+
+def _vector_column(
+    name: str, feature: VectorFeature, column: str, dtype: pa.DataType, where: Path, known: RawColumn | None
+) -> RawColumn:
+    """The raw column of a feature of vectors; see `_raw_column`."""
+    if not is_list(dtype) or not (is_number(dtype.value_type) or pa.types.is_null(dtype.value_type)):
+        raise InputError(
+            f"{where}: column {column} has type {dtype}, which features.{name} (vector) cannot take; write lists of "
+            "floats, into Parquet or Feather files"
+        )
+    found = RawColumn(dtype="float32", width=feature.width, vector=True)
+    if known not in (None, found):
+        raise InputError(
+            f"features.{name}: column {column} is also read by a feature of another kind or width; drop one"
+        )
+    return found
+
+
+def _other_width(dtype: pa.DataType, wanted: pa.DataType) -> int | None:
+    """The width of vectors, where the type states one and it is not what is wanted."""
+    if pa.types.is_fixed_size_list(wanted) and pa.types.is_fixed_size_list(dtype):
+        return dtype.list_size if dtype.list_size != wanted.list_size else None
+    return None
 
 
 def _check_stated(name: str, column: str, stated: str, ids: bool, types: dict[Path, pa.DataType]) -> None:

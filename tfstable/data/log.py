@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfstable.data.log_files import (
     BROKEN,
@@ -193,7 +194,25 @@ def _cast(rows: pa.RecordBatch, column: str, dtype: pa.DataType, wanted: bool, p
     try:
         return cast(array, dtype)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if wanted and pa.types.is_fixed_size_list(dtype) and (found_row := _row_of_other_width(path, column, dtype)):
+            row, length = found_row
+            raise InputError(
+                f"{path}: column {column}: row {row} (the first is 0) has a vector of width {length}, expected "
+                f"{dtype.list_size}; write a null where there is no vector"
+            ) from error
         raise InputError(f"{path}: column {column}: {' '.join(str(error).split())[:300]}") from error
+
+
+def _row_of_other_width(path: Path, column: str, dtype: pa.FixedSizeListType) -> tuple[int, int] | None:
+    """Number and width of a file's first row whose vector has not the width of `dtype`."""
+    before = 0
+    for unit in file_units(path):
+        for batch in unit_batches(unit, {column: dtype}):
+            for row, length in enumerate(pc.list_value_length(batch[column]).to_pylist()):
+                if length not in (None, dtype.list_size):
+                    return before + row, length
+            before += batch.num_rows
+    return None
 
 
 def _day(directory: Path) -> date:

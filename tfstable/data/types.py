@@ -7,6 +7,7 @@ Numbers for a network are the exception: they become float32 by rounding.
 import re
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -99,7 +100,7 @@ def cast(array: pa.Array | pa.ChunkedArray, dtype: pa.DataType) -> pa.Array | pa
     if dtype == CODED_TEXT:
         return cast(array, pa.string()).dictionary_encode()
     if is_list(dtype) and is_list(array.type):
-        return _lists(array, dtype)
+        return _vectors(array, dtype) if pa.types.is_fixed_size_list(dtype) else _lists(array, dtype)
     if _is_bytes(array.type):
         text = _text(array)
         return text if pa.types.is_string(dtype) else parse(text, dtype)
@@ -212,6 +213,22 @@ def _lists(array: pa.Array, dtype: pa.DataType) -> pa.ListArray:
     values = cast(pc.list_flatten(array), dtype.value_type)  # Those of nulls are not among them.
     mask = pc.is_null(lengths) if lengths.null_count else None
     return pa.ListArray.from_arrays(offsets.cast(pa.int32()), values, type=dtype, mask=mask)
+
+
+def _vectors(array: pa.Array, dtype: pa.FixedSizeListType) -> pa.FixedSizeListArray:
+    """Lists of one length; a null stays one."""
+    lengths = pc.list_value_length(array)
+    known = lengths.is_valid().to_numpy(zero_copy_only=False)
+    if len(wrong := lengths.filter(pc.not_equal(lengths, dtype.list_size))):
+        raise pa.ArrowInvalid(
+            f"a row has {wrong[0]} values, expected width {dtype.list_size}; write a null where there is no vector"
+        )
+    values = cast(pc.list_flatten(array), dtype.value_type)  # Those of nulls are not among them.
+    if not known.all():
+        place = (np.cumsum(known) - 1)[:, None] * dtype.list_size + np.arange(dtype.list_size)
+        missing = np.repeat(~known, dtype.list_size)
+        values = values.take(pa.array(place.ravel(), mask=missing))
+    return pa.FixedSizeListArray.from_arrays(values, type=dtype, mask=pa.array(~known))
 
 
 def _integers(array: pa.Array) -> pa.Array:

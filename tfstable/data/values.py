@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from tfstable.data.arrays import vectors
 from tfstable.data.log import read
 from tfstable.data.log_files import file_units
 from tfstable.errors import InputError
@@ -17,6 +18,7 @@ from tfstable.specs import (
     NumericFeature,
     QuantileFeature,
     TaskSpec,
+    VectorFeature,
     feature_columns,
     label_columns,
 )
@@ -71,7 +73,10 @@ class ValueChecks:
         for column in self._numbers:
             if (path, column) not in self._seen and _infinite(rows[column]).any():
                 self._seen.add((path, column))
-                self._infinite.append(Infinite(path, column, int(_infinite(_column(path, column)).sum())))
+                dtype = (
+                    rows.schema.field(column).type if pa.types.is_fixed_size_list(rows[column].type) else pa.float64()
+                )
+                self._infinite.append(Infinite(path, column, int(_infinite(_column(path, column, dtype)).sum())))
 
     def infinite(self) -> list[Infinite]:
         """Returns what was found infinite since the last call: each file and column once."""
@@ -112,7 +117,7 @@ def _error(said: str, path: Path, whole: pa.ChunkedArray, wrong: np.ndarray) -> 
 def _takes_no_infinity(feature: Feature) -> bool:
     if isinstance(feature, NumericFeature):
         return feature.clip is None or not all(map(math.isfinite, feature.clip))
-    return isinstance(feature, QuantileFeature)
+    return isinstance(feature, QuantileFeature | VectorFeature)
 
 
 def _wrong_weights(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -121,6 +126,8 @@ def _wrong_weights(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def _infinite(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_fixed_size_list(array.type):
+        return np.isinf(vectors(array)).any(axis=1)
     return np.isinf(_numbers(array)) if pa.types.is_floating(array.type) else np.zeros(len(array), bool)
 
 
@@ -130,7 +137,7 @@ def _numbers(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
         return np.asarray(array).astype(np.float32)
 
 
-def _column(path: Path, column: str) -> pa.ChunkedArray:
-    """A whole column of a file in float64."""
-    batches = read(file_units(path), {column: pa.float64()})
-    return pa.chunked_array([batch[column] for batch in batches], pa.float64())
+def _column(path: Path, column: str, dtype: pa.DataType = pa.float64()) -> pa.ChunkedArray:  # noqa: B008
+    """A whole column of a file."""
+    batches = read(file_units(path), {column: dtype})
+    return pa.chunked_array([batch[column] for batch in batches], dtype)

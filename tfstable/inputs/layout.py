@@ -14,7 +14,8 @@ class Layout:
     """Which columns of the wide arrays hold a feature or a label.
 
     Packed examples are a dict of "ids", `(rows, ids)` int32, "numbers", `(rows, numbers)` float32, and "weight",
-    `(rows,)` float32. Without a categorical feature there are no "ids": tf.data crashes on arrays without columns.
+    `(rows,)` float32. The numbers are single ones, the labels, then the vectors. Without a categorical feature there
+    are no "ids": tf.data crashes on arrays without columns.
 
     Args:
         features: Model inputs by name, int32 or float32, of shape `(rows,)` or `(rows, values)`.
@@ -25,16 +26,23 @@ class Layout:
         self._features, self._labels = dict(features), list(labels)
         self._widths = {name: 1 if s.shape.rank == 1 else s.shape[1] for name, s in features.items()}
         self._ids = [name for name, spec in features.items() if spec.dtype == tf.int32]
-        self._numbers = [name for name in features if name not in self._ids]
+        self._numbers = [name for name, s in features.items() if s.dtype != tf.int32 and s.shape.rank == 1]
+        self._vectors = [name for name, s in features.items() if s.dtype != tf.int32 and s.shape.rank == 2]
 
     def spec(self, rows: int) -> dict[str, tf.TensorSpec]:
         """Returns the shapes and types of `rows` packed examples."""
         ids = sum(self._widths[name] for name in self._ids)
         spec = {"ids": tf.TensorSpec([rows, ids], tf.int32)} if ids else {}
+        numbers = self._single + sum(self._widths[name] for name in self._vectors)
         return spec | {
-            "numbers": tf.TensorSpec([rows, len(self._numbers) + len(self._labels)], tf.float32),
+            "numbers": tf.TensorSpec([rows, numbers], tf.float32),
             "weight": tf.TensorSpec([rows], tf.float32),
         }
+
+    @property
+    def _single(self) -> int:
+        """Columns of "numbers" before those of the vectors."""
+        return len(self._numbers) + len(self._labels)
 
     def pack(
         self, features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], weight: np.ndarray
@@ -50,17 +58,24 @@ class Layout:
             for kind, of_kind in columns.items():
                 for i, values in enumerate(of_kind):
                     packed[kind][rows, i] = values[rows]
+            start = self._single
+            for name in self._vectors:
+                packed["numbers"][rows, start : start + self._widths[name]] = features[name][rows]
+                start += self._widths[name]
         packed["weight"][:] = weight
         return packed
 
     def unpack(self, packed: Examples) -> tuple[Examples, Examples, np.ndarray | tf.Tensor]:
         """Returns features by name, labels by name, and weights: arrays from arrays, tensors from tensors."""
         ids = _columns(packed["ids"]) if self._ids else iter(())
-        numbers = _columns(packed["numbers"])
-        features = {}
+        single = packed["numbers"][:, : self._single] if self._vectors else packed["numbers"]
+        numbers, features, start = _columns(single), {}, self._single
         for name, spec in self._features.items():
             if name in self._numbers:
                 features[name] = next(numbers)
+            elif name in self._vectors:
+                features[name] = packed["numbers"][:, start : start + self._widths[name]]
+                start += self._widths[name]
             elif spec.shape.rank == 1:
                 features[name] = next(ids)
             else:

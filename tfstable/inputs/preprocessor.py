@@ -12,6 +12,7 @@ from tfstable.specs import (
     HashFeature,
     NumericFeature,
     QuantileFeature,
+    VectorFeature,
     VocabularyFeature,
     feature_columns,
 )
@@ -31,7 +32,8 @@ class Preprocessor(tf.Module):
     Shapes:
         In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
         Out: each feature by its name. Categorical and quantile features are int32 rows of their table, `(batch,)`, or
-        `(batch, max_values)` where several-valued, padded with -1. Numeric features are `(batch,)` float32.
+        `(batch, max_values)` where several-valued, padded with -1. Numeric features are `(batch,)` float32. Vectors
+        are `(batch, width + 1)` float32, of which the last is 1 for a missing vector.
     """
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
@@ -53,7 +55,11 @@ class Preprocessor(tf.Module):
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Returns the raw columns as named TensorSpecs with an open batch dimension."""
         return {
-            name: tf.TensorSpec([None] if column.width is None else [None, None], column.dtype, name=name)
+            name: tf.TensorSpec(
+                [None] if column.width is None else [None, column.width if column.vector else None],
+                column.dtype,
+                name=name,
+            )
             for name, column in self._statistics.columns.items()
         }
 
@@ -62,6 +68,8 @@ class Preprocessor(tf.Module):
             return scaled(x, feature.log1p, feature.clip, scaling(name, feature, self._statistics))
         if isinstance(feature, QuantileFeature):
             return _bucket(as_float(x), self._statistics.boundaries[name])
+        if isinstance(feature, VectorFeature):
+            return _vector(x)
         several = feature.delimiter is not None or x.shape.rank == 2
         x = _values(x, feature)
         if isinstance(feature, HashFeature):
@@ -130,6 +138,12 @@ def scaled(x: tf.Tensor, log1p: bool, clip: tuple | None, to: Scaling) -> tf.Ten
     offset, scale = (tf.constant(value, tf.float64) for value in (to.offset, to.scale))
     x = tf.cast((x - offset) * scale, tf.float32)
     return tf.where(tf.math.is_finite(x), x, tf.constant(to.missing, tf.float32))
+
+
+def _vector(x: tf.Tensor) -> tf.Tensor:
+    """`(batch, width)` -> `(batch, width + 1)`: zeros and a 1 where an element is missing or infinite."""
+    known = tf.reduce_all(tf.math.is_finite(x), axis=1, keepdims=True)
+    return tf.concat([tf.where(known, x, 0.0), tf.cast(~known, x.dtype)], axis=1)
 
 
 def _bucket(x: tf.Tensor, boundaries: list[float]) -> tf.Tensor:

@@ -21,7 +21,7 @@ from tfstable.layers import (
 from tfstable.models import tasks as task_math
 from tfstable.models.multitask import MultitaskModel
 from tfstable.options import ranking_options
-from tfstable.specs import BinaryTask, Categorical, Feature, NumericFeature, TaskSpec
+from tfstable.specs import BinaryTask, Categorical, Feature, NumericFeature, QuantileFeature, TaskSpec, VectorFeature
 
 Inputs = Mapping[str, tf.Tensor]  # By feature, as `tfstable.inputs.preprocessor` returns them.
 
@@ -85,6 +85,7 @@ class RankingModel(MultitaskModel):
         has_wide = self.wide_tasks and per_task
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
+        self.vectors = [name for name, f in features.items() if isinstance(f, VectorFeature)]
         self.cross = None
         if self.options.cross_depth:
             depth, rank, experts = self.options.cross_depth, self.options.cross_rank, self.options.cross_experts
@@ -101,15 +102,11 @@ class RankingModel(MultitaskModel):
     # --- The stages.
 
     def embed(self, features: Inputs, training: bool | None = None) -> tf.Tensor:
-        """Returns the model's input vector, `(batch, width)`: embeddings, then numbers."""
-        embedded = len(self.numeric) < len(self.feature_specs)
-        vectors = [self.embeddings(features, joined=True)] if embedded else []
+        """Returns the model's input vector, `(batch, width)`: embeddings, then numbers, then vectors."""
+        vectors = [self.embeddings(features, joined=True)] if self.embeddings.features else []
         if self.feature_norm is not None:
             vectors = [self.feature_norm(vectors[0])]
-        if self.numeric:
-            numbers = [tf.cast(features[name], self.compute_dtype) for name in self.numeric]
-            vectors.append(tf.stack(numbers, axis=1))  # (batch, numbers)
-        return tf.concat(vectors, axis=1)
+        return tf.concat(vectors + self.numbers(self.numeric + self.vectors, features), axis=1)
 
     def interact(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Crosses the input's elements with each other: `(batch, width)` to the same."""
@@ -167,6 +164,22 @@ class RankingModel(MultitaskModel):
 
     # --- Building blocks for subclasses.
 
+    def numbers(self, names: Sequence[str], features: Inputs) -> list[tf.Tensor]:
+        """Returns the parts of the input vector that are not embedded, each `(batch, width)`.
+
+        Args:
+            names: Features out of `numeric` and `vectors`, in any order.
+            features: The model's inputs.
+        """
+        single = [tf.cast(features[name], self.compute_dtype) for name in names if name in self.numeric]
+        parts = [tf.stack(single, axis=1)] if single else []  # (batch, numbers)
+        return parts + [tf.cast(features[name], self.compute_dtype) for name in names if name in self.vectors]
+
+    def number_widths(self) -> dict[str, int]:
+        """Returns the width of each feature that is not embedded, in their order in the input vector."""
+        signature = self.input_signature()
+        return dict.fromkeys(self.numeric, 1) | {name: signature[name].shape[1] for name in self.vectors}
+
     def dense_stack(self, units: Sequence[int], name: str, rezero: bool = False) -> keras.Sequential:
         """Returns a stack of dense layers with the model's activation, normalisation and dropout."""
         options, policy, layers, width = self.options, self.dtype_policy, [], None
@@ -204,7 +217,7 @@ class RankingModel(MultitaskModel):
                 table_name(name, f), table_rows(name, f, self.statistics), f.dim, getattr(f, "pooling", "mean")
             )
             for name, f in self.feature_specs.items()
-            if not isinstance(f, NumericFeature)
+            if isinstance(f, Categorical | QuantileFeature)
         }
 
     def input_signature(self) -> dict[str, tf.TensorSpec]:
@@ -214,6 +227,8 @@ class RankingModel(MultitaskModel):
     def _tensor_spec(self, name: str, feature: Feature) -> tf.TensorSpec:
         if isinstance(feature, NumericFeature):
             return tf.TensorSpec([None], tf.float32, name)
+        if isinstance(feature, VectorFeature):
+            return tf.TensorSpec([None, feature.width + 1], tf.float32, name)
         several = is_several_valued(name, feature, self.statistics)
         return tf.TensorSpec(
             [None, feature.max_values] if isinstance(feature, Categorical) and several else [None], tf.int32, name

@@ -25,6 +25,8 @@ def parse(examples: tf.Tensor, columns: dict[str, RawColumn]) -> dict[str, tf.Te
         missing = tf.constant(MISSING[column.dtype], dtype)
         if column.width is None:
             features[name] = tf.io.FixedLenFeature([], dtype, missing)
+        elif column.vector:
+            features[name] = tf.io.FixedLenFeature([column.width], dtype, tf.fill([column.width], missing))
         else:
             features[name] = tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True, default_value=missing)
     return tf.io.parse_example(examples, features)

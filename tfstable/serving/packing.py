@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfstable.inputs.preprocessor import Preprocessor, as_float, hash_bucket, is_missing, scaled
 from tfstable.inputs.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
-from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, feature_columns
+from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, VectorFeature, feature_columns
 
 SEARCHED = 1024  # Largest vocabulary that is searched by bisection; a larger one is looked up in its hash table.
 
@@ -61,6 +61,8 @@ class PackedPreprocessor:
             return "log1p" if feature.log1p else "numeric"
         if isinstance(feature, QuantileFeature):
             return "quantile"
+        if isinstance(feature, VectorFeature):
+            return None
         if is_several_valued(name, feature, self._statistics) or self._dtype(name) != "int64":
             return None
         if isinstance(feature, HashFeature):

@@ -118,9 +118,8 @@ class SharedUser:
             if self._model.feature_norm is not None:
                 vectors = self._model.feature_norm.normalise(vectors)
             parts.append(tf.reshape(vectors, [-1, vectors.shape[1] * vectors.shape[2]]))
-        if numbers := [name for name in part if name in self._model.numeric]:
-            parts.append(tf.stack([features[name] for name in numbers], axis=1))
-        return tf.concat(parts, axis=1)
+        numbers = [name for name in part if name not in self._model.embeddings.features]
+        return tf.concat(parts + self._model.numbers(numbers, features), axis=1)
 
     def _wide(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         if self._model.wide is None:
@@ -132,15 +131,14 @@ class SharedUser:
         return dict(zip(self._model.wide_tasks, tf.unstack(total, axis=1), strict=True))
 
     def _in_order(self, part: Sequence[str]) -> list[str]:
-        return [name for names in self._by_width(part) for name in names] + [
-            name for name in part if name in self._model.numeric
-        ]
+        embedded = [name for names in self._by_width(part) for name in names]
+        return embedded + [name for name in self._model.number_widths() if name in part]
 
     def _by_width(self, part: Sequence[str]) -> list[list[str]]:
         """Embedded features of a part that have one width and are single-valued, or several-valued, at a time."""
         groups: dict[tuple, list[str]] = {}
         for name in part:
-            if name not in self._model.numeric:
+            if name in self._model.embeddings.features:
                 groups.setdefault((self._model.embeddings.features[name].dim, self._several(name)), []).append(name)
         return list(groups.values())
 
@@ -204,7 +202,7 @@ def _first(model: RankingModel) -> keras.layers.Layer:
 def _positions(model: RankingModel) -> dict[str, np.ndarray]:
     """Where each feature lies in the model's input vector."""
     widths = {name: feature.dim for name, feature in model.embeddings.features.items()}
-    widths |= dict.fromkeys(model.numeric, 1)
+    widths |= model.number_widths()
     ends = np.cumsum(list(widths.values()))
     return {name: np.arange(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
 

@@ -14,6 +14,7 @@ from tfstable.specs import (
     QuantileFeature,
     Spec,
     TaskSpec,
+    VectorFeature,
     feature_columns,
     label_columns,
 )
@@ -135,7 +136,7 @@ class Config(Spec):
     def _shared_tables_fit(self) -> "Config":
         shapes: dict[str, tuple] = {}
         for name, feature in self.features.items():
-            if isinstance(feature, NumericFeature):
+            if isinstance(feature, NumericFeature | VectorFeature):
                 continue
             table, keys = getattr(feature, "table", None) or name, ("kind", "dim", "buckets", "max_size", "min_count")
             shape = tuple(getattr(feature, key, None) for key in keys)

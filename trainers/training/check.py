@@ -13,7 +13,7 @@ from tfstable.errors import InputError
 from tfstable.inputs.statistics import table_name
 from tfstable.locks import clear_abandoned, grow, settle
 from tfstable.sources.simulate import simulate
-from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, label_columns
+from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VectorFeature, VocabularyFeature, label_columns
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
 from trainers.store.params import read_config
@@ -174,7 +174,8 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
     for name, (height, dim) in tables(config).items():
         table.add_row(name, f"{height:,}", str(dim), f"{megabytes[name]:,.1f}")
     window = max(sum(rows[i : i + config.trainer.window_days]) for i in range(len(rows)))
-    width = 4 * (len(config.features) + len(config.tasks) + 1) + sum(4 * (c.width or 1) for c in columns.values())
+    inputs = sum(f.width + 1 if isinstance(f, VectorFeature) else 1 for f in config.features.values())
+    width = 4 * (inputs + len(config.tasks) + 1) + sum(4 * (c.width or 1) for c in columns.values())
     buffers = 2 * min(window, config.data.buffer_rows) * width / 1e6
     total = sum(megabytes.values())
     return [*shown, table, f"memory: tables {total:,.0f} MB at most, shuffle buffers about {buffers:,.0f} MB"]

@@ -114,6 +114,7 @@ def test_the_schema_describes_every_key():
         "vocabulary",
         "quantile",
         "numeric",
+            "vector",
     }
 
 

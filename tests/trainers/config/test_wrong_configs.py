@@ -28,7 +28,7 @@ WRONG = {  # --set arguments, and what the line must say.
     "kind missing": (["features.x={buckets: 3}"], "features.x.kind: missing; `tfstable schema` has the kinds"),
     "kind unknown": (
         ["features.x={kind: embed}"],
-        "features.x.kind: one of 'hash', 'vocabulary', 'quantile', 'numeric', got 'embed'",
+        "features.x.kind: one of 'hash', 'vocabulary', 'quantile', 'numeric', 'vector', got 'embed'",
     ),
     "task kind unknown": (["tasks.x={kind: ctr}"], "tasks.x.kind: one of 'binary', 'regression', got 'ctr'"),
     "clipping kind missing": (["optimizer.dense.clipping={relative: 1}"], "optimizer.dense.clipping.kind: missing"),
