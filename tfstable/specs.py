@@ -146,8 +146,42 @@ class VectorFeature(Spec):
     width: int = Field(ge=1, description="Elements of each vector. A row of another length is an error.")
 
 
+class CounterFeature(Spec):
+    """What happened to a key on earlier days, such as the click rate of a video: numbers that no one has to train.
+
+    A row of day d sees the rows of days before d alone, also in training. See `inputs.counters` for the formulas.
+    """
+
+    kind: Literal["counter"]
+    by: tuple[str, ...] = Field(min_length=1, description="Columns of the log whose values together are the key.")
+    of: tuple[str, ...] = Field(min_length=1, description="Tasks whose labels are counted.")
+    half_life_days: Positive | None = Field(
+        None, description="Days after which a row counts half. Default: all rows count alike."
+    )
+    smoothing: Positive = Field(20.0, description="Rows of the average key that are added to each key.")
+    delay_days: int = Field(
+        0, ge=0, description="Days before a row's own that it does not see either, for labels that come late."
+    )
+    buckets: int = Field(
+        2**18, ge=1, le=2**27, description="Keys are hashed into this many buckets; it bounds the memory."
+    )
+    types: dict[str, Literal["string", "int"]] = Field(
+        default_factory=dict,
+        description="Type of each column of `by` in CSV files. Default: guessed from the first rows.",
+    )
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        for key, names in (("by", self.by), ("of", self.of)):
+            if repeated := [name for i, name in enumerate(names) if name in names[:i]]:
+                raise ValueError(f"{key} names {repeated[0]} twice; leave one out")
+        if unknown := [name for name in self.types if name not in self.by]:
+            raise ValueError(f"types: {unknown[0]} is no column of by; the columns are {', '.join(self.by)}")
+        return self
+
+
 Feature = Annotated[
-    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature | VectorFeature,
+    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature | VectorFeature | CounterFeature,
     Field(discriminator="kind", title="Feature"),
 ]
 
@@ -179,8 +213,29 @@ TaskSpec = Annotated[BinaryTask | RegressionTask, Field(discriminator="kind", ti
 
 
 def feature_columns(features: dict[str, Feature]) -> dict[str, str]:
-    """Returns the log column of each feature, by the feature's name."""
-    return {name: feature.column or name for name, feature in features.items()}
+    """Returns the log column of each feature that reads one alone, by the feature's name."""
+    return {name: f.column or name for name, f in features.items() if not isinstance(f, CounterFeature)}
+
+
+def input_columns(features: dict[str, Feature]) -> dict[str, tuple[str, ...]]:
+    """Returns the log columns of each feature, by the feature's name."""
+    return {name: f.by if isinstance(f, CounterFeature) else (f.column or name,) for name, f in features.items()}
+
+
+def counters(features: dict[str, Feature]) -> dict[str, CounterFeature]:
+    """Returns the counters among the features, by name."""
+    return {name: feature for name, feature in features.items() if isinstance(feature, CounterFeature)}
+
+
+def stated_types(features: dict[str, Feature]) -> list[tuple[str, str, str]]:
+    """Returns (key of the config, column, type) for each type of a column that a feature states."""
+    stated: list[tuple[str, str, str]] = []
+    for name, feature in features.items():
+        if isinstance(feature, CounterFeature):
+            stated += [(f"features.{name}.types.{column}", column, dtype) for column, dtype in feature.types.items()]
+        elif feature.type:
+            stated.append((f"features.{name}.type", feature.column or name, feature.type))
+    return stated
 
 
 def label_columns(tasks: dict[str, TaskSpec]) -> dict[str, str]:

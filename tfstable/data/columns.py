@@ -15,7 +15,17 @@ from tfstable.data.log import DayLog
 from tfstable.data.log_files import extremes, first_rows, is_csv
 from tfstable.data.types import CODED_TEXT, cast, field_type, fits, is_list, is_number, widest
 from tfstable.errors import InputError
-from tfstable.specs import MISSING_INT, Categorical, Feature, Spec, VectorFeature, feature_columns
+from tfstable.specs import (
+    MISSING_INT,
+    Categorical,
+    CounterFeature,
+    Feature,
+    Spec,
+    VectorFeature,
+    feature_columns,
+    input_columns,
+    stated_types,
+)
 
 MISSING = {"int64": MISSING_INT, "float32": float("nan"), "string": ""}
 ARROW = {"int64": pa.int64(), "float32": pa.float32(), "string": pa.string()}
@@ -48,19 +58,24 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
         InputError: If a column is missing or of a type that its feature cannot take.
     """
     column_of = feature_columns(features)
-    stated = {column_of[name]: feature.type for name, feature in features.items() if feature.type}
-    ids = {column_of[name] for name, feature in features.items() if isinstance(feature, Categorical)}
+    stated = {column: (key, dtype) for key, column, dtype in stated_types(features)}
+    ids = {
+        column
+        for name, columns in input_columns(features).items()
+        for column in columns
+        if isinstance(features[name], Categorical | CounterFeature)
+    }
     delimited = {column_of[name] for name, f in features.items() if isinstance(f, Categorical) and f.delimiter}
     columns: dict[str, RawColumn] = {}
-    for name, feature in features.items():
-        column = column_of[name]
+    for name, column in ((name, column) for name, read in input_columns(features).items() for column in read):
+        feature = features[name]
         types = {path: field_type(schema, column, path) for path, schema in schemas.items()}
         arrow_type, csv = _common_type(types), all(is_csv(path) for path in types)
         where = next((path for path, dtype in types.items() if widest([dtype]) == arrow_type), next(iter(types)))
         if column in stated:
-            _check_stated(name, column, stated[column], column in ids, types)
+            _check_stated(*stated[column], column, column in ids, types)
             if not is_list(arrow_type):
-                arrow_type = ARROW[RAW[stated[column]]]
+                arrow_type = ARROW[RAW[stated[column][1]]]
         elif csv and (column in delimited or (column in ids and pa.bool_() in types.values())):
             arrow_type = pa.string()
         if isinstance(feature, VectorFeature):
@@ -142,13 +157,14 @@ def _raw_column(
     name: str, feature: Feature, column: str, dtype: pa.DataType, where: Path, known: RawColumn | None
 ) -> RawColumn:
     """The raw column of a feature that reads `column`, of `dtype` in file `where`; `known`: of a feature before it."""
-    categorical = isinstance(feature, Categorical)
+    categorical = isinstance(feature, Categorical | CounterFeature)
     several, refused = is_list(dtype), f"{where}: column {column} has type {dtype}"
     value = dtype.value_type if several else dtype
     if pa.types.is_null(value):
         if is_csv(where):
+            key = f"types.{column}" if isinstance(feature, CounterFeature) else "type"
             raise InputError(
-                f"{where}: column {column} is empty in the first rows of every file; set features.{name}.type or drop "
+                f"{where}: column {column} is empty in the first rows of every file; set features.{name}.{key} or drop "
                 "the feature"
             )
         raise InputError(f"{where}: column {column} is null in every row of the log; drop features.{name}")
@@ -161,7 +177,7 @@ def _raw_column(
     if delimiter and not several and kind not in ("string", None):
         raise InputError(f"{refused}; features.{name}.delimiter needs text")
     if kind not in (("int64", "float32", "string") if categorical else ("int64", "float32")) or (
-        several and (not categorical or delimiter)
+        several and (not isinstance(feature, Categorical) or delimiter)
     ):
         hint = f", or set features.{name}.type: float if it is numbers" if is_csv(where) and not categorical else ""
         raise InputError(
@@ -202,13 +218,13 @@ def _other_width(dtype: pa.DataType, wanted: pa.DataType) -> int | None:
     return None
 
 
-def _check_stated(name: str, column: str, stated: str, ids: bool, types: dict[Path, pa.DataType]) -> None:
+def _check_stated(key: str, stated: str, column: str, ids: bool, types: dict[Path, pa.DataType]) -> None:
     """Raises if a file that knows its types, no CSV, has another one for a column than a feature's `type` says."""
     taken = {"string": ("string",), "int": ("int64", "float32") if ids else ("int64",), "float": ("int64", "float32")}
     for path, dtype in types.items():
         if not is_csv(path) and not _is_null(dtype) and _kind(getattr(dtype, "value_type", dtype)) not in taken[stated]:
             raise InputError(
-                f"{path}: column {column} has type {dtype}, but features.{name}.type is {stated}; drop the key, which "
+                f"{path}: column {column} has type {dtype}, but {key} is {stated}; drop the key, which "
                 "is for CSV, or write the column so"
             )
 

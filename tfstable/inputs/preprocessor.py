@@ -1,5 +1,7 @@
 """Raw columns -> model inputs: one function for training and for the exported signature."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +16,7 @@ from tfstable.specs import (
     QuantileFeature,
     VectorFeature,
     VocabularyFeature,
+    counters,
     feature_columns,
 )
 
@@ -27,18 +30,21 @@ class Preprocessor(tf.Module):
 
     Attributes:
         features: Feature specs by name.
-        column_of: The raw column of each feature, by the feature's name.
+        column_of: The raw column of each feature that reads one alone, by the feature's name.
+        counters: The counters among the features, by name.
 
     Shapes:
         In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
         Out: each feature by its name. Categorical and quantile features are int32 rows of their table, `(batch,)`, or
         `(batch, max_values)` where several-valued, padded with -1. Numeric features are `(batch,)` float32. Vectors
-        are `(batch, width + 1)` float32, of which the last is 1 for a missing vector.
+        are `(batch, width + 1)` float32, of which the last is 1 for a missing vector. Counters are int32 buckets,
+        `(batch,)`, whose values are gathered later: on the host in training, in the graph of an export.
     """
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
         super().__init__(name="preprocessor")
         self.features, self.column_of = dict(features), feature_columns(features)
+        self.counters = counters(features)
         self._statistics = statistics
         dtypes = {
             table_name(name, f): statistics.columns[self.column_of[name]].dtype
@@ -48,8 +54,23 @@ class Preprocessor(tf.Module):
         self._lookups = {table: _lookup(statistics.vocabularies[table], dtype) for table, dtype in dtypes.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        found = self.of_columns(raw) | self.buckets(self.hashes(raw))
+        return {name: found[name] for name in self.features}
+
+    def of_columns(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the features that read one column alone; the columns may have different numbers of rows."""
+        return {name: self._feature(name, self.features[name], raw[column]) for name, column in self.column_of.items()}
+
+    def hashes(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns a hash of each value of the counters' columns, int64; the columns may differ in number of rows."""
+        columns = dict.fromkeys(column for counter in self.counters.values() for column in counter.by)
+        return {column: hash_value(raw[column]) for column in columns}
+
+    def buckets(self, hashes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the bucket of each row by counter, int32, from the `hashes` of its columns."""
         return {
-            name: self._feature(name, feature, raw[self.column_of[name]]) for name, feature in self.features.items()
+            name: combined_bucket([hashes[column] for column in counter.by], counter.buckets)
+            for name, counter in self.counters.items()
         }
 
     def signature(self) -> dict[str, tf.TensorSpec]:
@@ -70,6 +91,7 @@ class Preprocessor(tf.Module):
             return _bucket(as_float(x), self._statistics.boundaries[name])
         if isinstance(feature, VectorFeature):
             return _vector(x)
+        assert isinstance(feature, Categorical)
         several = feature.delimiter is not None or x.shape.rank == 2
         x = _values(x, feature)
         if isinstance(feature, HashFeature):
@@ -99,13 +121,29 @@ def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
 
 def hash_bucket(x: tf.Tensor, buckets: int) -> tf.Tensor:
     """Strings by FarmHash, integers by the finaliser of SplitMix64 (four times as fast as hashing their digits)."""
+    return tf.strings.to_hash_bucket_fast(x, buckets) if x.dtype == tf.string else hash_value(x) % buckets
+
+
+def combined_bucket(hashes: Sequence[tf.Tensor], buckets: int) -> tf.Tensor:
+    """Returns one bucket for several values in their order, int32, from what `hash_value` says of each.
+
+    Of one value it is that of `hash_bucket`, for integers.
+    """
+    joined = hashes[0]
+    for other in hashes[1:]:
+        joined = hash_value(joined * tf.constant(31, tf.int64) + other)  # Not symmetric: (1, 2) is not (2, 1).
+    return tf.cast(joined % buckets, tf.int32)
+
+
+def hash_value(x: tf.Tensor) -> tf.Tensor:
+    """Returns a hash of each value, int64 from 0 on; see `hash_bucket`."""
     if x.dtype == tf.string:
-        return tf.strings.to_hash_bucket_fast(x, buckets)
+        return tf.strings.to_hash_bucket_fast(x, tf.int64.max)
     x = x * tf.constant(-7046029254386353131, tf.int64)  # 0x9E3779B97F4A7C15; the product wraps.
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(32, tf.int64)))
     x = x * tf.constant(-4658895280553007687, tf.int64)  # 0xBF58476D1CE4E5B9
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
-    return tf.bitwise.bitwise_and(x, tf.int64.max) % buckets
+    return tf.bitwise.bitwise_and(x, tf.int64.max)
 
 
 def is_missing(x: tf.Tensor) -> tf.Tensor:

@@ -129,7 +129,7 @@ def fit(
         for name, x in values.items():
             seen[name].add(x, batch[name], columns[name])
         for name, feature in features.items():
-            column = column_of[name]
+            column = column_of.get(name, "")
             if isinstance(feature, VocabularyFeature):
                 _count(batch[column], feature, column, columns[column], counts[table_name(name, feature)])
             elif isinstance(feature, NumericFeature) and name in moments:
@@ -242,7 +242,7 @@ def _remarks(
         if isinstance(feature, VocabularyFeature):
             users.setdefault(table_name(name, feature), {})[name] = column_of[name]
     for name, feature in features.items():
-        column = column_of[name]
+        column = column_of.get(name, "")
         if isinstance(feature, NumericFeature) and name in moments:
             reach = moments[name].reach(RESOLUTION[found.columns[column].dtype])
             lines.append(numeric_remark(name, feature, column, seen[column], reach))

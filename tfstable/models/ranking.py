@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from pydantic import TypeAdapter
 
+from tfstable.inputs.counters import width
 from tfstable.inputs.statistics import Statistics, is_several_valued, table_name, table_rows
 from tfstable.layers import (
     ClipActivation,
@@ -21,7 +22,16 @@ from tfstable.layers import (
 from tfstable.models import tasks as task_math
 from tfstable.models.multitask import MultitaskModel
 from tfstable.options import ranking_options
-from tfstable.specs import BinaryTask, Categorical, Feature, NumericFeature, QuantileFeature, TaskSpec, VectorFeature
+from tfstable.specs import (
+    BinaryTask,
+    Categorical,
+    CounterFeature,
+    Feature,
+    NumericFeature,
+    QuantileFeature,
+    TaskSpec,
+    VectorFeature,
+)
 
 Inputs = Mapping[str, tf.Tensor]  # By feature, as `tfstable.inputs.preprocessor` returns them.
 
@@ -85,7 +95,7 @@ class RankingModel(MultitaskModel):
         has_wide = self.wide_tasks and per_task
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
-        self.vectors = [name for name, f in features.items() if isinstance(f, VectorFeature)]
+        self.vectors = [name for name, f in features.items() if isinstance(f, VectorFeature | CounterFeature)]
         self.cross = None
         if self.options.cross_depth:
             depth, rank, experts = self.options.cross_depth, self.options.cross_rank, self.options.cross_experts
@@ -227,6 +237,8 @@ class RankingModel(MultitaskModel):
     def _tensor_spec(self, name: str, feature: Feature) -> tf.TensorSpec:
         if isinstance(feature, NumericFeature):
             return tf.TensorSpec([None], tf.float32, name)
+        if isinstance(feature, CounterFeature):
+            return tf.TensorSpec([None, width(feature)], tf.float32, name)
         if isinstance(feature, VectorFeature):
             return tf.TensorSpec([None, feature.width + 1], tf.float32, name)
         several = is_several_valued(name, feature, self.statistics)

@@ -41,6 +41,7 @@ class ModelCard:
         config_hash: SHA-256 of the keys of the config that affect the weights.
         tasks: By task, its `kind` and its `label` column; None: not stated, as in older versions.
         weight: Column of example weights; None: no such column.
+        counted_to: Last day of which the counters know a label; None: there is no counter.
         score_weights: By task, its weight in the score of `rank`; None: there is no `rank`.
         versions: By package, the version that trained the model.
         created: When the version was written, UTC.
@@ -58,6 +59,7 @@ class ModelCard:
     config_hash: str | None = None
     tasks: Mapping[str, Mapping[str, str]] | None = None
     weight: str | None = None
+    counted_to: str | None = None
     score_weights: Mapping[str, float] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str | None = None
@@ -101,6 +103,7 @@ def markdown(card: ModelCard) -> str:
     facts = {
         "model": card.model,
         "trained through": card.window_end,
+        "counters know labels to": card.counted_to,
         "data": card.data,
         "created": card.created,
         "config hash": card.config_hash,

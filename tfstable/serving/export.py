@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def save(
     *,
     user_columns: Collection[str] = (),
     score_weights: Mapping[str, float] | None = None,
+    counters: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Path:
     """Writes a version in a hidden folder and returns its path; `publish` makes it visible, `give_up` deletes it.
 
@@ -44,10 +46,11 @@ def save(
         card: The model card. Columns and signatures are filled in.
         user_columns: Raw columns of the user and the context, of which `rank` takes one row.
         score_weights: Weights of the tasks in the score of `rank`.
+        counters: What rows see of each counter, `(buckets, width)` float32.
     """
     partial = begin(directory)
     try:
-        _write(partial, model, card, user_columns, score_weights)
+        _write(partial, model, card, user_columns, score_weights, counters)
     except BaseException:  # A full disk must not stay full of what is no use.
         give_up(partial)
         raise
@@ -135,10 +138,11 @@ def _write(
     card: ModelCard,
     user_columns: Collection[str],
     score_weights: Mapping[str, float] | None,
+    counters: Mapping[str, np.ndarray],
 ) -> None:
     """Writes SavedModel and card into a folder."""
     module = tf.Module()
-    preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns)
+    preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns, counters)
     module.tables = preprocess.unpacked
     columns = model.statistics.columns
     serve = _signature(lambda raw: model(preprocess(raw), training=False), preprocess.signature())

@@ -9,6 +9,7 @@ from tfstable.models import RankingModel
 from tfstable.models import tasks as task_math
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.shared_user import SharedUser, fits
+from tfstable.specs import input_columns
 
 
 class Rank:
@@ -38,8 +39,8 @@ class Rank:
     ):
         self._model, self._preprocess, self._weights = model, preprocess, dict(score_weights)
         self._user_columns = set(user_columns)
-        column_of = {name: feature.column or name for name, feature in model.feature_specs.items()}
-        self._user = {name for name, column in column_of.items() if column in self._user_columns}
+        read = input_columns(model.feature_specs)
+        self._user = {name for name, columns in read.items() if self._user_columns.issuperset(columns)}
         self._shared = SharedUser(model, self._user) if fits(model) else None
 
     def signature(self) -> dict[str, tf.TensorSpec]:

@@ -9,14 +9,17 @@ from pydantic import Field, model_validator
 
 from tfstable.specs import (
     BinaryTask,
+    CounterFeature,
     Feature,
     NumericFeature,
     QuantileFeature,
     Spec,
     TaskSpec,
     VectorFeature,
-    feature_columns,
+    counters,
+    input_columns,
     label_columns,
+    stated_types,
 )
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.model import ModelConfig
@@ -59,14 +62,23 @@ class Config(Spec):
         outcomes |= {
             t.truth: f"tasks.{n}.truth" for n, t in self.tasks.items() if isinstance(t, BinaryTask) and t.truth
         }
-        for name, column in feature_columns(self.features).items():
-            if column in outcomes:
-                raise ValueError(f"features.{name} reads {column}, the outcome of {outcomes[column]}; drop the feature")
+        for name, columns in input_columns(self.features).items():
+            if read := [column for column in columns if column in outcomes]:
+                raise ValueError(
+                    f"features.{name} reads {read[0]}, the outcome of {outcomes[read[0]]}; drop the feature"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _counters_count_tasks(self) -> "Config":
+        for name, counter in counters(self.features).items():
+            if unknown := [task for task in counter.of if task not in self.tasks]:
+                raise ValueError(f"features.{name}.of: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
         return self
 
     @model_validator(mode="after")
     def _names_fit_a_signature(self) -> "Config":
-        for name, column in feature_columns(self.features).items():
+        for name, column in self._inputs():
             if not COLUMN_NAME.fullmatch(column):
                 raise ValueError(
                     f"features.{name} reads column {column!r}, which cannot name an input of an export; rename it "
@@ -89,7 +101,7 @@ class Config(Spec):
     @model_validator(mode="after")
     def _columns_are_told_apart(self) -> "Config":
         """Inputs of an export become parameters of a function and nodes of a graph, whose names ignore case."""
-        columns = set(feature_columns(self.features).values())
+        columns = {column for _, column in self._inputs()}
         for kind, key in (("but for capitals", str.lower), ("but for signs", _parameter)):
             first: dict[str, str] = {}
             for column in sorted(columns):
@@ -103,19 +115,21 @@ class Config(Spec):
     @model_validator(mode="after")
     def _columns_have_one_type(self) -> "Config":
         first: dict[str, tuple[str, str]] = {}
-        for name, column in feature_columns(self.features).items():
-            if stated := self.features[name].type:
-                other, expected = first.setdefault(column, (name, stated))
-                if stated != expected:
-                    raise ValueError(
-                        f"features.{name}.type is {stated}, but features.{other}.type, of the same column {column}, is "
-                        f"{expected}; make them equal"
-                    )
+        for key, column, stated in stated_types(self.features):
+            other, expected = first.setdefault(column, (key, stated))
+            if stated != expected:
+                raise ValueError(
+                    f"{key} is {stated}, but {other}, of the same column {column}, is {expected}; make them equal"
+                )
         return self
+
+    def _inputs(self) -> list[tuple[str, str]]:
+        """Pairs of a feature's name and a column that it reads."""
+        return [(name, column) for name, columns in input_columns(self.features).items() for column in columns]
 
     @model_validator(mode="after")
     def _rank_can_be_made(self) -> "Config":
-        columns, users = set(feature_columns(self.features).values()), self.export.user_columns
+        columns, users = {column for _, column in self._inputs()}, self.export.user_columns
         if unknown := [name for name in users if name not in columns]:
             raise ValueError(f"export.user_columns: {unknown[0]} is the column of no feature; take it out")
         if columns == set(users):
@@ -136,7 +150,7 @@ class Config(Spec):
     def _shared_tables_fit(self) -> "Config":
         shapes: dict[str, tuple] = {}
         for name, feature in self.features.items():
-            if isinstance(feature, NumericFeature | VectorFeature):
+            if isinstance(feature, NumericFeature | VectorFeature | CounterFeature):
                 continue
             table, keys = getattr(feature, "table", None) or name, ("kind", "dim", "buckets", "max_size", "min_count")
             shape = tuple(getattr(feature, key, None) for key in keys)

@@ -28,6 +28,7 @@ OWN = re.compile(
     r"|\.(lock|(params\.yaml|(preprocessing|recovery|metrics|days|workers)\.json)\.partial)"
     rf"|checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
     r"|windows/(\d{4}-\d\d-\d\d/(metrics\.json|\.metrics\.json\.partial)?)?"
+    r"|counters/(\.?\d{4}-\d\d-\d\d\.(json|npz)(\.partial)?)?"
     rf"|export/(latest@|\.lock|\.latest\.partial@|(\d+|latest)/({VERSION})?)?"
     r"|export/\.(tfstable-[0-9a-f]{12}\.partial|\d+\.(old|partial))/.*"
     r"|tensorboard/(events\.out\.tfevents\.[^/@]*|plugins/.*)?"
@@ -100,6 +101,10 @@ class RunDirectory:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def counters(self) -> Path:
+        return self.path / "counters"
 
     @property
     def exports(self) -> Path:
