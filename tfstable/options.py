@@ -1,13 +1,61 @@
 """The options of the ranking model: type, default, meaning and rule of each. Imports no TensorFlow."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from tfstable.specs import Positive, Spec
+from tfstable.specs import Categorical, Feature, Positive, QuantileFeature, Spec
 
 Widths = tuple[Annotated[int, Field(ge=1)], ...]
+
+
+class SequenceOptions(Spec):
+    """A history of several columns, newest last, and how the model reads it."""
+
+    features: tuple[str, ...] = Field(
+        min_length=1,
+        description="Features of the history, each a column of lists; element i of all lists is one event. They do not "
+        "also enter the model's input as pooled features.",
+    )
+    query: tuple[str, ...] = Field(
+        (),
+        description="Features of the candidate that the history is compared with, the first with the first of "
+        "`features`, and so on; name their tables alike. Features without a counterpart stand beside each position.",
+    )
+    attention: Literal["target", "encoder", "decoder", "mean"] = Field(
+        "target",
+        description="target: a sum of the positions, each times a score of it and the candidate (Zhou et al., 2018). "
+        "encoder: ReZero encoder layers over the positions, with the candidate beside each (Xia et al., 2023). "
+        "decoder: the candidate attends to the positions through ReZero layers. mean: the mean of the positions.",
+    )
+    units: Widths = Field(
+        (64,),
+        min_length=1,
+        description="Widths of the hidden layers: of target's scores, or, one width, of the feed-forward parts of "
+        "encoder and decoder.",
+    )
+    softmax: bool = Field(False, description="Turn target's scores into weights that sum to 1.")
+    depth: int = Field(1, ge=1, description="Layers of encoder or decoder.")
+    heads: int = Field(1, ge=1, description="Attention heads of encoder or decoder.")
+
+    @model_validator(mode="after")
+    def _keys_fit_the_attention(self) -> "SequenceOptions":
+        kind, layered = self.attention, self.attention in ("encoder", "decoder")
+        if (kind == "mean") == bool(self.query):
+            raise ValueError(
+                "attention: mean takes no query; drop one of the two"
+                if self.query
+                else f"attention: {kind} needs a query; name the candidate's features"
+            )
+        if self.softmax and kind != "target":
+            raise ValueError(f"softmax is for attention: target, not for {kind}; drop it")
+        if (self.depth, self.heads) != (1, 1) and not layered:
+            raise ValueError(f"depth and heads are for attention: encoder or decoder, not for {kind}; drop them")
+        if (layered and len(self.units) > 1) or (kind == "mean" and self.units != (64,)):
+            raise ValueError(f"units: attention: {kind} takes {'one width' if layered else 'none'}, got {self.units}")
+        return self
 
 
 class RankingOptions(Spec):
@@ -58,6 +106,9 @@ class RankingOptions(Spec):
         description="Add a linear model of the categorical features to each binary task's logit (Cheng et al., 2016). "
         "A rare task then learns a few numbers of its own, past the bottom that frequent tasks shape.",
     )
+    sequences: dict[str, SequenceOptions] = Field(
+        default_factory=dict, description="Histories by name. What is read of each joins the model's input."
+    )
 
     @model_validator(mode="after")
     def _cross_keys_fit(self) -> "RankingOptions":
@@ -66,6 +117,58 @@ class RankingOptions(Spec):
         if self.cross_arrangement == "parallel" and not self.cross_depth:
             raise ValueError("cross_arrangement=parallel needs a cross_depth of at least 1")
         return self
+
+
+def check_sequences(sequences: Mapping[str, SequenceOptions], features: Mapping[str, Feature]) -> None:
+    """Checks the names and sizes of the features that histories are made of.
+
+    Raises:
+        ValueError: If a feature is missing or not embedded, lists of one history differ in `max_values` or `keep`, a
+            query is part of a history, has another width than its counterpart, or heads do not divide a width.
+    """
+    inside = {feature for sequence in sequences.values() for feature in sequence.features}
+    for name, sequence in sequences.items():
+        key = f"sequences.{name}"
+        for kind, names in (("features", sequence.features), ("query", sequence.query)):
+            for feature in names:
+                if feature not in features:
+                    raise ValueError(f"{key}.{kind}: there is no feature {feature}; define it under features")
+                if not isinstance(features[feature], Categorical | QuantileFeature):
+                    raise ValueError(
+                        f"{key}.{kind}: {feature} is {features[feature].kind}, which has no embedding; take a "
+                        "categorical or quantile feature"
+                    )
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key}.{kind} names a feature twice; drop one")
+        lists, query = ([embedded(features[f]) for f in names] for names in (sequence.features, sequence.query))
+        for feature, spec in zip(sequence.features, lists, strict=True):
+            if (spec.max_values, spec.keep) != (lists[0].max_values, lists[0].keep):
+                raise ValueError(
+                    f"{key}.features: {feature} keeps the {spec.keep} {spec.max_values} values, but "
+                    f"{sequence.features[0]} the {lists[0].keep} {lists[0].max_values}; make max_values and keep equal"
+                )
+        if both := [feature for feature in sequence.query if feature in inside]:
+            raise ValueError(f"{key}.query: {both[0]} is itself part of a history; name a feature of the candidate")
+        if sequence.attention == "target":
+            if len(query) > len(lists):
+                raise ValueError(f"{key}.query: {sequence.query[len(lists)]} has no counterpart in features; drop it")
+            for of_query, of_history, a, b in zip(sequence.query, sequence.features, query, lists, strict=False):
+                if a.dim != b.dim:
+                    raise ValueError(
+                        f"{key}.query: {of_query} has dim {a.dim}, but its counterpart {of_history} {b.dim}; make them "
+                        "equal, or name features in another order"
+                    )
+        width = sum(spec.dim for spec in lists) + (sum(q.dim for q in query) if sequence.attention == "encoder" else 0)
+        if width % sequence.heads:
+            raise ValueError(f"{key}.heads: {sequence.heads} heads do not divide the width {width}")
+    if sequences and not features.keys() - inside:
+        raise ValueError("sequences: every feature is part of a history; add one that is not")
+
+
+def embedded(feature: Feature) -> Categorical | QuantileFeature:
+    """Narrows the type of a feature that is known to have an embedding."""
+    assert isinstance(feature, Categorical | QuantileFeature)
+    return feature
 
 
 def ranking_options(model: str, arguments: dict[str, Any]) -> RankingOptions:

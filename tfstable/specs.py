@@ -4,6 +4,7 @@ They are pydantic models, so that a config checks itself, and import no TensorFl
 A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -26,6 +27,11 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+KEEP = (
+    "Which values stay of an example that has more than max_values: last suits a history in order of time, newest last."
+)
+
+
 class Categorical(Spec):
     """Common keys of the categorical kinds: one embedding row per value.
 
@@ -42,7 +48,8 @@ class Categorical(Spec):
     delimiter: str | None = Field(
         None, min_length=1, description="Split a string such as '12,65' into several values at this delimiter."
     )
-    max_values: int = Field(8, ge=1, description="Values kept per example; later ones are dropped.")
+    max_values: int = Field(8, ge=1, description="Values kept per example.")
+    keep: Literal["first", "last"] = Field("last", description=KEEP)
     pooling: Literal["mean", "sum"] = Field("mean", description="How the embeddings of several values are combined.")
 
     @model_validator(mode="after")
@@ -57,6 +64,22 @@ class HashFeature(Categorical):
 
     kind: Literal["hash"]
     buckets: int = Field(ge=1, description="Rows of the table, without the extra row for missing values.")
+    columns: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="Instead of column: columns of ids or text, one value each, whose combination is the value. It is "
+        "missing if one of them is.",
+    )
+
+    @model_validator(mode="after")
+    def _crossed_columns_are_plain(self) -> Self:
+        if self.columns is None:
+            return self
+        if given := [key for key in ("column", "type", "delimiter") if getattr(self, key)]:
+            raise ValueError(f"columns takes no {given[0]}; leave one of the two out")
+        if twice := [column for i, column in enumerate(self.columns) if column in self.columns[:i]]:
+            raise ValueError(f"columns names {twice[0]} twice")
+        return self
 
 
 class VocabularyFeature(Categorical):
@@ -73,7 +96,8 @@ class QuantileFeature(Spec):
     """A number as a category: one embedding row for each of `buckets` quantiles of the first window.
 
     Row 0 stands for missing. It lets a network treat a heavy-tailed count as trees do, without a scale. A value that
-    fills a bucket has one of its own; the others share the remaining buckets.
+    fills a bucket has one of its own; the others share the remaining buckets. A column of lists holds several values
+    per example; their rows are averaged.
     """
 
     kind: Literal["quantile"]
@@ -86,6 +110,8 @@ class QuantileFeature(Spec):
     boundaries: tuple[FiniteFloat, ...] | None = Field(
         None, min_length=1, description="Lower bounds of the buckets, increasing. Default: fitted on the first window."
     )
+    max_values: int = Field(8, ge=1, description="Values kept per example of a column of lists.")
+    keep: Literal["first", "last"] = Field("last", description=KEEP)
 
     @model_validator(mode="after")
     def _boundaries_in_order(self) -> Self:
@@ -144,6 +170,16 @@ class VectorFeature(Spec):
     column: str | None = Field(None, description="Column of the log. Default: the name of the feature.")
     type: Literal["float"] | None = Field(None, description=TYPE)
     width: int = Field(ge=1, description="Elements of each vector. A row of another length is an error.")
+    normalise: Literal["none", "l2", "layer"] = Field(
+        "none",
+        description="l2: divide each vector by its length. layer: subtract the mean of its elements, divide by their "
+        "standard deviation.",
+    )
+    projection: int | None = Field(
+        None,
+        ge=1,
+        description="Width of a learned linear projection, without a bias, after normalise. Default: no projection.",
+    )
 
 
 class CounterFeature(Spec):
@@ -212,28 +248,37 @@ class RegressionTask(Task):
 TaskSpec = Annotated[BinaryTask | RegressionTask, Field(discriminator="kind", title="Task")]
 
 
-def feature_columns(features: dict[str, Feature]) -> dict[str, str]:
-    """Returns the log column of each feature that reads one alone, by the feature's name."""
-    return {name: f.column or name for name, f in features.items() if not isinstance(f, CounterFeature)}
+def feature_columns(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
+    """Returns the log columns of each feature, by the feature's name: several for crossed ids and keys, else one."""
+    return {
+        name: f.by if isinstance(f, CounterFeature) else getattr(f, "columns", None) or (f.column or name,)
+        for name, f in features.items()
+    }
 
 
-def input_columns(features: dict[str, Feature]) -> dict[str, tuple[str, ...]]:
-    """Returns the log columns of each feature, by the feature's name."""
-    return {name: f.by if isinstance(f, CounterFeature) else (f.column or name,) for name, f in features.items()}
+def single_columns(features: Mapping[str, Feature]) -> dict[str, str]:
+    """Returns the log column of each feature that reads one for itself, no key, by the feature's name."""
+    found = feature_columns({name: f for name, f in features.items() if not isinstance(f, CounterFeature)})
+    return {name: columns[0] for name, columns in found.items() if len(columns) == 1}
 
 
-def counters(features: dict[str, Feature]) -> dict[str, CounterFeature]:
+def columns_read(features: Mapping[str, Feature]) -> list[tuple[str, str]]:
+    """Returns the pairs of a feature's name and a log column that it reads."""
+    return [(name, column) for name, columns in feature_columns(features).items() for column in columns]
+
+
+def counters(features: Mapping[str, Feature]) -> dict[str, CounterFeature]:
     """Returns the counters among the features, by name."""
     return {name: feature for name, feature in features.items() if isinstance(feature, CounterFeature)}
 
 
-def stated_types(features: dict[str, Feature]) -> list[tuple[str, str, str]]:
+def stated_types(features: Mapping[str, Feature]) -> list[tuple[str, str, str]]:
     """Returns (key of the config, column, type) for each type of a column that a feature states."""
     stated: list[tuple[str, str, str]] = []
     for name, feature in features.items():
         if isinstance(feature, CounterFeature):
             stated += [(f"features.{name}.types.{column}", column, dtype) for column, dtype in feature.types.items()]
-        elif feature.type:
+        elif name in single_columns(features) and feature.type:
             stated.append((f"features.{name}.type", feature.column or name, feature.type))
     return stated
 

@@ -73,6 +73,7 @@ def test_lists_have_the_width_of_their_longest_feature():
     assert raw(features, {"tags": pa.list_(pa.int32())}) == {"tags": RawColumn(dtype="int64", width=5)}
     features = {"tags": VocabularyFeature(kind="vocabulary", max_values=2)}
     assert raw(features, {"tags": pa.large_list(pa.string())}) == {"tags": RawColumn(dtype="string", width=2)}
+    assert raw({"gap": QUANTILE}, {"gap": pa.list_(pa.int32())}) == {"gap": RawColumn(dtype="int64", width=8)}
 
 
 def test_a_column_that_is_an_id_and_a_number_is_an_integer():
@@ -212,12 +213,21 @@ def test_lists_become_rows_of_a_fixed_width(list_type):
     array = pa.chunked_array([pa.array(part, list_type(pa.int32())) for part in (values[:3], values[3:])])
     m = MISSING_INT
     expected = [[1, 2, 3], [m, m, m], [m, m, m], [5, m, m], [m, 6, m], [7, 8, m]]
-    column = RawColumn(dtype="int64", width=3)
+    column = RawColumn(dtype="int64", width=3, keep="first")
     np.testing.assert_array_equal(to_numpy(array, "x", column), expected)
     np.testing.assert_array_equal(to_numpy(array.slice(3), "x", column), expected[3:])  # A slice starts at its own row.
     words = pa.chunked_array([pa.array([["a", None], None, ["b", "c", "d"]])])
-    got = to_numpy(words, "x", RawColumn(dtype="string", width=2))
+    got = to_numpy(words, "x", RawColumn(dtype="string", width=2, keep="first"))
     assert got.tolist() == [["a", ""], ["", ""], ["b", "c"]]
+    expected[0] = [2, 3, 4]
+    np.testing.assert_array_equal(to_numpy(array, "x", RawColumn(dtype="int64", width=3)), expected)
+    assert to_numpy(words, "x", RawColumn(dtype="string", width=2)).tolist() == [["a", ""], ["", ""], ["c", "d"]]
+
+
+def test_a_column_is_kept_from_one_end():
+    features = {"a": hashed(column="tags"), "b": hashed(column="tags", keep="first")}
+    with pytest.raises(InputError, match=r"^features\.b\.keep is first, but another feature of .* keeps the last"):
+        raw(features, {"tags": pa.list_(pa.int32())})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfstable.data.columns import raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
-from tfstable.inputs.preprocessor import Preprocessor, combined_bucket, hash_bucket, hash_value
+from tfstable.inputs.preprocessor import Preprocessor, combined, crossed, hash_value
 from tfstable.inputs.reader import ExampleReader
 from tfstable.inputs.statistics import fit
 from tfstable.specs import BinaryTask, CounterFeature, HashFeature, RegressionTask
@@ -181,22 +181,12 @@ def test_rows_may_see_what_those_of_another_day_would(log):
         np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_key_of_several_columns_has_an_order():
-    x, y = tf.constant([1, 2, 3], tf.int64), tf.constant([2, 1, 3], tf.int64)
-    one, other = combined_bucket([x, y], 2**30).numpy(), combined_bucket([y, x], 2**30).numpy()
-    assert (one[:2] != other[:2]).all()
-    assert one[2] == other[2]
-    assert len(set(one.tolist())) == 3
-    # One row of a user's column and many of a candidate's make many keys.
-    assert (combined_bucket([x[:1], y], 2**30).numpy()[0] == one[0]).all()
-
-
-def test_keys_of_several_columns_fill_the_buckets_evenly():
-    users, tabs = (tf.constant(values.ravel(), tf.int64) for values in np.meshgrid(np.arange(3000), np.arange(10)))
-    buckets = combined_bucket([hash_value(users), hash_value(tabs)], 1000).numpy()
-    counts = np.bincount(buckets, minlength=1000)  # Of 30,000 keys: 30 each, with a deviation of 5.5.
-    assert 5 < counts.std() < 6
-    assert (hash_bucket(users, 1000).numpy() == combined_bucket([hash_value(users)], 1000).numpy()).all()
+def test_a_key_of_several_columns_is_the_crossed_id_of_its_columns():
+    tab, user = tf.constant(["a", "b", "c"]), tf.constant([2, 1, 3], tf.int64)
+    bucket = combined([hash_value(tab), hash_value(user)])
+    assert (bucket.numpy() == crossed([tab, user]).numpy()).all()
+    one_user = combined([hash_value(tab), hash_value(user[:1])])  # As in `rank`: one row of the user's columns.
+    assert (one_user.numpy() == crossed([tab, tf.constant([2, 2, 2], tf.int64)]).numpy()).all()
 
 
 def test_a_label_that_is_none_is_refused_on_any_day_that_counts(log):

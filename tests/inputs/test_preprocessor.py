@@ -126,14 +126,14 @@ def test_delimited_strings(text, values):
     known = {"1": 1, "2": 2, "3": 3, "12": 4}
     padded = values + [None] * (3 - len(values))
     rows = preprocess(
-        VocabularyFeature(kind="vocabulary", delimiter=",", max_values=3),
+        VocabularyFeature(kind="vocabulary", delimiter=",", max_values=3, keep="first"),
         [text, "1,2,3"],
         dtype="string",
         vocabularies={"x": list(known)},
     )
     assert rows.shape == (2, 3)
     assert rows[0].tolist() == [-1 if value is None else known.get(value, 0) for value in padded]
-    rows = hashed([text], "string", delimiter=",", max_values=3)
+    rows = hashed([text], "string", delimiter=",", max_values=3, keep="first")
     single = [-1 if value is None else int(hashed([value], "string")[0]) for value in padded]
     assert rows[0].tolist() == single
 
@@ -143,10 +143,35 @@ def test_delimiters_of_several_characters():
     assert rows.tolist() == [hashed(["a", "b:c"], "string").tolist(), [hashed(["a"], "string")[0], -1]]
 
 
-def test_lists_keep_max_values_and_are_padded():
+def test_the_last_values_of_a_delimited_string_stay_in_order():
+    rows = hashed(["1,2,3,4", "5", "", "1,,2,"], "string", delimiter=",", max_values=3)
+    two, three, four, five = hashed(["2", "3", "4", "5"], "string")
+    assert rows.tolist() == [[two, three, four], [five, -1, -1], [-1, -1, -1], [-1, two, -1]]
+
+
+def test_the_last_values_of_a_list_stay_in_order():
+    values = [[7, 8, 9, 6], [7, MISSING_INT, 8, MISSING_INT], [MISSING_INT] * 4, [9, MISSING_INT, MISSING_INT, 6]]
+    six, seven, eight, nine = hashed([6, 7, 8, 9]).tolist()
+    assert hashed(values, width=4, max_values=2).tolist() == [[nine, six], [-1, eight], [-1, -1], [-1, six]]
+    assert hashed(values, width=4, max_values=5).tolist()[0] == [seven, eight, nine, six, -1]
+    words = [["a", "b", "c"], ["a", "b", ""], ["", "", ""]]
+    a, b, c = hashed(["a", "b", "c"], "string")
+    assert hashed(words, "string", width=3, max_values=2).tolist() == [[b, c], [a, b], [-1, -1]]
+
+
+@pytest.mark.parametrize(("keep", "expected"), [("last", [[3, 1], [2, -1], [-1, -1]]), ("first", [[1, 3], [2, -1]])])
+def test_quantiles_of_lists(keep, expected):
+    feature = QuantileFeature(kind="quantile", max_values=2, keep=keep)
+    values = [[-1.0, 7.0, 0.0], [3.0, NAN, NAN], [NAN, NAN, NAN]][: len(expected)]
+    rows = preprocess(feature, values, dtype="float32", width=3, boundaries={"x": [1.0, 5.0]})
+    assert rows.tolist() == expected
+
+
+def test_the_first_values_of_a_list_are_kept_and_padded():
     values = [[7, 8, 9], [7, MISSING_INT, MISSING_INT], [MISSING_INT] * 3, [MISSING_INT, 8, MISSING_INT]]
     seven, eight, nine = hashed([7, 8, 9]).tolist()
-    assert hashed(values, width=3, max_values=2).tolist() == [[seven, eight], [seven, -1], [-1, -1], [-1, eight]]
+    rows = hashed(values, width=3, max_values=2, keep="first")
+    assert rows.tolist() == [[seven, eight], [seven, -1], [-1, -1], [-1, eight]]
     # A caller of the signature may send rows as short as its longest list.
     assert hashed(values, width=3, max_values=5).tolist()[0] == [seven, eight, nine, -1, -1]
     rows = hashed([["a", ""], ["", ""]], "string", width=2, max_values=2)

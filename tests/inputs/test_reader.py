@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfstable.data.columns import RawColumn, raw_columns
 from tfstable.data.log import DayLog, read
+from tfstable.data.shuffle import FullShuffle
 from tfstable.errors import InputError
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader
@@ -240,3 +241,38 @@ def test_bad_values_of_a_later_day(column, values, message, logs, tmp_path, writ
     with pytest.raises(InputError, match=message), reader.input_errors():
         got.extend(iter(dataset))
     assert len(got) == 6  # The next 16 rows, 96 to 111, hold the first bad one: 100.
+
+
+def test_histories_keep_their_newest_values_whichever_way_they_are_preprocessed(tmp_path, write):
+    lists = {
+        "seen": pa.array([["a", "b", "c", "d"], None, [], ["b"]] * 4),
+        "video": pa.array([[7, 8, 9], [8], [], None] * 4),
+        "gap": pa.array([[1.0, None, 300.0, np.inf], [2.0], None, []] * 4, pa.list_(pa.float32())),
+    }
+    write(tmp_path / "date=2025-01-01" / "part-0.parquet", {**lists, "click": pa.array([0, 1] * 8)})
+    features = {
+        "two": HashFeature(kind="hash", buckets=1000, column="seen", max_values=2),
+        "three": HashFeature(kind="hash", buckets=1000, column="seen", max_values=3),
+        "video": HashFeature(kind="hash", buckets=1000, max_values=2),
+        "gap": QuantileFeature(kind="quantile", buckets=3, max_values=3),
+    }
+    tasks = {"click": BinaryTask(kind="binary")}
+    log = DayLog(tmp_path)
+    units = log.units(log.days[0])
+    columns = raw_columns(features, {p: schema for day in log.days for p, schema in log.schemas(day).items()})
+    whole = pa.Table.from_batches(list(read(units, dict.fromkeys([*columns, "click"]))))
+    statistics = fit(features, tasks, columns, [whole.slice(0, 7), whole.slice(7)])
+    assert statistics.boundaries["gap"] == [1.5, 151.0]  # Of all the lists' finite values.
+    reader = ExampleReader(log, Preprocessor(features, statistics), statistics, tasks)
+    (batch,) = reader.batches(log.days, 16, 1000, shuffle=FullShuffle()).one_pass((0, 1))
+    rows, _, _ = reader.layout.unpack(batch)
+    got = {name: sorted({tuple(row) for row in value.tolist()}) for name, value in rows.items()}
+    assert got["gap"] == sorted([(-1, 3, 0), (2, -1, -1), (-1, -1, -1)])
+    four = next(row for row in got["three"] if -1 not in row)
+    assert (*four[1:],) in got["two"]
+    assert len(got["two"]) == len(got["three"]) == 3
+    assert len(got["video"]) == 3
+    assert [str(found) for found in reader.checks.infinite()] == [
+        f"{tmp_path}/date=2025-01-01/part-0.parquet: column gap has values that are infinite as float32; they count as "
+        "missing (rows: 4)"
+    ]

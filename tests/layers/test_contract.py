@@ -12,6 +12,7 @@ from tfstable import layers
 X = (5, 8)  # (batch, width)
 SEQUENCE = (5, 4, 8)  # (batch, length, width)
 PAIR = (X, X)
+HISTORY = ((5, 6), SEQUENCE)  # (batch, query), (batch, length, width)
 
 
 def _dtype(kwargs):
@@ -37,7 +38,19 @@ CASES = {
     "ReZeroStack of one block": (lambda **k: layers.ReZeroStack(10, "tanh", **k), (X,)),
     "ReZeroStack below a block": (lambda **k: layers.ReZeroStack(3, layers.smelu, **k), (X,)),
     "ReZeroEncoder": (lambda **k: layers.ReZeroEncoder(2, 12, "gelu", 0.1, **k), (SEQUENCE,)),
+    "ReZeroEncoder of normalised queries": (
+        lambda **k: layers.ReZeroEncoder(2, 12, "gelu", 0.1, query_key_norm=True, **k),
+        (SEQUENCE,),
+    ),
+    "NormalisedAttention": (lambda **k: layers.NormalisedAttention(2, 0.1, **k), (SEQUENCE, (5, 3, 8))),
+    "TargetAttention": (lambda **k: layers.TargetAttention([7, 5], "tanh", True, **k), HISTORY),
+    "TargetAttention without softmax": (lambda **k: layers.TargetAttention([7], layers.smelu, False, **k), HISTORY),
+    "MaskedMean": (lambda **k: layers.MaskedMean(**k), (SEQUENCE,)),
+    "HistoryEncoder": (lambda **k: layers.HistoryEncoder(2, 7, 9, "tanh", 0.1, **k), HISTORY),
+    "HistoryDecoder": (lambda **k: layers.HistoryDecoder(2, 4, 9, "tanh", 0.1, **k), HISTORY),
     "FeatureNormalization": (lambda **k: layers.FeatureNormalization([3, 1, 2, 2], 0.3, **k), (X,)),
+    "VectorInput": (lambda **k: layers.VectorInput(3, "layer", 1e-4, **k), (X,)),
+    "VectorInput of length one": (lambda **k: layers.VectorInput(None, "l2", 1e-3, **k), (X,)),
     "CrossTower": (lambda **k: layers.CrossTower(2, **k), (X,)),
     "CrossTower of low rank": (lambda **k: layers.CrossTower(2, 3, **k), (X,)),
     "CrossTower of experts": (lambda **k: layers.CrossTower(2, 3, 4, **k), (X,)),

@@ -31,7 +31,8 @@ FEATURES = {
     "seen": HashFeature(kind="hash", buckets=50, dim=4, table="video", max_values=3),
     "age_q": QuantileFeature(kind="quantile", column="age", dim=3),
     "city": VocabularyFeature(kind="vocabulary", dim=3),
-    "cover": VectorFeature(kind="vector", width=3),
+    "user_video": HashFeature(kind="hash", columns=["user", "video"], buckets=90, dim=4),
+    "cover": VectorFeature(kind="vector", width=3, projection=2, normalise="l2"),
     "taste": VectorFeature(kind="vector", width=2),
 }
 TASKS = {
@@ -113,6 +114,18 @@ APART = {
     "cross": {"cross_depth": 2, "tower_units": (8,)},
     "cross of low rank": {"cross_depth": 2, "cross_rank": 3, "input_normalisation": "none", "wide": True},
     "cross alone": {"cross_depth": 1, "units": ()},
+    "target": {"sequences": {"seen": {"features": ["seen"], "query": ["video"]}}, "wide": True, "activation": "smelu"},
+    "target of softmax": {
+        "sequences": {"seen": {"features": ["seen"], "query": ["video"], "softmax": True, "units": (6, 5)}},
+        "input_normalisation": "layer",
+    },
+    "encoder": {"sequences": {"seen": {"features": ["seen"], "query": ["user", "video"], "attention": "encoder"}}},
+    "decoder": {
+        "sequences": {"seen": {"features": ["seen"], "query": ["video", "user"], "attention": "decoder", "heads": 2}},
+        "cross_depth": 1,
+    },
+    "mean": {"sequences": {"seen": {"features": ["seen"], "attention": "mean"}}, "input_normalisation": "none"},
+    "the user's own query": {"sequences": {"seen": {"features": ["seen"], "query": ["user"]}}, "cross_depth": 1},
 }
 WHOLE = {
     "experts": {"cross_depth": 1, "cross_rank": 3, "cross_experts": 2},
@@ -120,13 +133,14 @@ WHOLE = {
     "no bottom": {"units": ()},
     "mmoe": {"model_class": MMoE, "expert_units": (8,)},
     "another stage": {"model_class": OtherEmbedding},
+    "a history of the candidate": {"sequences": {"tags": {"features": ["tags"], "attention": "mean"}}},
 }
 
 
 @pytest.mark.parametrize("name", [*APART, *WHOLE])
 def test_rank_scores_as_the_model_does_row_by_row(name):
     model = make(**{**APART, **WHOLE}[name])
-    assert fits(model) == (name in APART)
+    assert fits(model, USER) == (name in APART)
     raw = request()
     expected = {k: v.numpy() for k, v in model(PREPROCESSOR(repeated(raw)), training=False).items()}
     got = {k: v.numpy() for k, v in as_served(model)(raw).items()}
@@ -148,7 +162,7 @@ def test_large_inputs_lose_no_digits_to_the_other_order_of_the_sums():
         [
             *(v.numpy() for v in model.embeddings(double).values()),
             np.stack([double["duration"], double["age"]], axis=1),
-            double["cover"],
+            model.vector_inputs["cover"](double["cover"]),
             double["taste"],
         ],
         axis=1,
@@ -182,7 +196,7 @@ def test_mixed_precision_is_served_as_it_predicts():
         model = make()
     finally:
         keras.config.set_dtype_policy(before)
-    assert not fits(model)  # Another order of the sums would be another rounding, of two digits.
+    assert not fits(model, USER)  # Another order of the sums would be another rounding, of two digits.
     raw = request()
     got, expected = as_served(model)(raw), model(PREPROCESSOR(repeated(raw)), training=False)
     np.testing.assert_allclose(got["click"], tf.gather(expected["click"], got["order"]), rtol=1e-2)

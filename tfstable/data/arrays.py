@@ -17,8 +17,8 @@ from tfstable.specs import MISSING_INT
 def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
     """Converts a column to `(rows,)` or `(rows, width)` values of its raw dtype, nulls as the missing value.
 
-    Strings come as an object array. Of a longer list the first `width` values stay. A vector with a null or a NaN in it
-    is missing as a whole.
+    Strings come as an object array. Of a longer list `width` values stay: the first or the last, as `keep` says. A
+    vector with a null or a NaN in it is missing as a whole.
 
     Raises:
         InputError: If a value does not fit the dtype, for example a fraction in a column of ids.
@@ -32,7 +32,7 @@ def to_numpy(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray
         lists = cast(array, pa.list_(ARROW[column.dtype])).combine_chunks()
     except pa.ArrowInvalid as error:
         raise InputError(f"column {name}: {str(error)[:300]}") from error
-    return _rows(lists, _values(pc.list_flatten(lists), missing), missing, column.width)
+    return _rows(lists, _values(pc.list_flatten(lists), missing), missing, column)
 
 
 def numbers(array: pa.ChunkedArray) -> np.ndarray:
@@ -78,7 +78,7 @@ def distinct(array: pa.ChunkedArray, name: str, column: RawColumn) -> tuple[np.n
     values = np.append(coded.dictionary.to_numpy(zero_copy_only=False).astype(object), "")
     missing = len(values) - 1
     places = _values(coded.indices, missing)
-    return values, places if column.width is None else _rows(lists, places, missing, column.width)
+    return values, places if column.width is None else _rows(lists, places, missing, column)
 
 
 def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -102,13 +102,24 @@ def distinct_integers(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return np.append(least + np.arange(greatest - least + 1), MISSING_INT), places
 
 
-def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, width: int) -> np.ndarray:
+def keep_last(rows: np.ndarray, missing: object, width: int) -> np.ndarray:
+    """Returns the last `width` values of each row, `(rows, width)`; missing values at a row's end are padding."""
+    known = rows != missing if missing == missing else ~np.isnan(rows)
+    lengths = rows.shape[1] - np.argmax(known[:, ::-1], axis=1)
+    first = np.where(known.any(axis=1), np.maximum(lengths - width, 0), 0)
+    return np.take_along_axis(rows, first[:, None] + np.arange(width), axis=1)
+
+
+def _rows(lists: pa.ListArray, flat: np.ndarray, missing: object, column: RawColumn) -> np.ndarray:
     """Cuts the lists' values into rows, `(lists, width)`, padded with the missing one; what is beyond is dropped."""
+    width = column.width or 0
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     parent = np.repeat(np.arange(len(lengths)), lengths)
     position = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # Of each value in its list.
+    if column.keep == "last":
+        position -= np.repeat(np.maximum(lengths - width, 0), lengths)
     rows = np.full((len(lengths), width), missing, dtype=flat.dtype)
-    kept = position < width
+    kept = (position >= 0) & (position < width)
     rows[parent[kept], position[kept]] = flat[kept]
     return rows
 

@@ -20,10 +20,12 @@ from tfstable.specs import (
     Categorical,
     CounterFeature,
     Feature,
+    HashFeature,
+    QuantileFeature,
     Spec,
     VectorFeature,
-    feature_columns,
-    input_columns,
+    columns_read,
+    single_columns,
     stated_types,
 )
 
@@ -38,11 +40,13 @@ class RawColumn(Spec):
     Attributes:
         dtype: Type of the values.
         width: Values per row; None: one, not in a list.
+        keep: Which values of a list longer than `width` stay.
         vector: Whether each row has `width` values or none. Else a longer list is cut and a shorter one padded.
     """
 
     dtype: Literal["int64", "float32", "string"]
     width: int | None = None
+    keep: Literal["first", "last"] = "last"
     vector: bool = False
 
 
@@ -57,17 +61,14 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
     Raises:
         InputError: If a column is missing or of a type that its feature cannot take.
     """
-    column_of = feature_columns(features)
+    column_of = single_columns(features)
     stated = {column: (key, dtype) for key, column, dtype in stated_types(features)}
     ids = {
-        column
-        for name, columns in input_columns(features).items()
-        for column in columns
-        if isinstance(features[name], Categorical | CounterFeature)
+        column for name, column in columns_read(features) if isinstance(features[name], Categorical | CounterFeature)
     }
     delimited = {column_of[name] for name, f in features.items() if isinstance(f, Categorical) and f.delimiter}
     columns: dict[str, RawColumn] = {}
-    for name, column in ((name, column) for name, read in input_columns(features).items() for column in read):
+    for name, column in columns_read(features):
         feature = features[name]
         types = {path: field_type(schema, column, path) for path, schema in schemas.items()}
         arrow_type, csv = _common_type(types), all(is_csv(path) for path in types)
@@ -159,6 +160,8 @@ def _raw_column(
     """The raw column of a feature that reads `column`, of `dtype` in file `where`; `known`: of a feature before it."""
     categorical = isinstance(feature, Categorical | CounterFeature)
     several, refused = is_list(dtype), f"{where}: column {column} has type {dtype}"
+    if several and isinstance(feature, HashFeature) and feature.columns:
+        raise InputError(f"{refused}, which features.{name}.columns cannot take; name columns of one value per row")
     value = dtype.value_type if several else dtype
     if pa.types.is_null(value):
         if is_csv(where):
@@ -177,7 +180,7 @@ def _raw_column(
     if delimiter and not several and kind not in ("string", None):
         raise InputError(f"{refused}; features.{name}.delimiter needs text")
     if kind not in (("int64", "float32", "string") if categorical else ("int64", "float32")) or (
-        several and (not isinstance(feature, Categorical) or delimiter)
+        several and (not isinstance(feature, Categorical | QuantileFeature) or delimiter)
     ):
         hint = f", or set features.{name}.type: float if it is numbers" if is_csv(where) and not categorical else ""
         raise InputError(
@@ -185,13 +188,20 @@ def _raw_column(
         )
     if categorical and kind == "float32":
         kind = "int64"  # Ids that pandas widened for their nulls; a fraction is an error when it is read.
-    width = feature.max_values if isinstance(feature, Categorical) and several else None
+    width, keep = None, "last"
+    if several and isinstance(feature, Categorical | QuantileFeature):
+        width, keep = feature.max_values, feature.keep
     if known is not None and known.vector:
         raise InputError(f"features.{name}: column {column} is the vector of another feature; drop one of the two")
     if known is not None:
+        if width is not None and known.keep != keep:
+            raise InputError(
+                f"features.{name}.keep is {keep}, but another feature of column {column} keeps the {known.keep} "
+                "values; make them equal"
+            )
         width = max(width, known.width or 0) if width is not None else None
         kind = known.dtype if known.dtype == "int64" else kind
-    return RawColumn(dtype=kind, width=width)
+    return RawColumn(dtype=kind, width=width, keep=keep)
 
 
 def _vector_column(

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfstable.data.arrays import vectors
 from tfstable.data.log import read
 from tfstable.data.log_files import file_units
+from tfstable.data.types import is_list
 from tfstable.errors import InputError
 from tfstable.specs import (
     BinaryTask,
@@ -19,8 +21,8 @@ from tfstable.specs import (
     QuantileFeature,
     TaskSpec,
     VectorFeature,
-    feature_columns,
     label_columns,
+    single_columns,
 )
 
 
@@ -48,7 +50,7 @@ class ValueChecks:
     """
 
     def __init__(self, features: dict[str, Feature], tasks: dict[str, TaskSpec], weight: str | None = None):
-        column_of = feature_columns(features)
+        column_of = single_columns(features)
         self._numbers = {column_of[name] for name, feature in features.items() if _takes_no_infinity(feature)}
         self._tasks, self._labels, self._weight = tasks, label_columns(tasks), weight
         self._seen: set[tuple[Path, str]] = set()
@@ -73,9 +75,7 @@ class ValueChecks:
         for column in self._numbers:
             if (path, column) not in self._seen and _infinite(rows[column]).any():
                 self._seen.add((path, column))
-                dtype = (
-                    rows.schema.field(column).type if pa.types.is_fixed_size_list(rows[column].type) else pa.float64()
-                )
+                dtype = rows.schema.field(column).type if is_list(rows[column].type) else pa.float64()
                 self._infinite.append(Infinite(path, column, int(_infinite(_column(path, column, dtype)).sum())))
 
     def infinite(self) -> list[Infinite]:
@@ -126,8 +126,11 @@ def _wrong_weights(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def _infinite(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Which rows hold a number that is infinite as float32, a vector counting once; of lists, which of their values."""
     if pa.types.is_fixed_size_list(array.type):
         return np.isinf(vectors(array)).any(axis=1)
+    if is_list(array.type):
+        array = pc.list_flatten(array)
     return np.isinf(_numbers(array)) if pa.types.is_floating(array.type) else np.zeros(len(array), bool)
 
 

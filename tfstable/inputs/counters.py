@@ -153,11 +153,6 @@ def table(counter: CounterFeature, tasks: Mapping[str, TaskSpec], sums: Sums) ->
     return CounterTable(counter.buckets, sums.buckets, values)
 
 
-def width(counter: CounterFeature) -> int:
-    """Returns how many numbers the counter gives to the model."""
-    return len(counter.of) + 1
-
-
 def _log_odds(positives: np.ndarray, labels: np.ndarray, smoothing: float) -> np.ndarray:
     base = (positives.sum() + 0.5) / (labels.sum() + 1)
     odds = np.log(positives + smoothing * base) - np.log(labels - positives + smoothing * (1 - base))

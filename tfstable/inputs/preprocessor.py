@@ -20,6 +20,8 @@ from tfstable.specs import (
     feature_columns,
 )
 
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
+
 
 class Preprocessor(tf.Module):
     """Turns raw columns into what `RankingModel` takes, on tensors, in any graph.
@@ -30,7 +32,7 @@ class Preprocessor(tf.Module):
 
     Attributes:
         features: Feature specs by name.
-        column_of: The raw column of each feature that reads one alone, by the feature's name.
+        columns_of: The raw columns of each feature, by the feature's name: several for crossed ids.
         counters: The counters among the features, by name.
 
     Shapes:
@@ -43,23 +45,27 @@ class Preprocessor(tf.Module):
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
         super().__init__(name="preprocessor")
-        self.features, self.column_of = dict(features), feature_columns(features)
+        self.features, self.columns_of = dict(features), feature_columns(features)
         self.counters = counters(features)
         self._statistics = statistics
         dtypes = {
-            table_name(name, f): statistics.columns[self.column_of[name]].dtype
+            table_name(name, f): statistics.columns[self.columns_of[name][0]].dtype
             for name, f in features.items()
             if isinstance(f, VocabularyFeature)
         }
         self._lookups = {table: _lookup(statistics.vocabularies[table], dtype) for table, dtype in dtypes.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        found = self.of_columns(raw) | self.buckets(self.hashes(raw))
+        found = self.of_rows(raw) | self.buckets(self.hashes(raw))
         return {name: found[name] for name in self.features}
 
-    def of_columns(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns the features that read one column alone; the columns may have different numbers of rows."""
-        return {name: self._feature(name, self.features[name], raw[column]) for name, column in self.column_of.items()}
+    def of_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the features that are no counters."""
+        return {
+            name: self._feature(name, feature, [raw[column] for column in self.columns_of[name]])
+            for name, feature in self.features.items()
+            if name not in self.counters
+        }
 
     def hashes(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns a hash of each value of the counters' columns, int64; the columns may differ in number of rows."""
@@ -67,9 +73,9 @@ class Preprocessor(tf.Module):
         return {column: hash_value(raw[column]) for column in columns}
 
     def buckets(self, hashes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns the bucket of each row by counter, int32, from the `hashes` of its columns."""
+        """Returns the bucket of each row by counter, int32, from the `hashes` of its columns; a null is a value."""
         return {
-            name: combined_bucket([hashes[column] for column in counter.by], counter.buckets)
+            name: tf.cast(combined([hashes[column] for column in counter.by]) % counter.buckets, tf.int32)
             for name, counter in self.counters.items()
         }
 
@@ -84,16 +90,21 @@ class Preprocessor(tf.Module):
             for name, column in self._statistics.columns.items()
         }
 
-    def _feature(self, name: str, feature: Feature, x: tf.Tensor) -> tf.Tensor:
+    def _feature(self, name: str, feature: Feature, columns: list[tf.Tensor]) -> tf.Tensor:
+        x = columns[0] if len(columns) == 1 else crossed(columns)
         if isinstance(feature, NumericFeature):
             return scaled(x, feature.log1p, feature.clip, scaling(name, feature, self._statistics))
         if isinstance(feature, QuantileFeature):
-            return _bucket(as_float(x), self._statistics.boundaries[name])
+            x = _values(x, feature.max_values, feature.keep)
+            rows = _bucket(as_float(x), self._statistics.boundaries[name])
+            return tf.where(is_missing(x), -1, rows) if x.shape.rank == 2 else rows
         if isinstance(feature, VectorFeature):
             return _vector(x)
         assert isinstance(feature, Categorical)
         several = feature.delimiter is not None or x.shape.rank == 2
-        x = _values(x, feature)
+        if feature.delimiter is not None:
+            x = _split(x, feature)
+        x = _values(x, feature.max_values, feature.keep)
         if isinstance(feature, HashFeature):
             rows = tf.where(is_missing(x), tf.constant(0, tf.int64), 1 + hash_bucket(x, feature.buckets))
         else:
@@ -108,45 +119,82 @@ def _lookup(values: list, dtype: str) -> tf.lookup.StaticHashTable:
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, rows), default_value=0)
 
 
-def _values(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
-    """Splits delimited strings and keeps `max_values` of each example: (batch,) or (batch, max_values)."""
-    if feature.delimiter is not None:
-        x = tf.strings.split(x, feature.delimiter).to_tensor("", shape=[None, feature.max_values])
-    elif x.shape.rank == 2:
-        x = x[:, : feature.max_values]
-        missing = tf.constant(MISSING_INT if x.dtype == tf.int64 else "", x.dtype)
-        x = tf.pad(x, [[0, 0], [0, feature.max_values - tf.shape(x)[1]]], constant_values=missing)
-    return tf.ensure_shape(x, [None, feature.max_values]) if x.shape.rank == 2 else x
+def _split(x: tf.Tensor, feature: Categorical) -> tf.Tensor:
+    """The values of delimited strings, `(batch, max_values)`, padded with the empty one."""
+    values = tf.strings.split(x, feature.delimiter)
+    if feature.keep == "last":
+        values = values[:, -feature.max_values :]
+    return values.to_tensor("", shape=[None, feature.max_values])
+
+
+def _values(x: tf.Tensor, max_values: int, keep: str) -> tf.Tensor:
+    """Keeps `max_values` of each example: (batch,), or (batch, max_values) padded with the missing value."""
+    if x.shape.rank == 1 or x.shape[1] == max_values:
+        return x
+    width = tf.shape(x)[1]
+    if keep == "last":
+        x = tf.cond(width > max_values, lambda: _last(x, max_values), lambda: x)
+    x = x[:, :max_values]
+    missing = tf.constant(MISSING[x.dtype.name], x.dtype)
+    x = tf.pad(x, [[0, 0], [0, max_values - tf.shape(x)[1]]], constant_values=missing)
+    return tf.ensure_shape(x, [None, max_values])
+
+
+def _last(x: tf.Tensor, max_values: int) -> tf.Tensor:
+    """The last values of each row: a batch is as wide as its longest list, so what is missing at an end is padding."""
+    ends = tf.where(is_missing(x), 0, tf.range(1, tf.shape(x)[1] + 1))  # (batch, width)
+    first = tf.maximum(tf.reduce_max(ends, axis=1) - max_values, 0)  # (batch,)
+    return tf.gather(x, first[:, None] + tf.range(max_values), batch_dims=1)
 
 
 def hash_bucket(x: tf.Tensor, buckets: int) -> tf.Tensor:
     """Strings by FarmHash, integers by the finaliser of SplitMix64 (four times as fast as hashing their digits)."""
-    return tf.strings.to_hash_bucket_fast(x, buckets) if x.dtype == tf.string else hash_value(x) % buckets
+    if x.dtype == tf.string:
+        return tf.strings.to_hash_bucket_fast(x, buckets)
+    return tf.bitwise.bitwise_and(_mixed(x), tf.int64.max) % buckets
 
 
-def combined_bucket(hashes: Sequence[tf.Tensor], buckets: int) -> tf.Tensor:
-    """Returns one bucket for several values in their order, int32, from what `hash_value` says of each.
+def crossed(columns: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Combines ids of several columns to one id: from h = 0, h = mix(h + mix(id) + 0x9E3779B97F4A7C15) per column.
 
-    Of one value it is that of `hash_bucket`, for integers.
+    Text enters by its 63 bits of FarmHash. The order of the columns matters.
+
+    Args:
+        columns: int64 or string tensors that broadcast against each other: `rank` has one row of the user's.
+
+    Returns:
+        int64, at least 0; the missing value where one of the columns has none.
     """
-    joined = hashes[0]
-    for other in hashes[1:]:
-        joined = hash_value(joined * tf.constant(31, tf.int64) + other)  # Not symmetric: (1, 2) is not (2, 1).
-    return tf.cast(joined % buckets, tf.int32)
+    missing = tf.constant(False)
+    for x in columns:
+        missing = tf.logical_or(missing, is_missing(x))
+    return tf.where(missing, tf.constant(MISSING_INT, tf.int64), combined([hash_value(x) for x in columns]))
+
+
+def combined(hashes: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Combines what `hash_value` says of several values to one int64, at least 0; see `crossed`."""
+    joined = tf.constant(0, tf.int64)
+    for x in hashes:
+        joined = _mixed(joined + x + tf.constant(_GOLDEN, tf.int64))
+    return tf.bitwise.bitwise_and(joined, tf.int64.max)
 
 
 def hash_value(x: tf.Tensor) -> tf.Tensor:
-    """Returns a hash of each value, int64 from 0 on; see `hash_bucket`."""
-    if x.dtype == tf.string:
-        return tf.strings.to_hash_bucket_fast(x, tf.int64.max)
-    x = x * tf.constant(-7046029254386353131, tf.int64)  # 0x9E3779B97F4A7C15; the product wraps.
+    """Returns mix(id) of each value, int64; text enters by its 63 bits of FarmHash."""
+    return _mixed(tf.strings.to_hash_bucket_fast(x, 2**63 - 1) if x.dtype == tf.string else x)
+
+
+def _mixed(x: tf.Tensor) -> tf.Tensor:
+    """The finaliser of SplitMix64, on int64: the products wrap, the shifts carry the sign."""
+    x = x * tf.constant(_GOLDEN, tf.int64)
     x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(32, tf.int64)))
     x = x * tf.constant(-4658895280553007687, tf.int64)  # 0xBF58476D1CE4E5B9
-    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
-    return tf.bitwise.bitwise_and(x, tf.int64.max)
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(29, tf.int64)))
 
 
 def is_missing(x: tf.Tensor) -> tf.Tensor:
+    if x.dtype.is_floating:
+        return tf.math.is_nan(x)
     return tf.equal(x, "" if x.dtype == tf.string else tf.constant(MISSING_INT, x.dtype))
 
 
@@ -186,5 +234,6 @@ def _vector(x: tf.Tensor) -> tf.Tensor:
 
 def _bucket(x: tf.Tensor, boundaries: list[float]) -> tf.Tensor:
     """Row 0 for missing or infinite, else 1 + the number of boundaries that are not above x."""
-    row = tf.searchsorted(tf.constant(boundaries, tf.float64), x, side="right")
+    row = tf.searchsorted(tf.constant(boundaries, tf.float64), tf.reshape(x, [-1]), side="right")
+    row = tf.reshape(row, tf.shape(x))
     return tf.where(tf.math.is_finite(x), row + 1, 0)

@@ -1,7 +1,7 @@
 """From a log to batches of model inputs: what the trainer feeds from, and `fit` can too."""
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import date
 from functools import partial
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.arrays import distinct, distinct_integers, numbers, to_numpy
+from tfstable.data.arrays import distinct, distinct_integers, keep_last, numbers, to_numpy
 from tfstable.data.columns import RawColumn, arrow_types
 from tfstable.data.log import DAY, DayLog
 from tfstable.data.shuffle import FullShuffle, Shuffle
@@ -19,10 +19,9 @@ from tfstable.data.values import ValueChecks
 from tfstable.data.window import Batches
 from tfstable.errors import InputError
 from tfstable.inputs.counted_days import CountedDays
-from tfstable.inputs.counters import width
 from tfstable.inputs.layout import Examples, Layout
 from tfstable.inputs.preprocessor import Preprocessor
-from tfstable.inputs.statistics import Statistics
+from tfstable.inputs.statistics import Statistics, vector_width
 from tfstable.specs import TaskSpec, label_columns
 
 T = TypeVar("T")
@@ -82,8 +81,10 @@ class ExampleReader:
         self._failure: InputError | None = None
         signature = preprocessor.signature()
         # Traced once: a buffer's preprocessing is one call of the graph. On the host, whatever the strategy's devices.
-        self._preprocess = tf.function(preprocessor.of_columns, input_signature=[signature], autograph=False)
-        self._column_of = preprocessor.column_of
+        self._preprocess = tf.function(preprocessor.of_rows, input_signature=[signature], autograph=False)
+        self._columns_of = {n: c for n, c in preprocessor.columns_of.items() if n not in preprocessor.counters}
+        crosses = [columns for columns in self._columns_of.values() if len(columns) > 1]
+        self._crossed = {column for columns in crosses for column in columns}
         inputs = dict(self._preprocess.get_concrete_function().structured_outputs)
         self.counted: CountedDays | None = None
         if preprocessor.counters:
@@ -92,7 +93,7 @@ class ExampleReader:
             self._hash = tf.function(preprocessor.hashes, input_signature=[keys], autograph=False)
             self._combine = tf.function(preprocessor.buckets, input_signature=[hashes], autograph=False)
             self._keys = {column: statistics.columns[column] for column in keys}
-            inputs |= {n: tf.TensorSpec([None, width(c)], tf.float32) for n, c in preprocessor.counters.items()}
+            inputs |= {n: tf.TensorSpec([None, vector_width(c)], tf.float32) for n, c in preprocessor.counters.items()}
             types = arrow_types(self._keys, coded_text=True)
             self.counted = CountedDays(log, preprocessor.counters, tasks, weight, types, self._buckets)
         self.layout = Layout({name: inputs[name] for name in preprocessor.features}, list(self._labels))
@@ -169,43 +170,49 @@ class ExampleReader:
 
     def _buckets(self, table: pa.Table) -> dict[str, np.ndarray]:
         """The bucket of each row by counter, `(rows,)` int32; values are hashed as in `_features`."""
-        raw, places = self._raw(table, self._keys)
+        raw, places = self._raw(table, self._keys, ())
         with tf.device("CPU:0"):
             hashes = {name: hashed.numpy() for name, hashed in self._hash(raw).items()}
             hashes |= {name: hashes[name].take(place) for name, place in places.items()}
             return {name: bucket.numpy() for name, bucket in self._combine(hashes).items()}
 
     def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Preprocesses text and integers of a narrow range value by value, all else row by row."""
-        raw, places = self._raw(table, self._columns)
+        """Preprocesses text and integers of a narrow range value by value, all else, and crossed ids, row by row."""
+        raw, places = self._raw(table, self._columns, self._crossed)
         with tf.device("CPU:0"):
             features = {name: tensor.numpy() for name, tensor in self._preprocess(raw).items()}
-        for name, source in self._column_of.items():
-            if source in places:
-                features[name] = self._spread(features[name], places[source])
+        for name, sources in self._columns_of.items():
+            if (source := sources[0]) in places:
+                features[name] = self._spread(features[name], places[source], self._columns[source])
         return features
 
     @staticmethod
-    def _raw(table: pa.Table, columns: Mapping[str, RawColumn]) -> tuple[dict[str, tf.Tensor], dict[str, np.ndarray]]:
-        """Raw columns, of some each value once, and of those the places of the rows among the values."""
+    def _raw(
+        table: pa.Table, columns: Mapping[str, RawColumn], whole: Collection[str]
+    ) -> tuple[dict[str, tf.Tensor], dict[str, np.ndarray]]:
+        """Raw columns, of all but `whole` each value once, and of those the places of the rows among the values."""
         raw, places = {}, {}
         for name, column in columns.items():
-            if column.dtype == "string":
+            if column.dtype == "string" and name not in whole:
                 values, places[name] = distinct(table[name], name, column)
                 raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
                 continue
             raw[name] = to_numpy(table[name], name, column)
-            if column.dtype == "int64" and column.width is None and (found := distinct_integers(raw[name])):
+            plain = column.dtype == "int64" and column.width is None and name not in whole
+            if plain and (found := distinct_integers(raw[name])):
                 raw[name], places[name] = found
         with tf.device("CPU:0"):
             return {name: tf.constant(x, columns[name].dtype) for name, x in raw.items()}, places
 
     @staticmethod
-    def _spread(of_values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    def _spread(of_values: np.ndarray, places: np.ndarray, column: RawColumn) -> np.ndarray:
         """From what preprocessing made of each value, `(values,)` or `(values, max_values)`, to the rows' inputs."""
         if places.ndim == 1:
             return of_values.take(places, axis=0)
-        return of_values[:, 0].take(places[:, : of_values.shape[1]])  # A list of one value has it in front.
+        width = of_values.shape[1]
+        if column.keep == "last" and width < places.shape[1]:
+            places = keep_last(places, len(of_values) - 1, width)
+        return of_values[:, 0].take(places[:, :width])  # A list of one value has it in front.
 
     @contextmanager
     def input_errors(self) -> Iterator[None]:

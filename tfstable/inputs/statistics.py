@@ -23,6 +23,7 @@ from tfstable.specs import (
     MISSING_INT,
     BinaryTask,
     Categorical,
+    CounterFeature,
     Feature,
     HashFeature,
     NumericFeature,
@@ -30,9 +31,10 @@ from tfstable.specs import (
     RegressionTask,
     Spec,
     TaskSpec,
+    VectorFeature,
     VocabularyFeature,
-    feature_columns,
     label_columns,
+    single_columns,
 )
 
 
@@ -93,9 +95,18 @@ def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
 
 def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bool:
     """Returns whether an example may have several values of the feature: a column of lists, or a delimited string."""
-    if not isinstance(feature, Categorical):
+    crossed = isinstance(feature, HashFeature) and feature.columns
+    if crossed or not isinstance(feature, Categorical | QuantileFeature):
         return False
-    return feature.delimiter is not None or statistics.columns[feature.column or name].width is not None
+    width = statistics.columns[feature.column or name].width
+    return width is not None or getattr(feature, "delimiter", None) is not None
+
+
+def vector_width(feature: Feature) -> int:
+    """Returns how many numbers a feature gives to the model that gives several: a vector, a counter; 0 for others."""
+    if isinstance(feature, CounterFeature):
+        return len(feature.of) + 1
+    return feature.width + 1 if isinstance(feature, VectorFeature) else 0
 
 
 def fit(
@@ -113,7 +124,7 @@ def fit(
         InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
             no label at all, or a label is none (see `check_labels`).
     """
-    column_of, label_of = feature_columns(features), label_columns(tasks)
+    column_of, label_of = single_columns(features), label_columns(tasks)
     _check_shared_types(features, columns)
     counts: dict[str, dict] = {
         table_name(name, f): {} for name, f in features.items() if isinstance(f, VocabularyFeature)
@@ -125,9 +136,10 @@ def fit(
     seen = {column_of[name]: Seen() for name in (*moments, *samples)}
     label_sums = {name: np.zeros(2) for name in tasks}
     for batch in batches:
-        values = {name: _numbers(batch[name], name, columns[name]) for name in seen}
+        arrays = {name: _single(batch[name]) for name in seen}
+        values = {name: _numbers(arrays[name], name, columns[name]) for name in seen}
         for name, x in values.items():
-            seen[name].add(x, batch[name], columns[name])
+            seen[name].add(x, arrays[name], columns[name])
         for name, feature in features.items():
             column = column_of.get(name, "")
             if isinstance(feature, VocabularyFeature):
@@ -168,10 +180,15 @@ def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
 
 def _numbers(array: pa.ChunkedArray, name: str, column: RawColumn) -> np.ndarray:
     """A column as preprocessing sees it, `(rows,)` float64: rounded to its raw dtype, NaN where missing."""
-    x = to_numpy(array, name, column)
+    x = to_numpy(array, name, RawColumn(dtype=column.dtype))
     if column.dtype == "int64":
         return np.where(x == MISSING_INT, np.nan, x.astype(np.float64))
     return np.where(np.abs(x) < np.finfo(np.float32).tiny, 0.0, x.astype(np.float64))  # TensorFlow flushes those.
+
+
+def _single(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with one value per row; of lists, all their values one after the other."""
+    return pc.list_flatten(array) if is_list(array.type) else array
 
 
 def _known(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
@@ -236,7 +253,7 @@ def _remarks(
     samples: dict[str, quantiles.Sample],
     counts: dict[str, dict],
 ) -> list[str]:
-    column_of, lines = feature_columns(features), []
+    column_of, lines = single_columns(features), []
     users: dict[str, dict[str, str]] = {}
     for name, feature in features.items():
         if isinstance(feature, VocabularyFeature):

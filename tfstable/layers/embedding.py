@@ -43,8 +43,8 @@ class Embeddings(keras.layers.Layer):
         In: a dict with the rows per feature, `(batch,)` int, or `(batch, values)` padded with -1. Each row must be
             below the feature's `rows`: tables are adjacent, and no step checks this.
         Out: a dict with `(batch, dim)` per feature; zeros if every value is padding. With `joined=True`, one tensor of
-            all vectors in order, `(batch, sum of the dims)`. This avoids splitting and joining the vectors and
-            gradients.
+            all vectors in order, `(batch, sum of the dims)`, or of those in `names`. This avoids splitting and joining
+            the vectors and gradients.
 
     Raises:
         ValueError: If features that share a table differ in its rows or width, a table is empty, a pooling is unknown,
@@ -88,20 +88,23 @@ class Embeddings(keras.layers.Layer):
             self._tables[str(dim)] = table
         self.built = True
 
-    def call(self, inputs: Mapping[str, tf.Tensor], joined: bool = False) -> tf.Tensor | dict[str, tf.Tensor]:
+    def call(
+        self, inputs: Mapping[str, tf.Tensor], joined: bool = False, names: Sequence[str] | None = None
+    ) -> tf.Tensor | dict[str, tf.Tensor]:
         if joined:
-            return self._joined(inputs)
+            return self._joined(inputs, list(self.features) if names is None else names)
         embedded: dict[str, tf.Tensor] = {}
         for dim in self._stacked:
             names = [name for name, feature in self.features.items() if feature.dim == dim]
             embedded |= self._lookup(dim, names, inputs)
         return {name: embedded[name] for name in self.features}
 
-    def _joined(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _joined(self, inputs: Mapping[str, tf.Tensor], wanted: Sequence[str]) -> tf.Tensor:
         """Single-valued features of one width that follow each other stay as they were gathered."""
         gathered, column_of = {}, {}
         for dim in self._stacked:
-            names = [name for name, feature in self.features.items() if feature.dim == dim]
+            if not (names := [name for name in wanted if self.features[name].dim == dim]):
+                continue
             columns, gathered[dim] = self._gather(dim, names, inputs)
             start = 0
             for name, column in zip(names, columns, strict=True):
@@ -113,7 +116,7 @@ class Embeddings(keras.layers.Layer):
             return self.features[name].dim, name if several else None
 
         parts = []
-        for (dim, several), neighbours in itertools.groupby(self.features, run):
+        for (dim, several), neighbours in itertools.groupby(wanted, run):
             names = list(neighbours)
             first, last = column_of[names[0]], column_of[names[-1]]
             start, end = first[0], last[0] + last[1].shape[1]
@@ -137,6 +140,25 @@ class Embeddings(keras.layers.Layer):
         dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
         rows = tf.stack([tf.cast(inputs[name], dtype) for name in names], axis=1) + tf.constant(offsets, dtype)
         return tf.cast(tf.gather(self._tables[str(dim)].value, rows), self.compute_dtype)
+
+    def unpooled(self, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the vector of every value, padding included, which reads row 0.
+
+        Args:
+            names: Features whose inputs have one shape, `(batch,)` or `(batch, values)`.
+            inputs: Rows by feature.
+
+        Returns:
+            In order, one tensor for neighbours of one width: `(batch, [values,] neighbours, dim)`.
+        """
+        parts = []
+        for dim, neighbours in itertools.groupby(names, lambda name: self.features[name].dim):
+            group = list(neighbours)
+            dtype = tf.int32 if self._stacked[dim] < 2**31 else tf.int64
+            rows = tf.stack([tf.cast(tf.maximum(inputs[name], 0), dtype) for name in group], axis=-1)
+            rows += tf.constant([self._offsets[self.features[name].table] for name in group], dtype)
+            parts.append(tf.cast(tf.gather(self._tables[str(dim)].value, rows), self.compute_dtype))
+        return parts
 
     def _lookup(self, dim: int, names: Sequence[str], inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         columns, vectors = self._gather(dim, names, inputs)
@@ -177,12 +199,12 @@ class Embeddings(keras.layers.Layer):
             variable.assign(np.concatenate([tables[name] for name in stacked]))
 
     def compute_output_spec(
-        self, inputs: Mapping[str, Any], joined: bool = False
+        self, inputs: Mapping[str, Any], joined: bool = False, names: Sequence[str] | None = None
     ) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
         spec = {n: keras.KerasTensor((inputs[n].shape[0], f.dim), self.compute_dtype) for n, f in self.features.items()}
         if not joined:
             return spec
-        width = sum(feature.dim for feature in self.features.values())
+        width = sum(self.features[name].dim for name in (self.features if names is None else names))
         return keras.KerasTensor((next(iter(spec.values())).shape[0], width), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:

@@ -24,6 +24,20 @@ def check_one_input(layer: keras.layers.Layer, shape: Sequence[int | None], rank
     return shape[-1]
 
 
+def check_pair(layer: keras.layers.Layer, query: Sequence[int | None], keys: Sequence[int | None]) -> tuple[int, int]:
+    """Checks the shapes that a layer of a query and a history is built with: `(batch, q)` and `(batch, length, k)`.
+
+    Returns:
+        q and k.
+
+    Raises:
+        ValueError: If one is another, or `length` is not known.
+    """
+    if len(keys) == 3 and not keys[1]:
+        raise ValueError(f"{_named(layer)} takes keys of a known length of at least 1, got {tuple(keys)}")
+    return check_one_input(layer, query, rank=2), check_one_input(layer, keys, rank=3)
+
+
 def check_equal(
     layer: keras.layers.Layer, what: str, shape: Sequence[int | None], wanted: Sequence[int | None]
 ) -> None:

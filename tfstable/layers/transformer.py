@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfstable.layers.normalised_attention import NormalisedAttention
 from tfstable.layers.rezero import ReZero
 from tfstable.layers.shapes import Shape, check_equal, check_one_input
 
@@ -25,6 +26,7 @@ class ReZeroEncoder(keras.layers.Layer):
         units: Inner width of the feed-forward part. At least 1.
         activation: The function f: a Keras activation by name, or a callable.
         dropout: Rate on attention weights and on the inner feed-forward layer, in [0, 1).
+        query_key_norm: Layer-normalise the queries and keys of the attention; see `NormalisedAttention`.
 
     Call arguments:
         x: Sequences.
@@ -44,7 +46,13 @@ class ReZeroEncoder(keras.layers.Layer):
     """
 
     def __init__(
-        self, heads: int, units: int, activation: str | Callable[..., Any] = "relu", dropout: float = 0.0, **kwargs: Any
+        self,
+        heads: int,
+        units: int,
+        activation: str | Callable[..., Any] = "relu",
+        dropout: float = 0.0,
+        query_key_norm: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if heads < 1 or units < 1:
@@ -52,7 +60,7 @@ class ReZeroEncoder(keras.layers.Layer):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {dropout}")
         self.heads, self.units, self.dropout = heads, units, dropout
-        self.activation = keras.activations.get(activation)
+        self.activation, self.query_key_norm = keras.activations.get(activation), query_key_norm
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
@@ -60,9 +68,12 @@ class ReZeroEncoder(keras.layers.Layer):
         if width % self.heads:
             raise ValueError(f"the input's width must be a multiple of heads, got width {width}, heads {self.heads}")
         policy = self.dtype_policy
-        attention = keras.layers.MultiHeadAttention(
-            self.heads, width // self.heads, dropout=self.dropout, dtype=policy, name="attention"
-        )
+        if self.query_key_norm:
+            attention = NormalisedAttention(self.heads, self.dropout, dtype=policy, name="attention")
+        else:
+            attention = keras.layers.MultiHeadAttention(
+                self.heads, width // self.heads, dropout=self.dropout, dtype=policy, name="attention"
+            )
         branch = [
             keras.layers.Dense(self.units, activation=self.activation, dtype=policy, name="inner"),
             keras.layers.Dropout(self.dropout, dtype=policy),
@@ -88,4 +99,4 @@ class ReZeroEncoder(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         activation = keras.activations.serialize(self.activation)
         own = {"heads": self.heads, "units": self.units, "activation": activation, "dropout": self.dropout}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "query_key_norm": self.query_key_norm}

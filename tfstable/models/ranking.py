@@ -7,8 +7,7 @@ import keras
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from tfstable.inputs.counters import width
-from tfstable.inputs.statistics import Statistics, is_several_valued, table_name, table_rows
+from tfstable.inputs.statistics import Statistics, is_several_valued, table_name, table_rows, vector_width
 from tfstable.layers import (
     ClipActivation,
     CrossTower,
@@ -18,32 +17,26 @@ from tfstable.layers import (
     GeneralisedSmeLU,
     ReZero,
     SmeLU,
+    VectorInput,
 )
 from tfstable.models import tasks as task_math
+from tfstable.models.histories import Histories
 from tfstable.models.multitask import MultitaskModel
 from tfstable.options import ranking_options
-from tfstable.specs import (
-    BinaryTask,
-    Categorical,
-    CounterFeature,
-    Feature,
-    NumericFeature,
-    QuantileFeature,
-    TaskSpec,
-    VectorFeature,
-)
+from tfstable.specs import BinaryTask, Categorical, Feature, NumericFeature, QuantileFeature, TaskSpec, VectorFeature
 
 Inputs = Mapping[str, tf.Tensor]  # By feature, as `tfstable.inputs.preprocessor` returns them.
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class RankingModel(MultitaskModel):
-    """Embeddings and numbers -> cross layers -> shared bottom -> one head per task.
+    """Embeddings, numbers and histories -> cross layers -> shared bottom -> one head per task.
 
-    Each stage is a method that a subclass can replace: `embed`, `interact`, `shared_bottom`, `heads`, `wide_logits`,
-    `compute_loss`. Each takes `training`, which a subclass may leave out: Keras tells the layers in it all the same.
-    Losses that a stage or a layer adds by `add_loss` count once. A subclass takes its own arguments by keyword and
-    passes the others on. Variables are made by the first use, so a subclass makes its layers in `__init__` or `build`.
+    Each stage is a method that a subclass can replace: `embed`, `sequence`, `interact`, `shared_bottom`, `heads`,
+    `wide_logits`, `compute_loss`. Each takes `training`, which a subclass may leave out: Keras tells the layers in it
+    all the same. Losses that a stage or a layer adds by `add_loss` count once. A subclass takes its own arguments by
+    keyword and passes the others on. Variables are made by the first use, so a subclass makes its layers in `__init__`
+    or `build`.
 
     Args:
         features: Feature specs by name.
@@ -85,17 +78,30 @@ class RankingModel(MultitaskModel):
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
         policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
+        self.histories = None
+        if self.options.sequences:
+            arguments = self.feature_specs, statistics, self.options, self._activation()
+            self.histories = Histories(*arguments, name="histories", dtype=policy)
+        pooled = self._embedding_features()
+        for name in self.histories.embedded if self.histories else ():
+            del pooled[name]
+        self.pooled = list(pooled)  # Features that are embedded and no part of a history.
         self.feature_norm = None
-        if self.options.input_normalisation == "features" and self.embeddings.features:
-            widths = [feature.dim for feature in self.embeddings.features.values()]
+        if self.options.input_normalisation == "features" and pooled:
+            widths = [feature.dim for feature in pooled.values()]
             self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
         # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
-        per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in self._embedding_features().items()}
+        per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in pooled.items()}
         has_wide = self.wide_tasks and per_task
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
-        self.vectors = [name for name, f in features.items() if isinstance(f, VectorFeature | CounterFeature)]
+        self.vectors = [name for name, f in features.items() if vector_width(f)]
+        self.vector_inputs = {
+            name: VectorInput(f.projection, f.normalise, name=f"vector_{name}", dtype=policy)
+            for name, f in features.items()
+            if isinstance(f, VectorFeature) and (f.projection or f.normalise != "none")
+        }
         self.cross = None
         if self.options.cross_depth:
             depth, rank, experts = self.options.cross_depth, self.options.cross_rank, self.options.cross_experts
@@ -113,10 +119,19 @@ class RankingModel(MultitaskModel):
 
     def embed(self, features: Inputs, training: bool | None = None) -> tf.Tensor:
         """Returns the model's input vector, `(batch, width)`: embeddings, then numbers, then vectors."""
-        vectors = [self.embeddings(features, joined=True)] if self.embeddings.features else []
+        names = {"names": self.pooled} if self.histories else {}
+        vectors = [self.embeddings(features, joined=True, **names)] if self.pooled else []
         if self.feature_norm is not None:
             vectors = [self.feature_norm(vectors[0])]
         return tf.concat(vectors + self.numbers(self.numeric + self.vectors, features), axis=1)
+
+    def sequence(self, features: Inputs, training: bool | None = None) -> tf.Tensor | None:
+        """Returns what the model reads of histories, `(batch, width)`, which joins its input vector; None without."""
+        if self.histories is None:
+            return None
+        if not self.embeddings.built:
+            self.embeddings.build()
+        return tf.concat(list(self.histories(features, embeddings=self.embeddings).values()), axis=1)
 
     def interact(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Crosses the input's elements with each other: `(batch, width)` to the same."""
@@ -149,6 +164,8 @@ class RankingModel(MultitaskModel):
         if missing := [name for name in self.feature_specs if name not in features]:
             raise ValueError(f"no input for feature {', '.join(missing)}; there is {', '.join(features) or 'none'}.")
         x = self.stage(self.embed, features, training=training)
+        if (read := self.stage(self.sequence, features, training=training)) is not None:
+            x = tf.concat([x, read], axis=1)
         crossed = self.stage(self.interact, x, training=training)
         if self.options.cross_arrangement == "parallel":
             deep = x if self.deep_norm is None else self.deep_norm(x)
@@ -183,12 +200,18 @@ class RankingModel(MultitaskModel):
         """
         single = [tf.cast(features[name], self.compute_dtype) for name in names if name in self.numeric]
         parts = [tf.stack(single, axis=1)] if single else []  # (batch, numbers)
-        return parts + [tf.cast(features[name], self.compute_dtype) for name in names if name in self.vectors]
+        return parts + [self._vector(name, features[name]) for name in names if name in self.vectors]
 
     def number_widths(self) -> dict[str, int]:
         """Returns the width of each feature that is not embedded, in their order in the input vector."""
         signature = self.input_signature()
-        return dict.fromkeys(self.numeric, 1) | {name: signature[name].shape[1] for name in self.vectors}
+        widths = {name: signature[name].shape for name in self.vectors}
+        widths |= {name: layer.compute_output_shape(widths[name]) for name, layer in self.vector_inputs.items()}
+        return dict.fromkeys(self.numeric, 1) | {name: shape[1] for name, shape in widths.items()}
+
+    def _vector(self, name: str, x: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(x, self.compute_dtype)
+        return self.vector_inputs[name](x) if name in self.vector_inputs else x
 
     def dense_stack(self, units: Sequence[int], name: str, rezero: bool = False) -> keras.Sequential:
         """Returns a stack of dense layers with the model's activation, normalisation and dropout."""
@@ -197,13 +220,10 @@ class RankingModel(MultitaskModel):
             block = [keras.layers.Dense(size, kernel_initializer="he_normal", name=f"dense_{i}", dtype=policy)]
             if options.hidden_normalisation:
                 block.append(keras.layers.LayerNormalization(name=f"norm_{i}", dtype=policy))
-            if options.activation == "smelu" and options.slope_below:
-                a = b = options.beta
-                block.append(GeneralisedSmeLU(a, b, options.slope_below, dtype=policy))
-            elif options.activation == "smelu":
-                block.append(SmeLU(options.beta, dtype=policy))
-            else:
-                block.append(keras.layers.Activation(options.activation, dtype=policy))
+            activation = self._activation()
+            if isinstance(activation, str):
+                activation = keras.layers.Activation(activation, dtype=policy)
+            block.append(activation)
             if options.activation_clip is not None:
                 block.append(ClipActivation(options.activation_clip, dtype=policy))
             if options.dropout:
@@ -213,6 +233,14 @@ class RankingModel(MultitaskModel):
             layers += block
             width = size
         return keras.Sequential(layers or [keras.layers.Identity(dtype=policy)], name=name)
+
+    def _activation(self) -> str | keras.layers.Layer:
+        options, policy = self.options, self.dtype_policy
+        if options.activation != "smelu":
+            return options.activation
+        if options.slope_below:
+            return GeneralisedSmeLU(options.beta, options.beta, options.slope_below, dtype=policy)
+        return SmeLU(options.beta, dtype=policy)
 
     def output_layer(self, task: str, name: str | None = None) -> keras.layers.Dense:
         """Returns a layer that turns a task's representation into its logit, starting at the base rate."""
@@ -237,14 +265,10 @@ class RankingModel(MultitaskModel):
     def _tensor_spec(self, name: str, feature: Feature) -> tf.TensorSpec:
         if isinstance(feature, NumericFeature):
             return tf.TensorSpec([None], tf.float32, name)
-        if isinstance(feature, CounterFeature):
-            return tf.TensorSpec([None, width(feature)], tf.float32, name)
-        if isinstance(feature, VectorFeature):
-            return tf.TensorSpec([None, feature.width + 1], tf.float32, name)
+        if width := vector_width(feature):
+            return tf.TensorSpec([None, width], tf.float32, name)
         several = is_several_valued(name, feature, self.statistics)
-        return tf.TensorSpec(
-            [None, feature.max_values] if isinstance(feature, Categorical) and several else [None], tf.int32, name
-        )
+        return tf.TensorSpec([None, feature.max_values] if several else [None], tf.int32, name)
 
     # --- Serialisation.
 

@@ -14,15 +14,7 @@ import tensorflow as tf
 
 from tfstable.inputs.preprocessor import Preprocessor, as_float, hash_bucket, is_missing, scaled
 from tfstable.inputs.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
-from tfstable.specs import (
-    CounterFeature,
-    Feature,
-    HashFeature,
-    NumericFeature,
-    QuantileFeature,
-    VectorFeature,
-    feature_columns,
-)
+from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, VectorFeature, single_columns
 
 SEARCHED = 1024  # Largest vocabulary that is searched by bisection; a larger one is looked up in its hash table.
 
@@ -50,7 +42,7 @@ class PackedPreprocessor:
         user_columns: Collection[str] = (),
         counters: Mapping[str, np.ndarray] = MappingProxyType({}),
     ):
-        self._features, self._statistics, self._column_of = features, statistics, feature_columns(features)
+        self._features, self._statistics, self._column_of = features, statistics, single_columns(features)
         self._groups: dict[tuple, list[str]] = {}
         for name, feature in features.items():
             if (kind := self._kind(name, feature)) is not None:
@@ -77,11 +69,11 @@ class PackedPreprocessor:
     def _kind(self, name: str, feature: Feature) -> str | None:
         if isinstance(feature, NumericFeature):
             return "log1p" if feature.log1p else "numeric"
+        if is_several_valued(name, feature, self._statistics):
+            return None
         if isinstance(feature, QuantileFeature):
             return "quantile"
-        if isinstance(feature, VectorFeature | CounterFeature):
-            return None
-        if is_several_valued(name, feature, self._statistics) or self._dtype(name) != "int64":
+        if isinstance(feature, VectorFeature) or name not in self._column_of or self._dtype(name) != "int64":
             return None
         if isinstance(feature, HashFeature):
             return "hash"

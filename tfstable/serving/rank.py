@@ -9,7 +9,7 @@ from tfstable.models import RankingModel
 from tfstable.models import tasks as task_math
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.shared_user import SharedUser, fits
-from tfstable.specs import input_columns
+from tfstable.specs import feature_columns
 
 
 class Rank:
@@ -39,9 +39,9 @@ class Rank:
     ):
         self._model, self._preprocess, self._weights = model, preprocess, dict(score_weights)
         self._user_columns = set(user_columns)
-        read = input_columns(model.feature_specs)
-        self._user = {name for name, columns in read.items() if self._user_columns.issuperset(columns)}
-        self._shared = SharedUser(model, self._user) if fits(model) else None
+        columns_of = feature_columns(model.feature_specs)
+        self._user = {name for name, columns in columns_of.items() if self._user_columns.issuperset(columns)}
+        self._shared = SharedUser(model, self._user) if fits(model, self._user) else None
 
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Returns the raw columns: those of the user with one row, those of the candidates with an open number."""

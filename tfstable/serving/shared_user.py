@@ -25,9 +25,11 @@ import tensorflow as tf
 from tfstable.inputs.statistics import is_several_valued
 from tfstable.layers import CrossTower
 from tfstable.models import RankingModel
+from tfstable.models.histories import Histories
 
 _STAGES = (
     "embed",
+    "sequence",
     "interact",
     "shared_bottom",
     "heads",
@@ -39,10 +41,17 @@ _STAGES = (
 )
 
 
-def fits(model: RankingModel) -> bool:
-    """Returns whether the logits can be taken apart: RankingModel's own stages, in float32, with one way in."""
+def fits(model: RankingModel, user: Collection[str]) -> bool:
+    """Returns whether the logits can be taken apart: RankingModel's own stages, in float32, with one way in.
+
+    Args:
+        model: The model.
+        user: Names of the features that are the user's; all histories must be among them.
+    """
     own = all(getattr(type(model), stage) is getattr(RankingModel, stage) for stage in _STAGES)
     one_way = model.get_config()["cross_arrangement"] == "stacked"
+    if model.histories is not None and model.histories.embedded - set(user):
+        return False
     return own and one_way and model.compute_dtype == "float32" and isinstance(_first(model), keras.layers.Dense)
 
 
@@ -58,11 +67,21 @@ class SharedUser:
     """
 
     def __init__(self, model: RankingModel, user: Collection[str]):
-        self._model = model
-        self._parts = [[n for n in model.feature_specs if (n in user) is own] for own in (True, False)]
-        at = _positions(model)
+        self._model, user = model, set(user)
+        histories = {} if model.histories is None else model.histories.options
+        read = set() if model.histories is None else model.histories.embedded
+        # Of one row where neither history nor query is the candidate's.
+        alone = [name for name, sequence in histories.items() if user.issuperset(sequence.query)]
+        self._histories = [alone, [name for name in histories if name not in alone]]
+        # What of a query is the user's stands beside what is the candidate's.
+        self._repeated = {n for name in self._histories[1] for n in histories[name].query if n in user}
+        self._parts = [
+            [n for n in model.feature_specs if (n in user) is own and n not in read] for own in (True, False)
+        ]
+        at, at_history = _positions(model)
         at_user, at_candidate = (
-            np.concatenate([at[name] for name in self._in_order(part)]).astype(int) for part in self._parts
+            np.concatenate([*(at[n] for n in self._in_order(part)), *(at_history[n] for n in names)]).astype(int)
+            for part, names in zip(self._parts, self._histories, strict=True)
         )
         m, n = len(at_user), len(at_candidate)
         first, norm = _first(model), model.input_norm if model.cross is None else None
@@ -80,12 +99,26 @@ class SharedUser:
 
     def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         user, candidate = (self._vector(part, features) for part in self._parts)  # (1, m), (N, n)
+        if (histories := self._model.histories) is not None:
+            read = self._read(histories, tf.shape(candidate)[0], features)
+            user, candidate = (
+                tf.concat([x, *(read[name] for name in names)], axis=1)
+                for x, names in zip((user, candidate), self._histories, strict=True)
+            )
         x = self._first_layer(user, candidate)
         if (tower := self._model.cross) is not None:
             x = self._cross(tower, user, candidate, x)
         logits = self._heads(_one_after_the_other(self._rest, x))
         wide = self._wide(features)
         return {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
+
+    def _read(
+        self, histories: Histories, candidates: tf.Tensor, features: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """What is read of each history, `(1, width)` or `(N, width)`; the history itself is looked up once."""
+        one_row = {name: tf.ensure_shape(features[name], [1, features[name].shape[1]]) for name in histories.embedded}
+        repeated = {name: tf.repeat(features[name], candidates, axis=0) for name in self._repeated}
+        return histories({**features, **one_row, **repeated}, embeddings=self._model.embeddings)
 
     def _first_layer(self, user: tf.Tensor, candidate: tf.Tensor) -> tf.Tensor:
         if self._norm is None:
@@ -199,12 +232,15 @@ def _first(model: RankingModel) -> keras.layers.Layer:
     return first.dense if first.projection_dim is None else first.down_proj_dense
 
 
-def _positions(model: RankingModel) -> dict[str, np.ndarray]:
-    """Where each feature lies in the model's input vector."""
-    widths = {name: feature.dim for name, feature in model.embeddings.features.items()}
-    widths |= model.number_widths()
-    ends = np.cumsum(list(widths.values()))
-    return {name: np.arange(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+def _positions(model: RankingModel) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Where each feature lies in the model's input vector, and where what is read of each history."""
+    widths = {name: model.embeddings.features[name].dim for name in model.pooled} | model.number_widths()
+    of_histories = {} if model.histories is None else model.histories.widths
+    ends = np.cumsum([*widths.values(), *of_histories.values()])
+    places = [
+        np.arange(end - width, end) for width, end in zip([*widths.values(), *of_histories.values()], ends, strict=True)
+    ]
+    return dict(zip(widths, places, strict=False)), dict(zip(of_histories, places[len(widths) :], strict=True))
 
 
 def _constant(value: np.ndarray) -> tf.Variable:

@@ -30,6 +30,10 @@ def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_core
         InputError: If SparseCores do not know the tables' optimizer, or the tables are too large without them.
     """
     if sparse_cores:
+        if config.model.sequences:
+            raise InputError(
+                "model.sequences: SparseCores pool all values of an example; drop the key, or train elsewhere"
+            )
         rule = config.optimizer.embeddings
         stock = rule.rule == "adagrad" and rule.clipping is None and rule.schedule.decay == "none"
         if config.optimizer.groups is not None or not stock or rule.schedule.warmup_steps:

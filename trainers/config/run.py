@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from tfstable.options import check_sequences
 from tfstable.specs import (
     BinaryTask,
     CounterFeature,
@@ -16,8 +17,8 @@ from tfstable.specs import (
     Spec,
     TaskSpec,
     VectorFeature,
+    columns_read,
     counters,
-    input_columns,
     label_columns,
     stated_types,
 )
@@ -62,11 +63,9 @@ class Config(Spec):
         outcomes |= {
             t.truth: f"tasks.{n}.truth" for n, t in self.tasks.items() if isinstance(t, BinaryTask) and t.truth
         }
-        for name, columns in input_columns(self.features).items():
-            if read := [column for column in columns if column in outcomes]:
-                raise ValueError(
-                    f"features.{name} reads {read[0]}, the outcome of {outcomes[read[0]]}; drop the feature"
-                )
+        for name, column in columns_read(self.features):
+            if column in outcomes:
+                raise ValueError(f"features.{name} reads {column}, the outcome of {outcomes[column]}; drop the feature")
         return self
 
     @model_validator(mode="after")
@@ -78,7 +77,7 @@ class Config(Spec):
 
     @model_validator(mode="after")
     def _names_fit_a_signature(self) -> "Config":
-        for name, column in self._inputs():
+        for name, column in columns_read(self.features):
             if not COLUMN_NAME.fullmatch(column):
                 raise ValueError(
                     f"features.{name} reads column {column!r}, which cannot name an input of an export; rename it "
@@ -101,7 +100,7 @@ class Config(Spec):
     @model_validator(mode="after")
     def _columns_are_told_apart(self) -> "Config":
         """Inputs of an export become parameters of a function and nodes of a graph, whose names ignore case."""
-        columns = {column for _, column in self._inputs()}
+        columns = {column for _, column in columns_read(self.features)}
         for kind, key in (("but for capitals", str.lower), ("but for signs", _parameter)):
             first: dict[str, str] = {}
             for column in sorted(columns):
@@ -123,13 +122,9 @@ class Config(Spec):
                 )
         return self
 
-    def _inputs(self) -> list[tuple[str, str]]:
-        """Pairs of a feature's name and a column that it reads."""
-        return [(name, column) for name, columns in input_columns(self.features).items() for column in columns]
-
     @model_validator(mode="after")
     def _rank_can_be_made(self) -> "Config":
-        columns, users = {column for _, column in self._inputs()}, self.export.user_columns
+        columns, users = {column for _, column in columns_read(self.features)}, self.export.user_columns
         if unknown := [name for name in users if name not in columns]:
             raise ValueError(f"export.user_columns: {unknown[0]} is the column of no feature; take it out")
         if columns == set(users):
@@ -138,6 +133,14 @@ class Config(Spec):
             raise ValueError(f"export.score_weights: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
         if users and (taken := {"score", "order"} & self.tasks.keys()):
             raise ValueError(f"tasks.{min(taken)}: `rank` puts out something of that name; rename the task")
+        return self
+
+    @model_validator(mode="after")
+    def _sequences_fit(self) -> "Config":
+        try:
+            check_sequences(self.model.sequences, self.features)
+        except ValueError as error:
+            raise ValueError(f"model.{error}") from None
         return self
 
     @property

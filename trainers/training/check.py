@@ -10,14 +10,13 @@ from rich.table import Table
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
-from tfstable.inputs.statistics import table_name
+from tfstable.inputs.statistics import table_name, vector_width
 from tfstable.locks import clear_abandoned, grow, settle
 from tfstable.sources.simulate import simulate
 from tfstable.specs import (
     BinaryTask,
     HashFeature,
     QuantileFeature,
-    VectorFeature,
     VocabularyFeature,
     counters,
     label_columns,
@@ -183,8 +182,7 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
         table.add_row(name, f"{height:,}", str(dim), f"{megabytes[name]:,.1f}")
     window = max(sum(rows[i : i + config.trainer.window_days]) for i in range(len(rows)))
     counted = counters(config.features)
-    inputs = sum(f.width + 1 if isinstance(f, VectorFeature) else 1 for f in config.features.values())
-    inputs += sum(len(counter.of) for counter in counted.values())
+    inputs = sum(vector_width(f) or 1 for f in config.features.values())
     width = 4 * (inputs + len(config.tasks) + 1) + sum(4 * (c.width or 1) for c in columns.values())
     buffers = 2 * min(window, config.data.buffer_rows) * width / 1e6
     total = sum(megabytes.values())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tfstable.specs import feature_columns, label_columns
+from tfstable.specs import columns_read, label_columns
 from trainers.config import load
 from trainers.training.check import open_log
 
@@ -15,7 +15,8 @@ def make(log: str, config: str, one_core: bool = True):
         os.sched_setaffinity(0, {0})
     found = load(Path(config), [f"data.path={log}"])
     days = open_log(found, lambda *_: None)
-    wanted = {*feature_columns(found.features).values(), *label_columns(found.tasks).values(), found.data.weight}
+    wanted = {column for _, column in columns_read(found.features)}
+    wanted |= {*label_columns(found.tasks).values(), found.data.weight}
     columns = sorted(wanted - {None})
 
     def train(calls):

@@ -28,7 +28,11 @@ WRONG = {  # --set arguments, and what the line must say.
     "kind missing": (["features.x={buckets: 3}"], "features.x.kind: missing; `tfstable schema` has the kinds"),
     "kind unknown": (
         ["features.x={kind: embed}"],
-        "features.x.kind: one of 'hash', 'vocabulary', 'quantile', 'numeric', 'vector', got 'embed'",
+        "features.x.kind: one of 'hash', 'vocabulary', 'quantile', 'numeric', 'vector', 'counter', got 'embed'",
+    ),
+    "an outcome among crossed columns": (
+        ["features.x={kind: hash, columns: [age, click], buckets: 9}"],
+        "features.x reads click, the outcome of tasks.click; drop the feature",
     ),
     "task kind unknown": (["tasks.x={kind: ctr}"], "tasks.x.kind: one of 'binary', 'regression', got 'ctr'"),
     "clipping kind missing": (["optimizer.dense.clipping={relative: 1}"], "optimizer.dense.clipping.kind: missing"),

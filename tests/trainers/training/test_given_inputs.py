@@ -1,4 +1,4 @@
-"""Vectors in a run, as a whole: training, exports that agree, exact resume, `check`."""
+"""Vectors and crossed ids in a run, as a whole: training, exports that agree, exact resume, `check`."""
 
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from tfstable.sources.simulate import simulate
 from trainers.training.check import check_log, sizes
 
 SET = (
-    "features.cover={kind: vector, width: 3}",
+    "features.cover={kind: vector, width: 3, normalise: layer, projection: 4}",
     "features.taste={kind: vector, width: 2}",
+    "features.user_category={kind: hash, columns: [user_id, category], buckets: 999, dim: 4}",
     "export.user_columns=[user_id, taste]",
     "export.when=every_window",
 )
@@ -70,10 +71,10 @@ def test_a_run_cut_short_resumes_with_the_same_bits(run, log, tmp_path):
 def test_predictions_depend_on_the_vector_and_on_whether_there_is_one(run, log):
     serving = Serving(run / "export" / "latest")
     row = {name: values[:1] for name, values in next(raw_batches(DayLog(log).units(DAYS[0]), serving.columns)).items()}
-    covers = {"zeros": [0, 0, 0], "ones": [1, 1, 1], "missing": [np.nan] * 3, "in part": [1, np.nan, 1]}
+    covers = {"zeros": [0, 0, 0], "others": [1, 1, 2], "missing": [np.nan] * 3, "in part": [1, np.nan, 2]}
     found = {name: serving({**row, "cover": np.float32([cover])})["click"][0] for name, cover in covers.items()}
     assert found["missing"] == found["in part"]
-    assert len({found[name] for name in ("zeros", "ones", "missing")}) == 3
+    assert len({found[name] for name in ("zeros", "others", "missing")}) == 3
 
 
 def test_check_counts_their_memory(log):

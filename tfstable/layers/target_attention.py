@@ -1,0 +1,126 @@
+"""A history, weighted by what each position has to do with the candidate: the attention of DIN."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfstable.layers.shapes import Shape, check_pair
+
+
+@keras.saving.register_keras_serializable(package="tfstable")
+class TargetAttention(keras.layers.Layer):
+    """Sums the positions of a history, each times a score of the candidate and the position.
+
+        y = sum_i m_i s_i [k_i; c_i],    s_i = MLP([q; k_i; q - k_i; q * k_i; c_i]),    m_i = 0 where padded
+
+    The query q is compared with the first elements of each position, k_i, one by one: a video with the videos seen. The
+    rest of a position, c_i, such as the time since, has no counterpart in the query. There is no softmax by default: a
+    user who saw much of a kind gets a larger vector than one who saw a little of it.
+
+    The first layer of the MLP is computed without the concatenation, from smaller products:
+
+        W [q; k; q - k; q * k; c] = (W_1 + W_3) q + [W_2 - W_3; W_5] [k; c] + W_4 (q * k)
+
+    Where all queries share one history, each product with the history is computed once.
+
+    Args:
+        units: Widths of the MLP's hidden layers. At least one.
+        activation: Activation of the hidden layers: a Keras activation by name, or a callable.
+        softmax: Turn the scores into weights that sum to 1.
+
+    Call arguments:
+        query: What the positions are compared with.
+        keys: The positions.
+        attention_mask: `(batch, length)` bool, False where padded. Default: nothing is padded.
+
+    Shapes:
+        `(batch, q)` and `(batch, length, k)` in, q <= k; `(batch, k)` out, zeros where all is padded. Keys and mask of
+        one row serve all queries.
+
+    Raises:
+        ValueError: If `units` is empty or has a width below 1, or an input has another shape.
+
+    Reference:
+        Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", 2018.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int] = (64,),
+        activation: str | Callable[..., Any] = "relu",
+        softmax: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if min(units, default=0) < 1:
+            raise ValueError(f"units must be at least one width, each at least 1, got {list(units)}")
+        self.units, self.softmax = list(units), softmax
+        self.activation = keras.activations.get(activation)
+
+    def build(self, query_shape: Shape, keys_shape: Shape) -> None:
+        q, k = check_pair(self, query_shape, keys_shape)
+        if q > k:
+            raise ValueError(f"the query must not be wider than the keys, got {q} and {k}")
+        first, *others = self.units
+        he_normal = keras.initializers.HeNormal()
+        self.kernel = self.add_weight(shape=(3 * q + k, first), initializer=he_normal, name="kernel")
+        self.bias = self.add_weight(shape=(first,), initializer="zeros", name="bias")
+        self.hidden, before = [], first
+        for i, size in enumerate(others, 1):
+            dense = keras.layers.Dense(size, kernel_initializer="he_normal", dtype=self.dtype_policy, name=f"dense_{i}")
+            dense.build((None, before))
+            self.hidden.append(dense)
+            before = size
+        self.score = keras.layers.Dense(1, dtype=self.dtype_policy, name="score")
+        self.score.build((None, before))
+        self.built = True
+
+    def call(self, query: tf.Tensor, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
+        length = keys.shape[1]
+        x = self.activation(self._first_layer(query, keys))  # (batch * length, units)
+        for dense in self.hidden:
+            x = self.activation(dense(x))
+        scores = tf.reshape(self.score(x), [-1, length])  # (batch, length)
+        if self.softmax:
+            scores = tf.cast(scores, self.variable_dtype)
+            if attention_mask is not None:  # Weights of a history that is all padding are removed below.
+                scores = tf.where(attention_mask, scores, scores.dtype.min)
+            scores = tf.cast(tf.nn.softmax(scores), keys.dtype)
+        if attention_mask is not None:
+            scores *= tf.cast(attention_mask, scores.dtype)
+        if keys.shape[0] == 1:
+            return tf.matmul(scores, keys[0])
+        return tf.squeeze(tf.matmul(scores[:, None], keys), axis=1)
+
+    def _first_layer(self, query: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+        """W [q; k; q - k; q * k; c] + b of every position, `(batch * length, units)`."""
+        q, k = query.shape[1], keys.shape[2]
+        length, units = keys.shape[1], self.units[0]
+        of_query, of_key, of_side, of_difference, of_product = tf.split(
+            tf.convert_to_tensor(self.kernel), [q, q, k - q, q, q]
+        )
+        of_query += of_difference
+        of_key = tf.concat([of_key - of_difference, of_side], axis=0)
+        flat = tf.reshape(keys, [-1, k])
+        if keys.shape[0] == 1:
+            # One history: (W_1 + W_3) q + W_4 (q * k) is one product of q with a kernel of the history.
+            kernel = (
+                of_query[:, None] + tf.transpose(flat[:, :q])[..., None] * of_product[:, None]
+            )  # (q, length, units)
+            of_history = tf.reshape(tf.matmul(flat, of_key) + self.bias, [1, -1])
+            x = tf.matmul(query, tf.reshape(kernel, [q, -1])) + of_history  # (batch, length * units)
+            return tf.reshape(x, [-1, units])
+        compared = keys if q == k else keys[..., :q]
+        product = tf.reshape(query[:, None] * compared, [-1, q])
+        x = tf.matmul(flat, of_key) + tf.matmul(product, of_product)
+        x = tf.reshape(x, [-1, length, units]) + (tf.matmul(query, of_query) + self.bias)[:, None]
+        return tf.reshape(x, [-1, units])
+
+    def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> Shape:
+        return query_shape[0], keys_shape[2]
+
+    def get_config(self) -> dict[str, Any]:
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), "units": self.units, "activation": activation, "softmax": self.softmax}
