@@ -268,6 +268,7 @@ class RankingModel(MultitaskModel):
         if width := vector_width(feature):
             return tf.TensorSpec([None, width], tf.float32, name)
         several = is_several_valued(name, feature, self.statistics)
+        assert isinstance(feature, Categorical | QuantileFeature)
         return tf.TensorSpec([None, feature.max_values] if several else [None], tf.int32, name)
 
     # --- Serialisation.
