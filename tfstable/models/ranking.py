@@ -93,8 +93,9 @@ class RankingModel(MultitaskModel):
         self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
         # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
         per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in pooled.items()}
-        has_wide = self.wide_tasks and per_task
-        self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
+        self.wide = (
+            Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if self.wide_tasks and per_task else None
+        )
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
         self.vectors = [name for name, f in features.items() if vector_width(f)]
         self.vector_inputs = {
