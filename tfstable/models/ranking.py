@@ -92,10 +92,8 @@ class RankingModel(MultitaskModel):
             self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
         # A row of logits a value, the tasks beside each other: zeros, so that training starts at the base rates.
-        per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in pooled.items()}
-        self.wide = (
-            Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if self.wide_tasks and per_task else None
-        )
+        per_task = {name: f._replace(dim=len(self.wide_tasks)) for name, f in pooled.items() if self.wide_tasks}
+        self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if per_task else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
         self.vectors = [name for name, f in features.items() if vector_width(f)]
         self.vector_inputs = {
