@@ -44,7 +44,7 @@ from trainers.cli import app as cli
 from trainers.cli.screen import quiet_tensorflow
 quiet_tensorflow()
 import tensorflow as tf
-import trainers.build.steps, trainers.store.counters, trainers.store.run_directory
+import trainers.build.learner, trainers.store.counters, trainers.store.run_directory
 if moment == "checkpoint":
     tf.train.Checkpoint.write = dying(tf.train.Checkpoint.write)
 elif moment == "export":
@@ -52,7 +52,7 @@ elif moment == "export":
 elif moment == "metrics":
     trainers.store.run_directory.os.fsync = dying(os.fsync)
 elif moment == "step":
-    trainers.build.steps.Steps.train = dying(trainers.build.steps.Steps.train)
+    trainers.build.learner.Learner.rate_factors = dying(trainers.build.learner.Learner.rate_factors)
 elif moment == "counters":
     trainers.store.counters.CounterStore.save = dying(trainers.store.counters.CounterStore.save)
 elif moment == "any":
