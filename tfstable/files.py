@@ -139,11 +139,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def keep(path: Path, record: Mapping[str, Any], arrays: dict[str, np.ndarray], compress: bool = True) -> None:
     """Writes a record as JSON at `path`, and its arrays next to it as .npz; `recall` reads both."""
     with whole(path.with_suffix(".npz")) as hidden:
         with hidden.open("xb") as file:
-            np.savez_compressed(file, **dict[str, Any](arrays))
+            (np.savez_compressed if compress else np.savez)(file, **dict[str, Any](arrays))
         made = digest(hidden)
     write_json(path, {**plain(record), "arrays": made})  # Last, because a record means that its arrays are complete.
 

@@ -201,8 +201,42 @@ class VectorFeature(Spec):
     )
 
 
+class CounterFeature(Spec):
+    """What happened to a key on earlier days, such as the click rate of a video: numbers that no one has to train.
+
+    A row of day d sees the rows of days before d alone, also in training. See `inputs.counters` for the formulas.
+    """
+
+    kind: Literal["counter"]
+    by: tuple[str, ...] = Field(min_length=1, description="Columns of the log whose values together are the key.")
+    of: tuple[str, ...] = Field(min_length=1, description="Tasks whose labels are counted.")
+    half_life_days: Positive | None = Field(
+        None, description="Days after which a row counts half. Default: all rows count alike."
+    )
+    smoothing: Positive = Field(20.0, description="Rows of the average key that are added to each key.")
+    delay_days: int = Field(
+        0, ge=0, description="Days before a row's own that it does not see either, for labels that come late."
+    )
+    buckets: int = Field(
+        2**18, ge=1, le=2**27, description="Keys are hashed into this many buckets; it bounds the memory."
+    )
+    types: dict[str, Literal["string", "int"]] = Field(
+        default_factory=dict,
+        description="Type of each column of `by` in CSV files. Default: guessed from the first rows.",
+    )
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        for key, names in (("by", self.by), ("of", self.of)):
+            if repeated := [name for i, name in enumerate(names) if name in names[:i]]:
+                raise ValueError(f"{key} names {repeated[0]} twice; leave one out")
+        if unknown := [name for name in self.types if name not in self.by]:
+            raise ValueError(f"types: {unknown[0]} is no column of by; the columns are {', '.join(self.by)}")
+        return self
+
+
 Feature = Annotated[
-    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature | VectorFeature,
+    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature | VectorFeature | CounterFeature,
     Field(discriminator="kind", title="Feature"),
 ]
 
@@ -233,21 +267,6 @@ class RegressionTask(Task):
 TaskSpec = Annotated[BinaryTask | RegressionTask, Field(discriminator="kind", title="Task")]
 
 
-def feature_columns(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
-    """Returns the log columns of each feature, by the feature's name: several for crossed ids, else one."""
-    return {name: getattr(feature, "columns", None) or (feature.column or name,) for name, feature in features.items()}
-
-
-def single_columns(features: Mapping[str, Feature]) -> dict[str, str]:
-    """Returns the log column of each feature that reads one, by the feature's name."""
-    return {name: columns[0] for name, columns in feature_columns(features).items() if len(columns) == 1}
-
-
-def columns_read(features: Mapping[str, Feature]) -> list[tuple[str, str]]:
-    """Returns the pairs of a feature's name and a log column that it reads."""
-    return [(name, column) for name, columns in feature_columns(features).items() for column in columns]
-
-
-def label_columns(tasks: dict[str, TaskSpec]) -> dict[str, str]:
-    """Returns the label column of each task, by the task's name."""
-    return {name: task.label or name for name, task in tasks.items()}
+def counters(features: Mapping[str, Feature]) -> dict[str, CounterFeature]:
+    """Returns the counters among the features, by name."""
+    return {name: feature for name, feature in features.items() if isinstance(feature, CounterFeature)}

@@ -15,16 +15,16 @@ from tfstable.data.log import DayLog
 from tfstable.data.log_files import extremes, first_rows, is_csv
 from tfstable.data.types import CODED_TEXT, cast, field_type, fits, is_list, is_number, widest
 from tfstable.errors import InputError
+from tfstable.log_columns import columns_read, single_columns, stated_types
 from tfstable.specs import (
     MISSING_INT,
     Categorical,
+    CounterFeature,
     Feature,
     HashFeature,
     QuantileFeature,
     Spec,
     VectorFeature,
-    columns_read,
-    single_columns,
 )
 
 MISSING = {"int64": MISSING_INT, "float32": float("nan"), "string": ""}
@@ -60,8 +60,10 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
         InputError: If a column is missing or of a type that its feature cannot take.
     """
     column_of = single_columns(features)
-    stated = {column_of[name]: feature.type for name, feature in features.items() if feature.type}
-    ids = {column for name, column in columns_read(features) if isinstance(features[name], Categorical)}
+    stated = {column: (key, dtype) for key, column, dtype in stated_types(features)}
+    ids = {
+        column for name, column in columns_read(features) if isinstance(features[name], Categorical | CounterFeature)
+    }
     delimited = {column_of[name] for name, f in features.items() if isinstance(f, Categorical) and f.delimiter}
     columns: dict[str, RawColumn] = {}
     for name, column in columns_read(features):
@@ -70,9 +72,9 @@ def raw_columns(features: dict[str, Feature], schemas: dict[Path, pa.Schema]) ->
         arrow_type, csv = _common_type(types), all(is_csv(path) for path in types)
         where = next((path for path, dtype in types.items() if widest([dtype]) == arrow_type), next(iter(types)))
         if column in stated:
-            _check_stated(name, column, stated[column], column in ids, types)
+            _check_stated(*stated[column], column, column in ids, types)
             if not is_list(arrow_type):
-                arrow_type = ARROW[RAW[stated[column]]]
+                arrow_type = ARROW[RAW[stated[column][1]]]
         elif csv and (column in delimited or (column in ids and pa.bool_() in types.values())):
             arrow_type = pa.string()
         if isinstance(feature, VectorFeature):
@@ -157,15 +159,16 @@ def _raw_column(
     name: str, feature: Feature, column: str, dtype: pa.DataType, where: Path, known: RawColumn | None
 ) -> RawColumn:
     """The raw column of a feature that reads `column`, `dtype` in file `where`; `known`: from an earlier feature."""
-    categorical = isinstance(feature, Categorical)
+    categorical = isinstance(feature, Categorical | CounterFeature)
     several, refused = is_list(dtype), f"{where}: column {column} has type {dtype}"
     if several and isinstance(feature, HashFeature) and feature.columns:
         raise InputError(f"{refused}, which features.{name}.columns cannot take; name columns of one value per row")
     value = dtype.value_type if several else dtype
     if pa.types.is_null(value):
         if is_csv(where):
+            key = f"types.{column}" if isinstance(feature, CounterFeature) else "type"
             raise InputError(
-                f"{where}: column {column} is empty in the first rows of every file; set features.{name}.type or drop "
+                f"{where}: column {column} is empty in the first rows of every file; set features.{name}.{key} or drop "
                 "the feature"
             )
         raise InputError(f"{where}: column {column} is null in every row of the log; drop features.{name}")
@@ -226,14 +229,14 @@ def _other_width(dtype: pa.DataType, wanted: pa.DataType) -> int | None:
     return None
 
 
-def _check_stated(name: str, column: str, stated: str, ids: bool, types: dict[Path, pa.DataType]) -> None:
-    """Raises if a typed file (not CSV) gives a column another type than the feature's `type`."""
+def _check_stated(key: str, stated: str, column: str, ids: bool, types: dict[Path, pa.DataType]) -> None:
+    """Raises if a typed file (not CSV) gives a column another type than the `type` stated at `key`."""
     taken = {"string": ("string",), "int": ("int64", "float32") if ids else ("int64",), "float": ("int64", "float32")}
     for path, dtype in types.items():
         if not is_csv(path) and not _is_null(dtype) and _kind(getattr(dtype, "value_type", dtype)) not in taken[stated]:
             raise InputError(
-                f"{path}: column {column} has type {dtype}, but features.{name}.type is {stated}; drop the key (it is "
-                "for CSV), or write the column with that type"
+                f"{path}: column {column} has type {dtype}, but {key} is {stated}; drop the key (it is for CSV), or "
+                "write the column with that type"
             )
 
 

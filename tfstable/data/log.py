@@ -1,9 +1,10 @@
 """A log: a directory of day partitions, `LOG/date=2022-04-25/part-0.parquet`, one row per example."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +21,8 @@ from tfstable.data.log_files import (
 )
 from tfstable.data.types import NOT_UTF_8, cast, field_type, fits, plain, widest
 from tfstable.errors import InputError
+
+DAY = "//day"  # Column of `read` that no file has: the day of each row, as an int32 ordinal.
 
 
 class DayLog:
@@ -117,7 +120,7 @@ class DayLog:
 
 def read(
     units: Sequence[Unit],
-    columns: dict[str, pa.DataType | None],
+    columns: Mapping[str, pa.DataType | None],
     start: int = 0,
     check: Callable[[Path, pa.RecordBatch], None] | None = None,
 ) -> Iterator[pa.RecordBatch]:
@@ -125,7 +128,8 @@ def read(
 
     Args:
         units: Pieces of a log, in reading order.
-        columns: Columns to read, each with the type to return (None: a type that all its files fit into).
+        columns: Columns to read, each with the type to return (None: a type that all its files fit into). DAY is the
+            day of the rows.
         start: Rows to skip. Units that lie wholly before it are not read.
         check: Called with the path and the rows of each batch before it is yielded; its errors pass through.
 
@@ -137,6 +141,8 @@ def read(
         InputError: If a file cannot be read or was rewritten since its units were made, or a value does not fit its
             column's type.
     """
+    columns = dict(columns)
+    day_type = columns.pop(DAY, None)
     types = {**columns, **common_types({unit.path for unit in units}, [c for c, t in columns.items() if t is None])}
     schema = pa.schema(list(types.items()))
     for unit in units:
@@ -157,6 +163,9 @@ def read(
                     )
                     if check is not None:
                         check(unit.path, part)
+                    if day_type is not None:
+                        days = np.full(part.num_rows, _day(unit.path.parent).toordinal(), np.int32)
+                        part = part.append_column(DAY, pa.array(days))
                     yield part
                 start = max(0, start - batch.num_rows)
         except BROKEN as error:

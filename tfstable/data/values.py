@@ -14,16 +14,8 @@ from tfstable.data.log import read
 from tfstable.data.log_files import file_units
 from tfstable.data.types import is_list
 from tfstable.errors import InputError
-from tfstable.specs import (
-    BinaryTask,
-    Feature,
-    NumericFeature,
-    QuantileFeature,
-    TaskSpec,
-    VectorFeature,
-    label_columns,
-    single_columns,
-)
+from tfstable.log_columns import label_columns, single_columns
+from tfstable.specs import BinaryTask, Feature, NumericFeature, QuantileFeature, TaskSpec, VectorFeature
 
 
 class Infinite(NamedTuple):

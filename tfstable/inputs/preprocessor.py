@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfstable.data.columns import MISSING
 from tfstable.inputs.statistics import Scaling, Statistics, scaling, table_name
+from tfstable.log_columns import feature_columns
 from tfstable.specs import (
     MISSING_INT,
     Categorical,
@@ -16,7 +17,7 @@ from tfstable.specs import (
     QuantileFeature,
     VectorFeature,
     VocabularyFeature,
-    feature_columns,
+    counters,
 )
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
@@ -32,17 +33,20 @@ class Preprocessor(tf.Module):
     Attributes:
         features: Feature specs by name.
         columns_of: Raw columns by feature: several for crossed ids.
+        counters: The counters among the features, by name.
 
     Shapes:
         In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
         Out: each feature by its name. Categorical and quantile features are int32 rows of their table: `(batch,)`, or
         `(batch, max_values)` padded with -1 if several-valued. Numeric features are `(batch,)` float32. Vectors are
-        `(batch, width + 1)` float32; the last number is 1 for a missing vector.
+        `(batch, width + 1)` float32; the last number is 1 for a missing vector. Counters are int32 buckets, `(batch,)`,
+        whose values are gathered later: on the host in training, in the graph of an export.
     """
 
     def __init__(self, features: dict[str, Feature], statistics: Statistics):
         super().__init__(name="preprocessor")
         self.features, self.columns_of = dict(features), feature_columns(features)
+        self.counters = counters(features)
         self._statistics = statistics
         dtypes = {
             table_name(name, f): statistics.columns[self.columns_of[name][0]].dtype
@@ -52,9 +56,27 @@ class Preprocessor(tf.Module):
         self._lookups = {table: _lookup(statistics.vocabularies[table], dtype) for table, dtype in dtypes.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        found = self.of_rows(raw) | self.buckets(self.hashes(raw))
+        return {name: found[name] for name in self.features}
+
+    def of_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the features that are no counters."""
         return {
             name: self._feature(name, feature, [raw[column] for column in self.columns_of[name]])
             for name, feature in self.features.items()
+            if name not in self.counters
+        }
+
+    def hashes(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns a hash of each value of the counters' columns, int64; the columns may differ in number of rows."""
+        columns = dict.fromkeys(column for counter in self.counters.values() for column in counter.by)
+        return {column: hash_value(raw[column]) for column in columns}
+
+    def buckets(self, hashes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the bucket of each row by counter, int32, from the `hashes` of its columns; a null is a value."""
+        return {
+            name: tf.cast(combined([hashes[column] for column in counter.by]) % counter.buckets, tf.int32)
+            for name, counter in self.counters.items()
         }
 
     def signature(self) -> dict[str, tf.TensorSpec]:
@@ -78,6 +100,7 @@ class Preprocessor(tf.Module):
             return tf.where(is_missing(x), -1, rows) if x.shape.rank == 2 else rows
         if isinstance(feature, VectorFeature):
             return _vector(x)
+        assert isinstance(feature, Categorical)
         several = feature.delimiter is not None or x.shape.rank == 2
         if feature.delimiter is not None:
             x = _split(x, feature)
@@ -142,12 +165,23 @@ def crossed(columns: Sequence[tf.Tensor]) -> tf.Tensor:
     Returns:
         int64, at least 0; the missing value where one of the columns has none.
     """
-    combined, missing = tf.constant(0, tf.int64), tf.constant(False)
+    missing = tf.constant(False)
     for x in columns:
         missing = tf.logical_or(missing, is_missing(x))
-        key = tf.strings.to_hash_bucket_fast(x, 2**63 - 1) if x.dtype == tf.string else x
-        combined = _mixed(combined + _mixed(key) + tf.constant(_GOLDEN, tf.int64))
-    return tf.where(missing, tf.constant(MISSING_INT, tf.int64), tf.bitwise.bitwise_and(combined, tf.int64.max))
+    return tf.where(missing, tf.constant(MISSING_INT, tf.int64), combined([hash_value(x) for x in columns]))
+
+
+def combined(hashes: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Combines what `hash_value` says of several values to one int64, at least 0; see `crossed`."""
+    joined = tf.constant(0, tf.int64)
+    for x in hashes:
+        joined = _mixed(joined + x + tf.constant(_GOLDEN, tf.int64))
+    return tf.bitwise.bitwise_and(joined, tf.int64.max)
+
+
+def hash_value(x: tf.Tensor) -> tf.Tensor:
+    """Returns mix(id) of each value, int64; text enters by its 63 bits of FarmHash."""
+    return _mixed(tf.strings.to_hash_bucket_fast(x, 2**63 - 1) if x.dtype == tf.string else x)
 
 
 def _mixed(x: tf.Tensor) -> tf.Tensor:

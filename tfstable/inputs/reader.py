@@ -1,9 +1,10 @@
 """Reads a log as batches of model inputs, for the trainer and for `Model.fit`."""
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import date
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -12,15 +13,17 @@ import tensorflow as tf
 
 from tfstable.data.arrays import distinct, distinct_integers, keep_last, numbers, to_numpy
 from tfstable.data.columns import RawColumn, arrow_types
-from tfstable.data.log import DayLog
+from tfstable.data.log import DAY, DayLog
 from tfstable.data.shuffle import FullShuffle, Shuffle
 from tfstable.data.values import ValueChecks
 from tfstable.data.window import Batches
 from tfstable.errors import InputError
+from tfstable.inputs.counted_days import CountedDays
 from tfstable.inputs.layout import Examples, Layout
 from tfstable.inputs.preprocessor import Preprocessor
-from tfstable.inputs.statistics import Statistics
-from tfstable.specs import TaskSpec, label_columns
+from tfstable.inputs.statistics import Statistics, vector_width
+from tfstable.log_columns import label_columns
+from tfstable.specs import TaskSpec
 
 T = TypeVar("T")
 HANDED_OVER = 16_384  # Fewest rows that Python hands to tf.data at a time; each hand-over costs a millisecond.
@@ -62,6 +65,7 @@ class ExampleReader:
         layout: Unpacks the examples of `batches` and `convert`.
         checks: Checks the rows of `batches` as they are read: finds bad labels and weights of days after the first
             window, and counts infinite numbers.
+        counted: The counters' sums; None without counters. A row sees the sums of the days before its own.
     """
 
     def __init__(
@@ -78,17 +82,29 @@ class ExampleReader:
         self._failure: InputError | None = None
         signature = preprocessor.signature()
         # Traced once: preprocessing a buffer is one call of the graph. It runs on the host under any strategy.
-        self._preprocess = tf.function(preprocessor, input_signature=[signature], autograph=False)
-        self._columns_of = preprocessor.columns_of
+        self._preprocess = tf.function(preprocessor.of_rows, input_signature=[signature], autograph=False)
+        self._columns_of = {n: c for n, c in preprocessor.columns_of.items() if n not in preprocessor.counters}
         crosses = [columns for columns in self._columns_of.values() if len(columns) > 1]
         self._crossed = {column for columns in crosses for column in columns}
-        self.layout = Layout(self._preprocess.get_concrete_function().structured_outputs, list(self._labels))
+        inputs = dict(self._preprocess.get_concrete_function().structured_outputs)
+        self.counted: CountedDays | None = None
+        if preprocessor.counters:
+            keys = {column: signature[column] for counter in preprocessor.counters.values() for column in counter.by}
+            hashes = {column: tf.TensorSpec([None], tf.int64, name=column) for column in keys}
+            self._hash = tf.function(preprocessor.hashes, input_signature=[keys], autograph=False)
+            self._combine = tf.function(preprocessor.buckets, input_signature=[hashes], autograph=False)
+            self._keys = {column: statistics.columns[column] for column in keys}
+            inputs |= {n: tf.TensorSpec([None, vector_width(c)], tf.float32) for n, c in preprocessor.counters.items()}
+            types = arrow_types(self._keys, coded_text=True)
+            self.counted = CountedDays(log, preprocessor.counters, tasks, weight, types, self._buckets)
+        self.layout = Layout({name: inputs[name] for name in preprocessor.features}, list(self._labels))
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
         """The columns to read, each with the type to read it as."""
         labels = {name: pa.float32() for name in (*self._labels.values(), self._weight) if name}
-        return labels | arrow_types(self._columns, coded_text=True)
+        day = {DAY: pa.int32()} if self.counted else {}
+        return labels | arrow_types(self._columns, coded_text=True) | day
 
     def batches(
         self,
@@ -96,46 +112,98 @@ class ExampleReader:
         batch_size: int,
         buffer_rows: int,
         shuffle: Shuffle = FullShuffle(),  # noqa: B008
+        as_of: date | None = None,
     ) -> Batches:
-        """Returns the batches over `days`."""
+        """Returns the batches over `days`.
+
+        Args:
+            days: Days of the log.
+            batch_size: Rows of a batch.
+            buffer_rows: Rows held at a time; see `Batches`.
+            shuffle: The order of the rows.
+            as_of: The day whose counters all rows see; None: each row those of its own day.
+        """
         units = [unit for day in days for unit in self._log.units(day)]
         return Batches(
             units,
             self.columns,
-            self.convert,
+            partial(self.convert, first=min(days), as_of=as_of),
             batch_size=batch_size,
             buffer_rows=buffer_rows,
             shuffle=shuffle,
             check=self.checks,
         )
 
-    def convert(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Turns checked rows of the log into packed model inputs, labels and weights."""
+    def convert(self, table: pa.Table, first: date | None = None, as_of: date | None = None) -> dict[str, np.ndarray]:
+        """Turns checked rows of the log into packed model inputs, labels and weights.
+
+        Args:
+            table: The rows, with the columns of `columns`.
+            first: The first day that rows of the same days come from: counting begins for it, not for the first here.
+            as_of: See `batches`.
+        """
         weight = np.ones(table.num_rows, np.float32)
         if self._weight:
             weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
         labels = {name: numbers(table[column]) for name, column in self._labels.items()}
-        return self.layout.pack(self._features(table), labels, weight)
+        features = self._features(table)
+        if self.counted is not None:
+            features |= self._counters(table, self._buckets(table), first, as_of)
+        return self.layout.pack(features, labels, weight)
+
+    def _counters(
+        self, table: pa.Table, buckets: dict[str, np.ndarray], first: date | None, as_of: date | None
+    ) -> dict[str, np.ndarray]:
+        """What each row sees of the counters, `(rows, width)` float32."""
+        assert self.counted is not None
+        if as_of is not None:
+            return {name: each.gather(buckets[name]) for name, each in self.counted.tables(as_of).items()}
+        days = table[DAY].to_numpy()
+        of_day = {day: days == day for day in np.unique(days)}
+        if first is not None:
+            self.counted.tables(first)
+        features: dict[str, np.ndarray] = {}
+        for day, rows in of_day.items():
+            for name, each in self.counted.tables(date.fromordinal(int(day))).items():
+                values = features.setdefault(name, np.empty((len(days), each.values.shape[1]), np.float32))
+                values[rows] = each.gather(buckets[name][rows])
+        return features
+
+    def _buckets(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """The bucket of each row by counter, `(rows,)` int32; values are hashed as in `_features`."""
+        raw, places = self._raw(table, self._keys, ())
+        with tf.device("CPU:0"):
+            hashes = {name: hashed.numpy() for name, hashed in self._hash(raw).items()}
+            hashes |= {name: hashes[name].take(place) for name, place in places.items()}
+            return {name: bucket.numpy() for name, bucket in self._combine(hashes).items()}
 
     def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
         """Preprocesses text and integers of a narrow range per distinct value, the rest and crossed ids per row."""
-        raw, places = {}, {}
-        for name, column in self._columns.items():
-            if column.dtype == "string" and name not in self._crossed:
-                values, places[name] = distinct(table[name], name, column)
-                raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
-                continue
-            raw[name] = to_numpy(table[name], name, column)
-            plain = column.dtype == "int64" and column.width is None and name not in self._crossed
-            if plain and (found := distinct_integers(raw[name])):
-                raw[name], places[name] = found
+        raw, places = self._raw(table, self._columns, self._crossed)
         with tf.device("CPU:0"):
-            found = self._preprocess({name: tf.constant(x, self._columns[name].dtype) for name, x in raw.items()})
-        features = {name: tensor.numpy() for name, tensor in found.items()}
+            features = {name: tensor.numpy() for name, tensor in self._preprocess(raw).items()}
         for name, sources in self._columns_of.items():
             if (source := sources[0]) in places:
                 features[name] = self._spread(features[name], places[source], self._columns[source])
         return features
+
+    @staticmethod
+    def _raw(
+        table: pa.Table, columns: Mapping[str, RawColumn], whole: Collection[str]
+    ) -> tuple[dict[str, tf.Tensor], dict[str, np.ndarray]]:
+        """Raw columns, each value once except in `whole`, and the rows' places among those values."""
+        raw, places = {}, {}
+        for name, column in columns.items():
+            if column.dtype == "string" and name not in whole:
+                values, places[name] = distinct(table[name], name, column)
+                raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
+                continue
+            raw[name] = to_numpy(table[name], name, column)
+            plain = column.dtype == "int64" and column.width is None and name not in whole
+            if plain and (found := distinct_integers(raw[name])):
+                raw[name], places[name] = found
+        with tf.device("CPU:0"):
+            return {name: tf.constant(x, columns[name].dtype) for name, x in raw.items()}, places
 
     @staticmethod
     def _spread(of_values: np.ndarray, places: np.ndarray, column: RawColumn) -> np.ndarray:

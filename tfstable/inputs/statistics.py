@@ -19,10 +19,12 @@ from tfstable.errors import InputError
 from tfstable.inputs import quantiles
 from tfstable.inputs.moments import RESOLUTION, Moments
 from tfstable.inputs.remarks import Seen, numeric_remark, quantile_remark, vocabulary_remark
+from tfstable.log_columns import label_columns, single_columns
 from tfstable.specs import (
     MISSING_INT,
     BinaryTask,
     Categorical,
+    CounterFeature,
     Feature,
     HashFeature,
     NumericFeature,
@@ -30,9 +32,8 @@ from tfstable.specs import (
     RegressionTask,
     Spec,
     TaskSpec,
+    VectorFeature,
     VocabularyFeature,
-    label_columns,
-    single_columns,
 )
 
 
@@ -105,6 +106,13 @@ def is_several_valued(name: str, feature: Feature, statistics: Statistics) -> bo
         return False
     width = statistics.columns[feature.column or name].width
     return width is not None or getattr(feature, "delimiter", None) is not None
+
+
+def vector_width(feature: Feature) -> int:
+    """Returns how many numbers a feature gives to the model that gives several: a vector, a counter; 0 for others."""
+    if isinstance(feature, CounterFeature):
+        return len(feature.of) + 1
+    return feature.width + 1 if isinstance(feature, VectorFeature) else 0
 
 
 def fit(

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from pydantic import TypeAdapter
 
-from tfstable.inputs.statistics import Statistics, is_several_valued, table_keys, table_name, table_rows
+from tfstable.inputs.statistics import Statistics, is_several_valued, table_keys, table_name, table_rows, vector_width
 from tfstable.layers import (
     ClipActivation,
     CrossTower,
@@ -93,11 +93,10 @@ class RankingModel(MultitaskModel):
         self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
         # One row of logits per value, one column per task; zeros, so that training starts at the base rates.
         of_tasks = len(self.wide_tasks)  # Pretrained vectors do not start these tables.
-        per_task = {name: f._replace(dim=of_tasks, trainable=True, rate=1.0) for name, f in pooled.items()}
-        has_wide = self.wide_tasks and per_task
-        self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if has_wide else None
+        per_task = {n: f._replace(dim=of_tasks, trainable=True, rate=1.0) for n, f in pooled.items() if of_tasks}
+        self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if per_task else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
-        self.vectors = [name for name, f in features.items() if isinstance(f, VectorFeature)]
+        self.vectors = [name for name, f in features.items() if vector_width(f)]
         self.vector_inputs = {
             name: VectorInput(f.projection, f.normalise, name=f"vector_{name}", dtype=policy)
             for name, f in features.items()
@@ -264,9 +263,10 @@ class RankingModel(MultitaskModel):
     def _tensor_spec(self, name: str, feature: Feature) -> tf.TensorSpec:
         if isinstance(feature, NumericFeature):
             return tf.TensorSpec([None], tf.float32, name)
-        if isinstance(feature, VectorFeature):
-            return tf.TensorSpec([None, feature.width + 1], tf.float32, name)
+        if width := vector_width(feature):
+            return tf.TensorSpec([None, width], tf.float32, name)
         several = is_several_valued(name, feature, self.statistics)
+        assert isinstance(feature, Categorical | QuantileFeature)
         return tf.TensorSpec([None, feature.max_values] if several else [None], tf.int32, name)
 
     # --- Serialisation.

@@ -41,6 +41,7 @@ class ModelCard:
         config_hash: SHA-256 of the config's keys that affect the weights.
         tasks: `kind` and `label` column by task; None: unknown, as in older versions.
         weight: Column of example weights; None: no such column.
+        counted_to: Last day whose labels the counters include; None: no counters.
         score_weights: Weight in the score of `rank` by task; None: no `rank`.
         versions: Version of each package that trained the model.
         created: Time of writing, UTC.
@@ -58,6 +59,7 @@ class ModelCard:
     config_hash: str | None = None
     tasks: Mapping[str, Mapping[str, str]] | None = None
     weight: str | None = None
+    counted_to: str | None = None
     score_weights: Mapping[str, float] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str | None = None
@@ -101,6 +103,7 @@ def markdown(card: ModelCard) -> str:
     facts = {
         "model": card.model,
         "trained through": card.window_end,
+        "counters know labels to": card.counted_to,
         "data": card.data,
         "created": card.created,
         "config hash": card.config_hash,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def save(
     *,
     user_columns: Collection[str] = (),
     score_weights: Mapping[str, float] | None = None,
+    counters: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Path:
     """Writes a version into a hidden folder and returns its path; `publish` makes it visible, `give_up` deletes it.
 
@@ -44,6 +46,7 @@ def save(
         card: The model card; its columns and signatures are filled in here.
         user_columns: Raw columns of the user and the context; `rank` takes one row of them.
         score_weights: Weights of the tasks in the score of `rank`.
+        counters: What rows see of each counter, `(buckets, width)` float32.
 
     Raises:
         ValueError: If `user_columns` are given without `score_weights`.
@@ -52,7 +55,7 @@ def save(
         raise ValueError("score_weights must name a task with user_columns: `rank` orders by the weighted sum.")
     partial = begin(directory)
     try:
-        _write(partial, model, card, user_columns, score_weights or {})
+        _write(partial, model, card, user_columns, score_weights or {}, counters)
     except BaseException:  # Frees the space: the disk may be full.
         give_up(partial)
         raise
@@ -140,10 +143,11 @@ def _write(
     card: ModelCard,
     user_columns: Collection[str],
     score_weights: Mapping[str, float],
+    counters: Mapping[str, np.ndarray],
 ) -> None:
     """Writes SavedModel and card into a folder."""
     module = tf.Module()
-    preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns)
+    preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns, counters)
     module.tables = preprocess.unpacked
     columns = model.statistics.columns
     serve = _signature(lambda raw: model(preprocess(raw), training=False), preprocess.signature())

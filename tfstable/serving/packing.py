@@ -5,7 +5,8 @@ cost more than the model's matrices. Stacked to (columns, rows), all ids are has
 numbers scaled by another, and so on. The values equal the ones of `Preprocessor` bit for bit.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import tensorflow as tf
 
 from tfstable.inputs.preprocessor import Preprocessor, as_float, hash_bucket, is_missing, scaled
 from tfstable.inputs.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
-from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, VectorFeature, single_columns
+from tfstable.log_columns import single_columns
+from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, VectorFeature
 
 SEARCHED = 1024  # Largest vocabulary to search by bisection; larger ones use their hash table.
 
@@ -25,6 +27,7 @@ class PackedPreprocessor:
         features: Feature specs by name.
         statistics: The result of `statistics.fit`.
         user_columns: Columns that may have another number of rows than the others; they are packed separately.
+        counters: What rows see of each counter, `(buckets, width)`.
 
     Attributes:
         unpacked: The preprocessor of features that cannot be packed, with the hash tables that a SavedModel must hold.
@@ -33,7 +36,13 @@ class PackedPreprocessor:
         As in `Preprocessor`.
     """
 
-    def __init__(self, features: dict[str, Feature], statistics: Statistics, user_columns: Collection[str] = ()):
+    def __init__(
+        self,
+        features: dict[str, Feature],
+        statistics: Statistics,
+        user_columns: Collection[str] = (),
+        counters: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ):
         self._features, self._statistics, self._column_of = features, statistics, single_columns(features)
         self._groups: dict[tuple, list[str]] = {}
         for name, feature in features.items():
@@ -43,9 +52,11 @@ class PackedPreprocessor:
         packed = {name for names in self._groups.values() for name in names}
         rest = {name: feature for name, feature in features.items() if name not in packed}
         self.unpacked = Preprocessor(rest, statistics)
+        self._counters = {name: tf.Variable(table, trainable=False) for name, table in counters.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         found = self.unpacked(raw)
+        found |= {name: tf.gather(table, found[name]) for name, table in self._counters.items()}
         for (kind, _, _), names in self._groups.items():
             stacked = tf.stack([raw[self._column_of[name]] for name in names])  # (columns, rows)
             rows = _KINDS[kind](stacked, [self._features[name] for name in names], names, self._statistics)

@@ -26,7 +26,7 @@ def predict(
     out: Path,
     keep: list[str],
     progress: Callable[[int, int, str], None],
-) -> int:
+) -> tuple[int, list[date]]:
     """Writes one row per example, in the log's order: `date`, the columns to keep, one float32 column per task.
 
     A kept column whose name is also a task's (the default for a label) is written as `NAME_label`.
@@ -35,7 +35,7 @@ def predict(
     predictions.
 
     Returns:
-        The number of rows.
+        The number of rows, and those of the days whose labels the export's counters include.
 
     Raises:
         InputError: If a column is missing or of the wrong type, a file cannot be read, `out` exists and is not
@@ -66,7 +66,8 @@ def predict(
                 progress(done, total, f"predicting {day}")
         assert writer is not None  # Every day has rows.
         writer.close()
-    return done
+    counted_to = metadata(version).counted_to or ""
+    return done, [day for day in days if str(day) <= counted_to]
 
 
 def _check_out(out: Path, log: DayLog) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping
 import tensorflow as tf
 
 from tfstable.inputs.preprocessor import Preprocessor
+from tfstable.log_columns import feature_columns
 from tfstable.models import RankingModel
 from tfstable.models import tasks as task_math
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.shared_user import SharedUser, fits
-from tfstable.specs import feature_columns
 
 
 class Rank:

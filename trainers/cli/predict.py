@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from trainers.cli.options import DAY, Data
 from trainers.cli.screen import console, progress_bar, quiet_tensorflow
@@ -31,5 +32,13 @@ def predict(
 
     days = [day.date()] if day else log.days
     with progress_bar() as progress:
-        rows = run(version, log, days, out, [name for name in keep.split(",") if name], progress)
+        rows, counted = run(version, log, days, out, [name for name in keep.split(",") if name], progress)
     console.print(f"{out}: {rows:,} rows")
+    if counted:
+        screen = Console(stderr=True, width=console.width)
+        known = f"{counted[0]}" if counted[0] == counted[-1] else f"{counted[0]} to {counted[-1]}"
+        line = (
+            f"warning: the counters of {version} include the labels of {known}, so it predicts them better than it "
+            "would in service; `tfstable evaluate` shows each day the counters of its time"
+        )
+        screen.print(line, soft_wrap=True, highlight=False)

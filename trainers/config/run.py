@@ -7,18 +7,18 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from tfstable.log_columns import columns_read, label_columns, stated_types
 from tfstable.options import check_sequences
 from tfstable.specs import (
     BinaryTask,
+    CounterFeature,
     Feature,
     NumericFeature,
     QuantileFeature,
     Spec,
     TaskSpec,
     VectorFeature,
-    columns_read,
-    label_columns,
-    single_columns,
+    counters,
 )
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.model import ModelConfig
@@ -69,6 +69,13 @@ class Config(Spec):
         return self
 
     @model_validator(mode="after")
+    def _counters_count_tasks(self) -> "Config":
+        for name, counter in counters(self.features).items():
+            if unknown := [task for task in counter.of if task not in self.tasks]:
+                raise ValueError(f"features.{name}.of: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
+        return self
+
+    @model_validator(mode="after")
     def _names_fit_a_signature(self) -> "Config":
         for name, column in columns_read(self.features):
             if not COLUMN_NAME.fullmatch(column):
@@ -107,14 +114,12 @@ class Config(Spec):
     @model_validator(mode="after")
     def _columns_have_one_type(self) -> "Config":
         first: dict[str, tuple[str, str]] = {}
-        for name, column in single_columns(self.features).items():
-            if stated := self.features[name].type:
-                other, expected = first.setdefault(column, (name, stated))
-                if stated != expected:
-                    raise ValueError(
-                        f"features.{name}.type is {stated}, but features.{other}.type, of the same column {column}, is "
-                        f"{expected}; make them equal"
-                    )
+        for key, column, stated in stated_types(self.features):
+            other, expected = first.setdefault(column, (key, stated))
+            if stated != expected:
+                raise ValueError(
+                    f"{key} is {stated}, but {other}, of the same column {column}, is {expected}; make them equal"
+                )
         return self
 
     @model_validator(mode="after")
@@ -148,7 +153,7 @@ class Config(Spec):
     def _shared_tables_fit(self) -> "Config":
         shapes: dict[str, tuple[Any, ...]] = {}
         for name, feature in self.features.items():
-            if isinstance(feature, NumericFeature | VectorFeature):
+            if isinstance(feature, NumericFeature | VectorFeature | CounterFeature):
                 continue
             table, keys = getattr(feature, "table", None) or name, TABLE_KEYS
             shape = tuple(getattr(feature, key, None) for key in keys)

@@ -28,6 +28,7 @@ OWN = re.compile(
     r"|\.(lock|(params\.yaml|(preprocessing|recovery|metrics|days|workers)\.json)\.partial)"
     rf"|checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
     r"|windows/(\d{4}-\d\d-\d\d/(metrics\.json|\.metrics\.json\.partial)?)?"
+    r"|counters/(\.?\d{4}-\d\d-\d\d\.(json|npz)(\.partial)?)?"
     rf"|export/(latest@|\.lock|\.latest\.partial@|(\d+|latest)/({VERSION})?)?"
     r"|export/\.(tfstable-[0-9a-f]{12}\.partial|\d+\.(old|partial))/.*"
     r"|tensorboard/(events\.out\.tfevents\.[^/@]*|plugins/.*)?"
@@ -104,6 +105,10 @@ class RunDirectory:
     def has_checkpoints(self) -> bool:
         """Whether there is a checkpoint, from which a start goes on, or fails."""
         return any(path.name.isdecimal() for path in self.checkpoints.glob("*"))
+
+    @property
+    def counters(self) -> Path:
+        return self.path / "counters"
 
     @property
     def exports(self) -> Path:

@@ -10,10 +10,11 @@ from rich.table import Table
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
-from tfstable.inputs.statistics import table_name
+from tfstable.inputs.statistics import table_name, vector_width
 from tfstable.locks import clear_abandoned, grow, settle
+from tfstable.log_columns import label_columns
 from tfstable.sources.simulate import simulate
-from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VectorFeature, VocabularyFeature, label_columns
+from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, counters
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
 from trainers.store.params import read_config
@@ -176,11 +177,23 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
     for name, (height, dim) in tables(config).items():
         table.add_row(name, f"{height:,}", str(dim), f"{megabytes[name]:,.1f}")
     window = max(sum(rows[i : i + config.trainer.window_days]) for i in range(len(rows)))
-    inputs = sum(f.width + 1 if isinstance(f, VectorFeature) else 1 for f in config.features.values())
+    counted = counters(config.features)
+    inputs = sum(vector_width(f) or 1 for f in config.features.values())
     width = 4 * (inputs + len(config.tasks) + 1) + sum(4 * (c.width or 1) for c in columns.values())
     buffers = 2 * min(window, config.data.buffer_rows) * width / 1e6
     total = sum(megabytes.values())
-    return [*shown, table, f"memory: tables {total:,.0f} MB at most, shuffle buffers about {buffers:,.0f} MB"]
+    memory = f"memory: tables {total:,.0f} MB at most, shuffle buffers about {buffers:,.0f} MB"
+    if not counted:
+        return [*shown, table, memory]
+    of_counters = Table("counter", "buckets", "numbers", "MB in an export", "MB of sums at most")
+    exported = {name: c.buckets * (len(c.of) + 1) * 4 / 1e6 for name, c in counted.items()}
+    sums = {name: c.buckets * (2 * len(c.of) + 1) * 8 / 1e6 for name, c in counted.items()}
+    for name, counter in counted.items():
+        numbers = (f"{counter.buckets:,}", str(len(counter.of) + 1), f"{exported[name]:,.1f}", f"{sums[name]:,.1f}")
+        of_counters.add_row(name, *numbers)
+    days = config.trainer.window_days + config.trainer.stride_days  # Whose values are held; and sums at two times.
+    most = 2 * sum(sums.values()) + days * sum(exported.values())
+    return [*shown, table, of_counters, f"{memory}, counters about {most:,.0f} MB at most"]
 
 
 def tables(config: Config) -> dict[str, tuple[int, int]]:

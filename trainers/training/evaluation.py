@@ -8,9 +8,10 @@ import pyarrow as pa
 from tfstable.data.arrays import numbers
 from tfstable.data.columns import group_type
 from tfstable.data.log import DayLog, read
+from tfstable.log_columns import label_columns
 from tfstable.metrics import auc, auc_standard_error, calibration, gauc, log_loss, mae, rmse, rmse_standard_error
 from tfstable.metrics.rows import group_numbers
-from tfstable.specs import BinaryTask, label_columns
+from tfstable.specs import BinaryTask
 from trainers.config import Config
 
 

@@ -6,7 +6,7 @@ from tfstable.data.columns import RawColumn, arrow_types
 from tfstable.data.log import DayLog, read
 from tfstable.data.values import ValueChecks
 from tfstable.inputs.statistics import Statistics, fit
-from tfstable.specs import label_columns
+from tfstable.log_columns import label_columns
 from trainers.config import Config
 
 

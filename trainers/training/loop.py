@@ -28,8 +28,8 @@ from trainers.store.window_record import WindowRecord
 from trainers.training.infinite_values import InfiniteValues
 from trainers.training.judge import Judge
 from trainers.training.losses import Losses
-from trainers.training.plan import Plan, plan, stream
-from trainers.training.publishing import Publisher
+from trainers.training.plan import Plan, next_needed, plan, stream
+from trainers.training.publishing import ExportedCounters, Publisher
 from trainers.training.recover import Recovery
 from trainers.training.state import RunState
 from trainers.training.trained_days import TrainedDays
@@ -200,8 +200,8 @@ class MovingWindow:
         publisher = Publisher(self.config, self.run, self.log, state.model_to_export(), self.statistics, self.report)
         version = state.agreement.decide(lambda: publisher.published(last))
         if version is None:
-            predictions = state.predict(last)  # By every worker's part.
-            version = state.agreement.decide(lambda: self._publish(publisher, last, predictions))
+            predictions, exported = state.predict(last), state.exported(last)  # By every worker's part.
+            version = state.agreement.decide(lambda: self._publish(publisher, last, predictions, exported))
         return None if version is None else Path(version)
 
     def stream(self, todo: list[Window]) -> Generator[Arrays, None, None]:
@@ -279,13 +279,15 @@ class MovingWindow:
             examples_per_second=now.done * size / seconds,
         )
         self.run.write_window(record)
-        self.state.save(window.last, 0)
+        self.state.save_window(window.last, next_needed(self.log.days, window, self.config.trainer))
 
     def _steps_of_a_call(self, _: int) -> int:
         if self.seconds_per_step is None:
             return 1  # The first call shows what a step takes.
         return int(np.clip(CALL_SECONDS / self.seconds_per_step, 1, self.config.trainer.steps_per_call))
 
-    def _publish(self, publisher: Publisher, last: date, predictions: dict[str, np.ndarray]) -> str | None:
+    def _publish(
+        self, publisher: Publisher, last: date, predictions: dict[str, np.ndarray], exported: ExportedCounters | None
+    ) -> str | None:
         with self.state.learner.optimizer.averaged_weights():
-            return publisher.publish(last, predictions)
+            return publisher.publish(last, predictions, exported)

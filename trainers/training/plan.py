@@ -1,7 +1,8 @@
 """The training of a window: its batches, and which of them to train."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 
@@ -27,6 +28,12 @@ class Plan:
 def plan(window: Window, batches: Batches, trainer: TrainerConfig) -> Plan:
     """Returns the plan of a window: `trainer.steps` batches, or `trainer.passes` passes."""
     return Plan(window, batches, trainer.steps or max(1, round(trainer.passes * batches.steps)))
+
+
+def next_needed(days: Sequence[date], window: Window, trainer: TrainerConfig) -> date:
+    """Returns the first day that is read again once a window is trained: by the next one, or to publish this one."""
+    end = days.index(window.last)
+    return days[min(end, max(0, end + trainer.stride_days + 1 - trainer.window_days))]
 
 
 def stream(plans: Iterable[Plan], seed: int, numbers: Callable[[Plan], np.ndarray]) -> Generator[Arrays, None, None]:

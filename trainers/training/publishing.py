@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version as installed
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from tfstable.models import RankingModel
 from tfstable.serving import export, warmup
 from tfstable.serving.card import Evaluation, ModelCard
 from tfstable.serving.examples import serialize
+from tfstable.specs import counters
 from trainers.config import Config, weight_keys
 from trainers.devices.memory import give_back_memory
 from trainers.health.gate import refusals
@@ -26,6 +29,18 @@ from trainers.training.evaluation import evaluate
 
 EXPORT_TOLERANCE = 1e-5  # Difference of a reloaded prediction: absolute up to 1, relative above.
 WARMUP_ROWS = (1, 100)  # Rows of the warm-up requests: a small graph and one whose operations run in parallel.
+
+
+class ExportedCounters(NamedTuple):
+    """What rows of the day after the last one see of the counters: an export holds it, for rows of any day.
+
+    Attributes:
+        tables: By counter, `(buckets, width)` float32.
+        predictions: The trainer's own for every row of the last day, by task, if those rows saw it.
+    """
+
+    tables: Mapping[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
 
 
 class Publisher:
@@ -62,7 +77,12 @@ class Publisher:
                 return str(newest)
         return None
 
-    def publish(self, last: date, predictions: dict[str, np.ndarray]) -> str | None:
+    def publish(
+        self,
+        last: date,
+        predictions: dict[str, np.ndarray],
+        exported: ExportedCounters | None = None,
+    ) -> str | None:
         """Publishes the model trained through day `last`.
 
         Returns:
@@ -70,14 +90,20 @@ class Publisher:
 
         Args:
             last: Last day of the window.
-            predictions: The trainer's predictions for every row of that day, by task.
+            predictions: The trainer's predictions for every row of that day, by task; the gate judges by them.
+            exported: The counters of the export; None: there is no counter.
         """
         try:
-            return self._publish(last, predictions)
+            return self._publish(last, predictions, exported or ExportedCounters({}, predictions))
         finally:
             give_back_memory()
 
-    def _publish(self, last: date, predictions: dict[str, np.ndarray]) -> str | None:
+    def _publish(
+        self,
+        last: date,
+        predictions: dict[str, np.ndarray],
+        exported: ExportedCounters,
+    ) -> str | None:
         own = evaluate(self._config, self._log, last, predictions)
         odd, since = self._run.odd_days(), self._config.evaluation.compare_since
         if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own, odd, since):
@@ -90,9 +116,10 @@ class Publisher:
             self._card(last),
             user_columns=self._config.export.user_columns,
             score_weights=self._config.score_weights,
+            counters=exported.tables,
         )
         try:
-            difference = self._difference(export.Serving(partial), last, predictions)
+            difference = self._difference(export.Serving(partial), last, exported.predictions)
             if not difference <= EXPORT_TOLERANCE:
                 self._run.add_event("export_refused", window_end=last, difference=difference)
                 raise InputError(
@@ -177,6 +204,7 @@ class Publisher:
             # `tfstable compare` needs them to judge an export without its run.
             tasks={name: {"kind": task.kind, "label": task.label or name} for name, task in config.tasks.items()},
             weight=config.data.weight,
+            counted_to=self._counted_to(last),
             score_weights=config.score_weights if config.export.user_columns else None,
             versions={
                 "tfstable": installed("tfstable"),
@@ -185,3 +213,8 @@ class Publisher:
             },
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    def _counted_to(self, last: date) -> str | None:
+        """The last day of which the export's counters know a label; None without a counter."""
+        delays = [counter.delay_days for counter in counters(self._config.features).values()]
+        return str(last - timedelta(min(delays))) if delays else None

@@ -1,7 +1,7 @@
 """The state of a run: model, optimizer, position in the data; saved and restored as one."""
 
 from collections.abc import Generator
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +28,10 @@ from trainers.devices.strategy import is_one_cpu, make_strategy
 from trainers.health.loss_watch import LossWatch
 from trainers.report.console import Report
 from trainers.store.checkpoints import Checkpoints, Saved
+from trainers.store.counters import CounterStore
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import tables
+from trainers.training.publishing import ExportedCounters
 
 
 class Position(tf.Module):
@@ -81,6 +83,10 @@ class RunState:
             )
         self.preprocessor = Preprocessor(config.features, statistics)
         self.reader = ExampleReader(log, self.preprocessor, statistics, config.tasks, config.data.weight)
+        self.counters = CounterStore(run.counters, log)
+        if self.reader.counted is not None:
+            self.reader.counted.earlier = self.counters.newest
+            self.reader.counted.behind = config.trainer.window_days + config.trainer.stride_days
         is_tpu, sparse_cores = isinstance(self.strategy, tf.distribute.TPUStrategy), has_sparse_cores(self.strategy)
         if is_tpu:
             check_tables(config, tables(config), sparse_cores)
@@ -129,12 +135,25 @@ class RunState:
             return of_worker(tf.distribute.InputContext())
         return self.strategy.distribute_datasets_from_function(of_worker)
 
-    def predict(self, day: date) -> dict[str, np.ndarray]:
-        """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order."""
+    def predict(self, day: date, as_of: date | None = None) -> dict[str, np.ndarray]:
+        """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order.
+
+        Args:
+            day: A day of the log.
+            as_of: The day whose counters the rows see; None: their own.
+        """
         size = self._config.evaluation.batch_size
-        batches = self.reader.batches((day,), size, self._config.data.buffer_rows)
+        batches = self.reader.batches((day,), size, self._config.data.buffer_rows, as_of=as_of)
         with self.reader.input_errors(), self.learner.optimizer.averaged_weights():
             return self.learner.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
+
+    def exported(self, last: date) -> ExportedCounters | None:
+        """Returns what an export holds of the counters, and predictions for `last` with that; None without counters."""
+        if self.reader.counted is None:
+            return None
+        after = last + timedelta(1)
+        tables = {name: table.dense() for name, table in self.reader.counted.tables(after).items()}
+        return ExportedCounters(tables, self.predict(last, as_of=after))
 
     def model_to_export(self) -> RankingModel:
         """Returns the model in the form that runs on any device."""
@@ -148,6 +167,25 @@ class RunState:
         self.position.step.assign(step)
         if self._run.writable:
             self.saved = self.checkpoints.save(last, step, self.watch.state(), good)
+
+    def save_window(self, last: date, first: date) -> None:
+        """Saves the state at the end of a window.
+
+        Args:
+            last: The window's last day.
+            first: The first day whose rows are read from now on.
+        """
+        if self.reader.counted is not None:
+            counted = self.reader.counted.forget(first)
+            if self._run.writable:
+                self.counters.save(last, counted)  # First: a checkpoint says that they are there.
+        self.save(last, 0)
+        if self.reader.counted is not None and self._run.writable:
+            self.counters.prune({saved.last for saved in self.checkpoints.all()})
+        while self.counters.notes:
+            line = self.counters.notes.popleft()
+            self._run.add_event("counted_again", reason=line)
+            self._report.found(line)
 
     def save_first(self) -> None:
         """Saves the untrained model, if nothing has been saved yet, so that a recovery has a checkpoint."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tfstable.specs import columns_read, label_columns
+from tfstable.log_columns import columns_read, label_columns
 from trainers.config import load
 from trainers.training.check import open_log
 

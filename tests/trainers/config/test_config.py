@@ -111,6 +111,7 @@ def test_the_schema_describes_every_key():
     assert trainer["batch_size"]["description"]
     assert schema["properties"]["features"]["additionalProperties"]["discriminator"]["mapping"].keys() == {
         "hash",
+        "counter",
         "vocabulary",
         "quantile",
         "numeric",

@@ -21,6 +21,10 @@ from tfstable.sources.simulate import simulate
 pytestmark = pytest.mark.slow
 
 DAYS = [date(2025, 1, day) for day in range(1, 5)]
+COUNTERS = """
+  of_video: {kind: counter, by: [video_id], of: [click, watch_time], half_life_days: 2, buckets: 500}
+  of_pair: {kind: counter, by: [user_id, category], of: [follow], delay_days: 1, buckets: 500}
+tasks:"""
 STEPS = 3 * 74  # Three windows, each of two days with 9,472 rows in batches of 256, and so 222 steps.
 DEVICES = {
     "mirrored-2": ["trainer.strategy=mirrored", "trainer.devices=2"],
@@ -39,7 +43,11 @@ def config(tmp_path_factory) -> Path:
     assert table["follow"].null_count  # Masked where there was no click.
     weight = np.where(np.arange(table.num_rows) == 500, 1e30, table["weight"].to_numpy()).astype(np.float32)
     pq.write_table(table.set_column(table.schema.get_field_index("weight"), "weight", pa.array(weight)), day)
-    text = CONFIG.replace("path: unset", f"path: {path / 'log'}").replace("steps_per_call: 3", "steps_per_call: 20")
+    text = (
+        CONFIG.replace("\ntasks:", COUNTERS)
+        .replace("path: unset", f"path: {path / 'log'}")
+        .replace("steps_per_call: 3", "steps_per_call: 20")
+    )
     (path / "config.yaml").write_text(text)
     return path / "config.yaml"
 

@@ -44,7 +44,7 @@ from trainers.cli import app as cli
 from trainers.cli.screen import quiet_tensorflow
 quiet_tensorflow()
 import tensorflow as tf
-import trainers.training.loop, trainers.store.run_directory
+import trainers.training.loop, trainers.store.counters, trainers.store.run_directory
 if moment == "checkpoint":
     tf.train.Checkpoint.write = dying(tf.train.Checkpoint.write)
 elif moment == "export":
@@ -54,21 +54,34 @@ elif moment == "metrics":
 elif moment == "step":
     moving_window = trainers.training.loop.MovingWindow  # It asks for the steps of a call before each.
     moving_window._steps_of_a_call = dying(moving_window._steps_of_a_call)
+elif moment == "counters":
+    trainers.store.counters.CounterStore.save = dying(trainers.store.counters.CounterStore.save)
 elif moment == "any":
     die(delay)
 sys.argv[0] = "tfstable"
 cli.main()
 """
+COUNTERS = """
+  of_video: {kind: counter, by: [video_id], of: [click, watch_time], half_life_days: 2, buckets: 500}
+  of_pair: {kind: counter, by: [user_id, category], of: [follow], delay_days: 1, buckets: 500}
+tasks:"""
 # By moment: how often it may pass unharmed, and the longest delay of the kill, about as long as that takes.
-MOMENTS = {"checkpoint": (12, 0.02), "export": (2, 0.5), "metrics": (12, 0.005), "step": (12, 0.1), "any": (1, 8.0)}
-DAYS = 60  # Enough for twenty kills on a fast machine, too.
+MOMENTS = {
+    "checkpoint": (12, 0.02),
+    "export": (2, 0.5),
+    "metrics": (12, 0.005),
+    "step": (12, 0.1),
+    "any": (1, 8.0),
+    "counters": (4, 0.02),
+}
+DAYS = 72  # Enough for 24 kills on a fast machine, too.
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("kills")
     simulate(path / "log", days=DAYS, rows_per_day=1000, users=200, videos=100)
-    text = CONFIG.replace("path: unset", f"path: {path / 'log'}")
+    text = CONFIG.replace("\ntasks:", COUNTERS).replace("path: unset", f"path: {path / 'log'}")
     text = text.replace("tensorboard: false", "tensorboard: false, checkpoint_minutes: 1.0e-9, keep_checkpoints: 2")
     (path / "config.yaml").write_text(text + "export: {when: every_window}\n")
     return path / "config.yaml"
@@ -85,7 +98,7 @@ def exported(run: Path) -> dict[str, list[tuple]]:
     return found
 
 
-def test_twenty_kills_change_nothing(config, tmp_path):
+def test_two_dozen_kills_change_nothing(config, tmp_path):
     finish(start(config, tmp_path / "whole", "trainer.passes=2"))
     kills, chance, moments = 0, random.Random(7), [moment for moment in MOMENTS for _ in range(4)]
     chance.shuffle(moments)
@@ -99,7 +112,7 @@ def test_twenty_kills_change_nothing(config, tmp_path):
         print(f"{moment} {number}, {delay:.3f} s later: status {done.returncode}, checkpoints {saved}")
         assert done.returncode in (-signal.SIGKILL, 0), done.stderr[-3000:]  # 0: it had finished before.
         kills += done.returncode != 0
-    assert kills == 20
+    assert kills == 24
     finish(start(config, tmp_path / "killed", "trainer.passes=2"))
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
     assert exported(tmp_path / "whole") == exported(tmp_path / "killed")

@@ -46,6 +46,7 @@ class Side:
     Attributes:
         version: Its SavedModel.
         trained_to: The last day that it was trained on.
+        counted_to: The last day of which its counters know a label, if it has counters.
         columns: Raw columns that it reads.
         tasks: (kind, label column) of each task.
         weight: Column of example weights, if it was trained with one.
@@ -54,6 +55,7 @@ class Side:
 
     version: Path
     trained_to: str
+    counted_to: str | None
     columns: dict[str, RawColumn]
     tasks: dict[str, tuple[str, str]]
     weight: str | None
@@ -81,7 +83,15 @@ def open_side(path: Path) -> Side:
         weight = params["data"].get("weight")
     else:
         raise InputError(f"{path}: an older export, which does not say its label columns; name its model directory")
-    return Side(version, stored.window_end, columns, tasks, weight, params.get("evaluation", {}).get("gauc_column"))
+    return Side(
+        version,
+        stored.window_end,
+        stored.counted_to,
+        columns,
+        tasks,
+        weight,
+        params.get("evaluation", {}).get("gauc_column"),
+    )
 
 
 def compare(
@@ -168,6 +178,7 @@ def compare(
         "first": str(sides[0].version),
         "second": str(sides[1].version),
         "trained_to": {"first": sides[0].trained_to, "second": sides[1].trained_to},
+        "counted_to": {"first": sides[0].counted_to, "second": sides[1].counted_to},
         "day": day,
         "rows": table.num_rows,
         "weight": weight,

@@ -22,10 +22,13 @@ def show(report: dict[str, Any], console: Console) -> None:
         console.print(_sliced(report))
     for side in ("first", "second"):
         if report["trained_to"][side] >= str(report["day"]):
-            console.print(
-                f"{report[side]} was trained on days to {report['trained_to'][side]}: {report['day']} is not new to it",
-                soft_wrap=True,
+            line = (
+                f"{report[side]} was trained on days to {report['trained_to'][side]}: {report['day']} is not new to it"
             )
+            console.print(line, soft_wrap=True)
+        if (report["counted_to"][side] or "") >= str(report["day"]):
+            line = f"{report[side]} has counters that include the labels of {report['day']}: its metrics are too good"
+            console.print(line, soft_wrap=True)
     if not report["group"]:
         console.print("no churn and no intervals by user: name their column with --group")
 

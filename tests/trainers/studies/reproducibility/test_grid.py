@@ -179,10 +179,13 @@ def test_the_page_and_the_pictures_are_there(out):
     assert not list(out.rglob(".*"))
 
 
+COUNTER = "features.of_video={kind: counter, by: [video_id], of: [click], buckets: 500}"
+
+
 def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
     keys = "{optimizer.dense.schedule: {window_end: 0.1}, trainer.shuffle: {kind: blocks, rows: 512}}"
     curves = f"reproducibility.curves={{smelu: [{keys}]}}"
-    config = load(log, "reproducibility.trace_every=0", "trainer.steps_per_call=100", curves)
+    config = load(log, "reproducibility.trace_every=0", "trainer.steps_per_call=100", COUNTER, curves)
     plan = config.plans(Cell("seed", "", "smelu", 0))[1]
     bench = Bench(config, log)
     bench.train(config.plans(Cell("seed", "", "smelu", 0))[0])  # Its variables and graphs serve the next one.

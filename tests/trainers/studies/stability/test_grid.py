@@ -55,6 +55,9 @@ def log(tmp_path_factory) -> DayLog:
     return DayLog(path, "error")
 
 
+COUNTER = "features.of_video={kind: counter, by: [video_id], of: [click], buckets: 500}"
+
+
 def load(log: DayLog, *overrides: str) -> StabilityConfig:
     path = log.path.parent / "config.yaml"
     path.write_text(CONFIG)
@@ -154,7 +157,7 @@ def test_sharpness_of_a_run_that_diverges_is_measured_before_it_does(log, out, t
     ids=["plain", "decay-ema", "swa-seed"],
 )
 def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
-    config = load(log, "trainer.steps_per_call=5", *keys)
+    config = load(log, "trainer.steps_per_call=5", COUNTER, *keys)
     run, last = Point("deep", "gc", 1, 0.2, 1), log.days[-1]
     bench = Bench(config, log)
     bench.train(Point("deep", "gc", 1, 0.1, 0), {last})  # Its variables and graphs serve the next one.
