@@ -1,4 +1,4 @@
-"""Histories in a run, as a whole: training, exports that agree, exact resume, `check`."""
+"""Histories in a run with all other kinds of input: training, exports that agree, exact resume, `check`."""
 
 from pathlib import Path
 
@@ -21,6 +21,10 @@ SET = (
     "features.gap={kind: quantile, buckets: 4, dim: 4, max_values: 4}",
     "model.sequences.watched={features: [seen, gap], query: [video_id], units: [8]}",
     "model.sequences.user={features: [seen], query: [video_id, user_id], attention: decoder, units: [8], heads: 2}",
+    "features.of_video={kind: counter, by: [video_id], of: [click], buckets: 500}",
+    "features.of_user={kind: counter, by: [user_id], of: [click, watch_time], half_life_days: 2, buckets: 500}",
+    "features.pair={kind: hash, columns: [user_id, video_id], buckets: 300, dim: 4, rate: 0.5}",
+    "features.text={kind: vector, width: 3, projection: 2}",
     "export.user_columns=[user_id, seen, gap]",
     "export.when=every_window",
 )
@@ -43,6 +47,8 @@ def log(tmp_path_factory) -> Path:
         table = pq.read_table(file)
         users = [user % 200 for user in table["user_id"].to_pylist()]
         table = table.append_column("seen", pa.array([seen[user] for user in users], pa.list_(pa.int64())))
+        text = pa.array(rng.normal(size=(table.num_rows, 3)).tolist())
+        table = table.append_column("text", text)
         pq.write_table(table.append_column("gap", pa.array([gaps[user] for user in users])), file)
     return path
 
