@@ -8,8 +8,7 @@ VENV := .venv$(addprefix -,$(or $(TF),$(BOUNDS)))
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 # Test files whose code under test is NumPy and pyarrow alone.
-QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py \
-	$(filter-out %/test_history.py,$(wildcard tests/sources/test_*.py)) \
+QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py tests/sources/test_frames.py tests/sources/test_raw_csv.py \
 	tests/inputs/test_moments.py tests/inputs/test_quantiles*.py tests/test_files.py tests/test_locks.py tests/trainers/config \
 	tests/trainers/health/test_d*.py tests/trainers/health/test_verdict.py tests/trainers/training/test_check.py
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
