@@ -1,9 +1,9 @@
 """The config's optimizer section: eq. (5) of Tang et al., 2023, as keys. Imports no TensorFlow."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from tfstable.specs import NonNegative, Positive, Spec
 
@@ -167,6 +167,11 @@ class OptimizerConfig(Spec):
         "skip",
         description="skip: leave out a step with a non-finite gradient, on all replicas. raise: stop the run as well.",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_what_groups_replace(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        keys = written(self)
+        return {key: keys[key] for key in keys if self.groups is None or key not in ("dense", "embeddings")}
 
     @model_validator(mode="after")
     def _groups_stand_alone(self) -> "OptimizerConfig":

@@ -60,6 +60,13 @@ evaluation: {gauc_column: user_id}
     assert weight_keys(load(again)) == weight_keys(config)
 
 
+def test_groups_of_variables_are_dumped_without_what_they_replace(path, tmp_path):
+    config = load(path, ["optimizer.groups={embeddings: {}, dense: {rule: adam}}"])
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(config), encoding="utf-8")
+    assert load(again) == config
+
+
 def test_keys_that_do_not_affect_the_weights_are_left_out(path):
     keys = weight_keys(load(path))
     for operational in ("data.path", "data.simulate", "trainer.tensorboard", "trainer.steps_per_call", "export.when"):
