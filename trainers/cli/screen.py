@@ -15,8 +15,11 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
     """Yields a function `progress(done, total, what)`, whose first call starts one progress bar."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    if not console.is_terminal:
+        yield lambda done, total, what: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         bar = None
 
         def progress(done: int, total: int, what: str) -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from pathlib import Path
 
@@ -43,11 +43,13 @@ class Report:
             TextColumn("{task.fields[rate]:,.0f} examples/s, loss {task.fields[loss]:.4f}"),
             TimeRemainingColumn(),
         )
+        # Older releases of rich print an empty line even for a progress that is disabled.
         live = self._console is not None and self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, disable=not live) as progress:
-            name = f"{window.days[0]} to {window.last}"
-            bar = progress.add_task(name, total=total, rate=0.0, loss=float("nan"))
-            began, examples, running = time.monotonic(), 0, None
+        progress = Progress(*columns, console=self._console, transient=True) if live else None
+        name, began, examples, running = f"{window.days[0]} to {window.last}", time.monotonic(), 0, None
+        with progress or nullcontext():
+            if progress is not None:
+                bar = progress.add_task(name, total=total, rate=0.0, loss=float("nan"))
 
             def show(done: int, new_examples: int, iteration: int, losses: np.ndarray) -> None:
                 nonlocal examples, running
@@ -55,7 +57,8 @@ class Report:
                 mean = losses.mean(axis=0)
                 running = mean[0] if running is None else 0.9 * running + 0.1 * mean[0]
                 rate = examples / (time.monotonic() - began)
-                progress.update(bar, completed=done, rate=rate, loss=running)
+                if progress is not None:
+                    progress.update(bar, completed=done, rate=rate, loss=running)
                 scalars = {"loss": mean[0], **{f"loss/{t}": v for t, v in zip(self._tasks, mean[1:], strict=True)}}
                 self._write({**scalars, "examples_per_second": rate}, iteration)
 

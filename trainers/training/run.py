@@ -40,8 +40,8 @@ class Run:
     """A training run in a directory.
 
         run = Run.open(load_config("configs/quickstart.yaml"), "runs/quickstart")
-        run.train()
-        run.evaluate(date(2025, 1, 14))["click"]["auc"]
+        newest = run.train()  # The last evaluated window.
+        newest.tasks["click"]["auc"]  # On newest.eval_day, before the model trained on it.
         version = run.export()
 
     Nothing is printed: messages go to the logger "tfstable" of `logging`. Training is as exact and crash-safe as
@@ -110,7 +110,7 @@ class Run:
     def train(self, *, profile: bool = False) -> WindowRecord | None:
         """Trains on the days of the log that the run has not trained on yet, from its newest checkpoint.
 
-        SIGTERM and Ctrl-C save a checkpoint first.
+        SIGTERM and Ctrl-C save a checkpoint, then raise `Terminated`, a SystemExit with status 143 or 130.
 
         Args:
             profile: Write a TensorFlow profile of a call of the train step to MODEL_DIR/tensorboard.

@@ -233,7 +233,7 @@ def test_a_wrong_grid_is_one_line(log, override, message):
 
 
 def test_a_log_of_too_few_days_is_one_line(log, tmp_path):
-    with pytest.raises(InputError, match="4 days, but a window takes 3 and the comparison 2"):
+    with pytest.raises(InputError, match="4 days, but a window takes 3 and the comparison 2; lower"):
         reproducibility(
             load(log, "trainer.window_days=3", "reproducibility.days=2"), log, tmp_path, Console(quiet=True)
         )
