@@ -214,7 +214,7 @@ def test_a_place_that_holds_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"file: not a directory"):
         write_histories(tmp_path / "log", tmp_path / "file", CLICKS)
     shutil.copytree(tmp_path / "log", tmp_path / "other")
-    with pytest.raises(InputError, match=r"other: a log without history.json, so not of `tfstable history`"):
+    with pytest.raises(InputError, match=r"other: a log without _history.json, so not of `tfstable history`"):
         write_histories(tmp_path / "log", tmp_path / "other", CLICKS)
     assert days_of(tmp_path / "out") == before
     assert days_of(tmp_path / "log").keys() == days_of(tmp_path / "other").keys()
@@ -284,4 +284,5 @@ def test_after_a_kill_the_same_command_gives_the_same_log(number, tmp_path):
     subprocess.run(command, check=True)
     whole, again = (sorted((tmp_path / name).rglob("*.parquet")) for name in ("whole", "out"))
     assert [file.read_bytes() for file in again] == [file.read_bytes() for file in whole]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir())[-2:] == ["date=2025-01-06", "history.json"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert (names[0], names[-1]) == ("_history.json", "date=2025-01-06")

@@ -221,8 +221,8 @@ def test_histories_are_added_and_nothing_else_changes(made, tmp_path):
     days = prepare_with_histories(made, tmp_path / "log")
     assert days == [date(2022, 4, 22), date(2022, 4, 23)]
     assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [
+        "_history.json",
         *(f"date={day}" for day in days),
-        "history.json",
     ]
     for day in days:
         pd.testing.assert_frame_equal(

@@ -23,7 +23,7 @@ from tfstable.sources.history_statement import Sight
 
 Progress = Callable[[int, int, str], None]
 MOST = 10_000
-RECORD = "history.json"  # What the columns of a log are: a rerun must not mix two meanings.
+RECORD = "_history.json"  # What the columns of a log are: a rerun must not mix two meanings.
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def write_histories(
 
     Args:
         data: The log. A gap in its days is no error.
-        out: Directory of the new log, made if it is not there. `out`/history.json says what its columns are.
+        out: Directory of the new log, made if it is not there. `out`/_history.json says what its columns are.
         history: What to write.
         engine: "duckdb"; "spark" for keys too many for one machine. Both give the same log.
         memory_gb: Limit of DuckDB's memory. The process has a few hundred MB beside it.
