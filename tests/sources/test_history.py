@@ -17,7 +17,7 @@ from tfstable.sources.frames import write_log
 from tfstable.sources.history import History, write_histories
 from tfstable.sources.simulate import simulate
 
-KEPT = "the same command goes on: the days that were written are kept"
+KEPT = "rerun the same command to resume; days already written are kept"
 CLICKS = History("user", ("video_id", "author_id"), "is_click", last=3)
 
 
