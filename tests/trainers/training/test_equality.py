@@ -1,8 +1,8 @@
 """One device, mirrored logical CPUs and worker processes train one config to the same weights and metrics.
 
-With masked labels, example weights, tables whose rows occur several times in a batch, and a batch whose gradients are
-not finite. SmeLU in float32 agrees to 1e-5, ReLU in float64 to 1e-12; ReLU in float32 amplifies rounding: its drift is
-printed.
+With every kind of input, masked labels, example weights, tables whose rows occur several times in a batch, and a batch
+whose gradients are not finite. SmeLU in float32 agrees to 1e-5, ReLU in float64 to 1e-12; ReLU in float32 amplifies
+rounding: its drift is printed.
 """
 
 import json
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.trainers.all_inputs import add_columns, with_all_inputs
 from tests.trainers.launch import finish, start, start_workers
 from tests.trainers.runs import CONFIG, assert_same_run, is_model_weight, metrics, weights
 from tfstable.sources.simulate import simulate
@@ -21,10 +22,6 @@ from tfstable.sources.simulate import simulate
 pytestmark = pytest.mark.slow
 
 DAYS = [date(2025, 1, day) for day in range(1, 5)]
-COUNTERS = """
-  of_video: {kind: counter, by: [video_id], of: [click, watch_time], half_life_days: 2, buckets: 500}
-  of_pair: {kind: counter, by: [user_id, category], of: [follow], delay_days: 1, buckets: 500}
-tasks:"""
 STEPS = 3 * 74  # Three windows, each of two days with 9,472 rows in batches of 256, and so 222 steps.
 DEVICES = {
     "mirrored-2": ["trainer.strategy=mirrored", "trainer.devices=2"],
@@ -43,12 +40,9 @@ def config(tmp_path_factory) -> Path:
     assert table["follow"].null_count  # Masked where there was no click.
     weight = np.where(np.arange(table.num_rows) == 500, 1e30, table["weight"].to_numpy()).astype(np.float32)
     pq.write_table(table.set_column(table.schema.get_field_index("weight"), "weight", pa.array(weight)), day)
-    text = (
-        CONFIG.replace("\ntasks:", COUNTERS)
-        .replace("path: unset", f"path: {path / 'log'}")
-        .replace("steps_per_call: 3", "steps_per_call: 20")
-    )
-    (path / "config.yaml").write_text(text)
+    add_columns(path / "log")
+    text = CONFIG.replace("steps_per_call: 3", "steps_per_call: 20")
+    (path / "config.yaml").write_text(with_all_inputs(text, path / "log"))
     return path / "config.yaml"
 
 
