@@ -32,14 +32,20 @@ DEVICES = {
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Path:
-    """A config with its log, one example of which weighs 1e30: its step is left out in each window that has the day."""
+    """A config with its log, one example of which weighs 1e30: its step is left out in each window that has the day.
+
+    It has a label of the one task that no counter counts: else it would be all that they know.
+    """
     path = tmp_path_factory.mktemp("equality")
     simulate(path / "log", days=len(DAYS), rows_per_day=9472, users=400, videos=200)
     day = path / "log" / f"date={DAYS[1]}" / "part-0.parquet"
     table = pq.read_table(day)
     assert table["follow"].null_count  # Masked where there was no click.
-    weight = np.where(np.arange(table.num_rows) == 500, 1e30, table["weight"].to_numpy()).astype(np.float32)
-    pq.write_table(table.set_column(table.schema.get_field_index("weight"), "weight", pa.array(weight)), day)
+    for name, value in {"weight": 1e30, "follow": 1, "click": None, "watch_time_s": None}.items():
+        values = [*table[name].to_pylist()[:500], value, *table[name].to_pylist()[501:]]
+        column = pa.array(values, table.schema.field(name).type)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    pq.write_table(table, day)
     add_columns(path / "log")
     text = CONFIG.replace("steps_per_call: 3", "steps_per_call: 20")
     (path / "config.yaml").write_text(with_all_inputs(text, path / "log"))
