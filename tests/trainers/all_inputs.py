@@ -68,8 +68,8 @@ def features(log: Path, videos: int = 300) -> dict[str, dict]:
 
 SEQUENCES = {
     "watched": {"features": ["seen", "gap"], "query": ["video_id"], "units": [8]},
-    "user": {"features": ["seen"], "query": ["video_id", "user_id"], "attention": "decoder", "units": [8], "heads": 2},
-    "read": {"features": ["seen", "gap"], "query": ["video_id"], "attention": "encoder", "units": [8]},
+    "user": {"features": ["seen"], "query": ["video_id", "user_id"], "attention": "decoder", "units": [8]},
+    "read": {"features": ["seen", "gap"], "query": ["video_id"], "attention": "encoder", "units": [8], "heads": 2},
     "all": {"features": ["gap"], "attention": "mean"},
 }
 

@@ -1,4 +1,4 @@
-"""Counters in a run, as a whole: gate and export, exact resume, the daily job, recovery, grids, warnings."""
+"""Counters in a run, as a whole: gate and export, the daily job, recovery, grids, warnings."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.trainers.commands import tfstable
-from tests.trainers.runs import ROWS, StoppedError, StoppingReport, assert_same_run, begun, copy_days, train
+from tests.trainers.runs import ROWS, assert_same_run, begun, copy_days, metrics, train
 from tests.trainers.runs import load as load_config
 from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
@@ -20,7 +20,10 @@ from tfstable.inputs import counted_days
 from tfstable.serving.export import Serving, metadata
 from tfstable.sources.simulate import simulate
 from trainers import config as configs
+from trainers.health.loss_watch import Batch
+from trainers.health.recoveries import Diverged
 from trainers.training.check import check_log
+from trainers.training.loop import MovingWindow
 from trainers.training.run import Run
 
 DAYS = [date(2025, 1, day) for day in range(1, 6)]
@@ -79,12 +82,30 @@ def test_an_export_serves_what_a_row_of_the_next_day_would_see(half, log):
         np.testing.assert_allclose(served[task], expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_run_cut_short_resumes_with_the_same_bits(runs, log, tmp_path):
+def test_a_recovery_and_the_batches_that_it_leaves_out_change_no_count(runs, log, tmp_path, monkeypatch):
+    end, diverged = MovingWindow._end, []
+
+    def end_or_diverge(self, now):
+        last = now.plan.window.last
+        if last == DAYS[3] and not diverged:
+            diverged.append(last)
+            raise Diverged("made up", Batch(last, 2), Batch(last, 5), {})
+        end(self, now)
+
+    monkeypatch.setattr(MovingWindow, "_end", end_or_diverge)
     config = load(log, "export.when=never")
-    with pytest.raises(StoppedError):
-        begun(config, tmp_path / "run", StoppingReport).train()
     train(config, tmp_path / "run")
-    assert_same_run(runs / "whole", tmp_path / "run")
+    (event,) = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()][:1]
+    assert event["event"] == "recovery"
+    assert list(event["skipped"]) == [str(DAYS[3])]
+    whole, recovered = runs / "whole", tmp_path / "run"
+    assert metrics(recovered, DAYS[3])["steps"] < metrics(whole, DAYS[3])["steps"]
+    sums = {path.name: path.read_bytes() for path in (whole / "counters").iterdir()}
+    assert len(sums) > 2
+    assert {path.name: path.read_bytes() for path in (recovered / "counters").iterdir()} == sums
+    seen = [Run.of(run).parts().state.reader.counted.tables(DAYS[4]) for run in (whole, recovered)]
+    for name, table in seen[0].items():
+        assert table.dense().tobytes() == seen[1][name].dense().tobytes()
 
 
 def test_a_daily_job_reads_no_day_for_its_counters_that_it_does_not_train(runs, half, monkeypatch):
