@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,6 +23,7 @@ from tfstable.sources.simulate import simulate
 from trainers import config as configs
 from trainers.health.loss_watch import Batch
 from trainers.health.recoveries import Diverged
+from trainers.studies.compare.compare import compare
 from trainers.training.check import check_log
 from trainers.training.loop import MovingWindow
 from trainers.training.run import Run
@@ -150,6 +152,31 @@ def test_a_day_that_changed_is_counted_as_it_is_now(half):
     anew = fresh.state.reader.counted.tables(after)
     for name, table in resumed.state.reader.counted.tables(after).items():
         assert table.dense().tobytes() == anew[name].dense().tobytes()
+
+
+@pytest.mark.parametrize("day", DAYS[3:])  # The last one that it was trained on, and a new one.
+def test_flipped_labels_of_a_day_change_no_prediction_of_it(day, half):
+    """Neither in evaluation, nor before a version is published, nor in `compare`."""
+    run, flipped = half / "run", copy_days(half / "log", DAYS, half / "flipped")
+    path = flipped / f"date={day}" / "part-0.parquet"
+    table = pq.read_table(path)
+    for name, change in {"click": lambda y: 1 - y, "follow": lambda y: 1 - y, "watch_time_s": lambda y: 7 * y}.items():
+        values = [None if y is None else change(y) for y in table[name].to_pylist()]
+        column = pa.array(values, table.schema.field(name).type)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    pq.write_table(table, path)
+    first, second = (Run.of(run, log) for log in (half / "log", flipped))
+    for task, values in first.predict(day).items():
+        assert values.tobytes() == second.predict(day)[task].tobytes()
+    if day == DAYS[3]:
+        return
+    apart, auc = [], []
+    for log in (half / "log", flipped):
+        report = compare(run, run / "export" / "latest", DayLog(log), day, lambda *_: None, samples=5)
+        apart.append({task: found["difference"] for task, found in report["tasks"].items()})
+        auc.append(report["tasks"]["click"]["auc"]["first"]["value"])
+    assert apart[0] == apart[1]
+    assert auc[0] == pytest.approx(1 - auc[1], abs=0.05)
 
 
 def test_a_day_that_an_export_has_counted_is_warned_of(half, monkeypatch, capsys):
