@@ -70,6 +70,32 @@ def test_a_served_history_may_be_longer_than_what_is_kept(run, log):
     assert (got[~full] != expected[~full]).any()
 
 
+def test_requests_that_do_not_fit_are_one_line(run, log):
+    serving = Serving(run / "export" / "latest")
+    raw = {n: x[:3] for n, x in next(raw_batches(DayLog(log).units(DAYS[3]), serving.columns)).items()}
+    ragged = np.array([[1], [1, 2], []], dtype=object)
+    for change, said in (
+        (
+            {"seen": ragged},
+            r"column seen has .* lists of several lengths; give int64 of shape \(rows, values\), shorter",
+        ),
+        (
+            {"seen": np.ones(3, int)},
+            r"column seen has shape \(3,\); give int64 of shape \(rows, values\), shorter lists",
+        ),
+        ({"cover": np.ones((3, 2))}, r"column cover has shape \(3, 2\); give float32 of shape \(rows, 3\)$"),
+        ({"category": np.ones(3)}, r"column category has values of another type .*; give string of shape \(rows,\)$"),
+        ({"seen": np.ones((2, 2), int)}, r"columns of 2 and 3 rows; give each as many"),
+    ):
+        with pytest.raises(InputError, match=said):
+            serving(raw | change)
+    with pytest.raises(InputError, match=r"no column seen; give int64 of shape \(rows, values\)$"):
+        serving({name: values for name, values in raw.items() if name != "seen"})
+    for length in (0, 99):
+        longer = raw | {"seen": np.ones((3, length), int), "gap": np.ones((3, length), np.float32)}
+        assert np.isfinite(serving(longer)["click"]).all()
+
+
 def test_a_tf_example_keeps_the_place_of_an_event_that_lacks_a_column(run, log):
     serving = Serving(run / "export" / "latest")
     raw = {n: x[:200] for n, x in next(raw_batches(DayLog(log).units(DAYS[3]), serving.columns)).items()}
