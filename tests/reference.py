@@ -247,7 +247,7 @@ def normalised_attention(x, c, m, w, heads):
     for h in range(heads):
         part = slice(h * width, (h + 1) * width)
         q = layer_norm(x @ w["query"][:, part]) * w["query_gamma"] + w["query_beta"]
-        k = layer_norm(c @ w["key"][:, part]) * w["key_gamma"] + w["key_beta"]
+        k = layer_norm(c @ w["key"][:, part]) * w["key_gamma"]
         for i in range(len(x)):
             seen = np.flatnonzero(m)
             a = np.exp(k[seen] @ q[i] / np.sqrt(width))

@@ -1,7 +1,7 @@
 """The options of the ranking model, each with type, default, meaning and rule. Imports no TensorFlow."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -163,6 +163,26 @@ def check_sequences(sequences: Mapping[str, SequenceOptions], features: Mapping[
             raise ValueError(f"{key}.heads: {sequence.heads} heads do not divide the width {width}")
     if sequences and not features.keys() - inside:
         raise ValueError("sequences: every feature is part of a history; add one that is not")
+
+
+def check_lists(sequences: Mapping[str, SequenceOptions], several: Callable[[str], bool]) -> None:
+    """Checks that histories read lists, and queries single values.
+
+    Args:
+        sequences: The histories by name.
+        several: Whether a feature, given by name, is several-valued.
+
+    Raises:
+        ValueError: If one does not.
+    """
+    for name, sequence in sequences.items():
+        for kind, names, wanted in (("features", sequence.features, True), ("query", sequence.query, False)):
+            for feature in names:
+                if several(feature) is not wanted:
+                    forms = ("lists", "single values") if several(feature) else ("single values", "lists")
+                    raise ValueError(
+                        f"sequences.{name}.{kind}: {feature} reads {forms[0]}, but must read {forms[1]}; name another"
+                    )
 
 
 def embedded(feature: Feature) -> Categorical | QuantileFeature:

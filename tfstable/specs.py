@@ -215,7 +215,7 @@ class CounterFeature(Spec):
     )
     smoothing: Positive = Field(20.0, description="Rows of the average key that are added to each key.")
     delay_days: int = Field(
-        0, ge=0, description="Days before a row's own that it does not see either, for labels that come late."
+        0, ge=0, le=3650, description="Days before a row's own that it does not see either, for labels that come late."
     )
     buckets: int = Field(
         2**18, ge=1, le=2**27, description="Keys are hashed into this many buckets; it bounds the memory."

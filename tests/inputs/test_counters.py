@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfstable.data.columns import raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
+from tfstable.inputs.counters import DayCounts, summands, table
 from tfstable.inputs.preprocessor import Preprocessor, combined, crossed, hash_value
 from tfstable.inputs.reader import ExampleReader
 from tfstable.inputs.statistics import fit
@@ -179,6 +180,15 @@ def test_rows_may_see_what_those_of_another_day_would(log):
     for name, values in rows.items():
         expected = [reference(COUNTED[name], days, row, DAYS[-1] + timedelta(1)) for row in rows_of(DAYS[1])]
         np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_one_example_of_great_weight_leaves_finite_numbers():
+    counter = COUNTED["user"]
+    counts = DayCounts(counter)
+    counts.add(np.array([0, 1, 1]), summands(TASKS["click"], np.array([1.0, 0.0, 1.0]), np.array([1e30, 1.0, 1.0])))
+    values = table(counter, TASKS, counts.sums()).values
+    assert np.isfinite(values).all()
+    assert not values[0].any()  # Of other keys.
 
 
 def test_a_key_of_several_columns_is_the_crossed_id_of_its_columns():

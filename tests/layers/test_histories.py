@@ -42,8 +42,8 @@ def test_target_attention_is_the_published_concatenation(softmax, width):
     query = np.random.default_rng(2).normal(size=(B, width))
     layer = built(TargetAttention((5,), "tanh", softmax, dtype="float64"), query, KEYS)
     weights = [w.numpy() for w in layer.weights]
-    kernel = weights[0]
-    expected = reference.target_attention(query, KEYS, MASK, kernel, *weights[1:], np.tanh, softmax)
+    kernel, bias, score, score_bias = [*weights, np.zeros(1)][:4]
+    expected = reference.target_attention(query, KEYS, MASK, kernel, bias, score, score_bias, np.tanh, softmax)
     assert kernel.shape == (3 * width + K, 5)
     np.testing.assert_allclose(read(layer, query), expected, rtol=1e-10, atol=1e-12)
 
@@ -52,9 +52,7 @@ def test_normalised_attention():
     keys = KEYS[:, :3]
     layer = built(NormalisedAttention(2, dtype="float64"), KEYS, keys)
     w = {name: getattr(layer, f"{name}_dense").kernel.numpy() for name in ("query", "key", "value", "output")}
-    w |= {
-        f"{n}_{v}": getattr(getattr(layer, f"{n}_norm"), v).numpy() for n in ("query", "key") for v in ("gamma", "beta")
-    }
+    w |= {"query_gamma": layer.query_norm.gamma, "query_beta": layer.query_norm.beta, "key_gamma": layer.key_norm.gamma}
     w["bias"] = layer.output_dense.bias.numpy()
     got = layer(tf.constant(KEYS), context=tf.constant(keys), attention_mask=tf.constant(MASK[:, None, :3]))
     for b in range(B):
@@ -81,7 +79,7 @@ def test_the_decoder():
     w = {name: getattr(attention.layer, f"{name}_dense").kernel.numpy() for name in ("query", "key", "value", "output")}
     for n in ("query", "key"):
         norm = getattr(attention.layer, f"{n}_norm")
-        w |= {f"{n}_gamma": norm.gamma.numpy(), f"{n}_beta": norm.beta.numpy()}
+        w |= {f"{n}_gamma": norm.gamma.numpy()} | ({f"{n}_beta": norm.beta.numpy()} if n == "query" else {})
     w["bias"] = attention.layer.output_dense.bias.numpy()
     inner, _, outer = feed_forward.layer.layers
     got = read(layer)

@@ -167,9 +167,10 @@ def _raw_column(
     if pa.types.is_null(value):
         if is_csv(where):
             key = f"types.{column}" if isinstance(feature, CounterFeature) else "type"
+            crossed = isinstance(feature, HashFeature) and feature.columns
+            remedy = "write Parquet files" if crossed else f"set features.{name}.{key}"
             raise InputError(
-                f"{where}: column {column} is empty in the first rows of every file; set features.{name}.{key} or drop "
-                "the feature"
+                f"{where}: column {column} is empty in the first rows of every file; {remedy} or drop the feature"
             )
         raise InputError(f"{where}: column {column} is null in every row of the log; drop features.{name}")
     if pa.types.is_temporal(value):

@@ -2,7 +2,9 @@
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -39,12 +41,20 @@ class ValueChecks:
         features: Feature specs by name.
         tasks: Task specs by name.
         weight: Column of example weights, or None.
+        histories: By name, the columns whose lists go together, and the feature that reads each.
     """
 
-    def __init__(self, features: dict[str, Feature], tasks: dict[str, TaskSpec], weight: str | None = None):
+    def __init__(
+        self,
+        features: dict[str, Feature],
+        tasks: dict[str, TaskSpec],
+        weight: str | None = None,
+        histories: Mapping[str, Mapping[str, Feature]] = MappingProxyType({}),
+    ):
         column_of = single_columns(features)
         self._numbers = {column_of[name] for name, feature in features.items() if _takes_no_infinity(feature)}
         self._tasks, self._labels, self._weight = tasks, label_columns(tasks), weight
+        self._histories = histories
         self._seen: set[tuple[Path, str]] = set()
         self._infinite: deque[Infinite] = deque()  # Filled by a thread that reads ahead.
 
@@ -52,8 +62,8 @@ class ValueChecks:
         """Checks some rows of a file.
 
         Raises:
-            InputError: Naming column and file, if a task cannot be trained on a label, or a weight is negative or not
-                finite.
+            InputError: Naming column and file, if a task cannot be trained on a label, a weight is negative or not
+                finite, or lists that go together differ in length.
         """
         for name, task in self._tasks.items():
             column = self._labels[name]
@@ -65,6 +75,8 @@ class ValueChecks:
             whole = _column(path, self._weight)
             said = f"data.weight: column {self._weight} holds {{}}; a weight is finite and at least 0, or null"
             raise _error(said, path, whole, _wrong_weights(whole))
+        for name, columns in self._histories.items():
+            _check_lengths(name, columns, path, rows)
         for column in self._numbers:
             if (path, column) not in self._seen and _infinite(rows[column]).any():
                 self._seen.add((path, column))
@@ -108,6 +120,28 @@ def _rule(task: TaskSpec) -> str:
 def _error(said: str, path: Path, whole: pa.ChunkedArray, wrong: np.ndarray) -> InputError:
     value = whole.to_numpy()[wrong][0]  # The file's own value: 1e300 is infinite only as float32.
     return InputError(f"{said.format(f'{value:g}')} ({path}: {wrong.sum()} of its {len(wrong)} rows)")
+
+
+def _check_lengths(name: str, columns: Mapping[str, Feature], path: Path, rows: pa.RecordBatch) -> None:
+    """Checks that the lists of a row are as long as each other; a null has any length."""
+    (first, *others), of_column = columns, {c: _lengths(rows[c], feature) for c, feature in columns.items()}
+    for column in others:
+        differ = pc.not_equal(of_column[first], of_column[column])
+        if wrong := pc.sum(differ).as_py():
+            a, b = (of_column[c].filter(differ)[0] for c in (first, column))
+            raise InputError(
+                f"{name}: columns {first} and {column} have {a} and {b} values in a row; write a value per event into "
+                f"each list, null where it is not known ({path}: {wrong} of {rows.num_rows} rows read)"
+            )
+
+
+def _lengths(array: pa.Array, feature: Feature) -> pa.Array:
+    """Values per row, `(rows,)` integers; null for a null."""
+    if is_list(array.type):
+        return pc.list_value_length(array)
+    text = array.cast(pa.string())
+    counts = pc.add(pc.count_substring(text, getattr(feature, "delimiter", "")), 1)
+    return pc.if_else(pc.equal(text, ""), None, counts)
 
 
 def _takes_no_infinity(feature: Feature) -> bool:

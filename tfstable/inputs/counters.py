@@ -154,8 +154,11 @@ def table(counter: CounterFeature, tasks: Mapping[str, TaskSpec], sums: Sums) ->
 
 
 def _log_odds(positives: np.ndarray, labels: np.ndarray, smoothing: float) -> np.ndarray:
-    base = (positives.sum() + 0.5) / (labels.sum() + 1)
-    odds = np.log(positives + smoothing * base) - np.log(labels - positives + smoothing * (1 - base))
+    negatives = labels - positives
+    # Not 1 - base: of one example that weighs 1e30, that would be 0.
+    base, rest = (x.sum() + 0.5 for x in (positives, negatives))
+    base, rest = base / (labels.sum() + 1), rest / (labels.sum() + 1)
+    odds = np.log(positives + smoothing * base) - np.log(negatives + smoothing * rest)
     return odds - odds[0]  # Of no label, the base's: so that it is exactly 0 there.
 
 

@@ -57,20 +57,25 @@ def read_vectors(path: Path, dim: int, dtype: str, what: str) -> tuple[np.ndarra
             f"{what}: {path} cannot be read ({reason}); write Parquet or .npz with {ID} and {VECTOR}"
         ) from None
     if found.ndim != 2 or ids.shape != found.shape[:1] or found.dtype.kind not in "fiu":
-        raise InputError(f"{what}: {path} has a {VECTOR} of shape {found.shape}, expected ({len(ids)} ids, {dim})")
+        raise InputError(
+            f"{what}: {path} has a {VECTOR} of shape {found.shape} and type {found.dtype}, expected numbers of shape "
+            f"({len(ids)} ids, {dim})"
+        )
     if found.shape[1] != dim:
         raise InputError(
             f"{what}: {path} has vectors of width {found.shape[1]}, the table's dim is {dim}; set dim: {found.shape[1]}"
         )
     if (ids.dtype.kind in "iu") != (dtype == "int64"):
-        kinds = {True: "integers", False: "text"}
+        kinds = {"i": "integers", "u": "integers", "f": "floats"}
         raise InputError(
-            f"{what}: {path} has ids that are {kinds[ids.dtype.kind in 'iu']}, the column has {kinds[dtype == 'int64']}"
+            f"{what}: {path} has ids that are {kinds.get(ids.dtype.kind, 'text')}, the column has "
+            f"{'integers' if dtype == 'int64' else 'text'}; write ids as the log has them"
         )
     values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         raise InputError(f"{what}: {path} has id {values[counts > 1][0]} more than once; keep one of its vectors")
-    found = found.astype(np.float32)
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float32)
     if not (finite := np.isfinite(found).all(axis=1)).all():
         raise InputError(f"{what}: {path}: the vector of id {ids[~finite][0]} is not finite; leave it out")
     return ids.astype(np.int64) if dtype == "int64" else ids.astype(str).astype(object), found

@@ -60,6 +60,7 @@ class ExampleReader:
         statistics: The statistics of `preprocessor`.
         tasks: Task specs by name. Labels are float32, NaN where masked.
         weight: Column of example weights; None: every example weighs 1. A null weighs 0.
+        checks: Checks the rows; None: of labels, weights and numbers alone.
 
     Attributes:
         layout: Unpacks the examples of `batches` and `convert`.
@@ -75,10 +76,11 @@ class ExampleReader:
         statistics: Statistics,
         tasks: dict[str, TaskSpec],
         weight: str | None = None,
+        checks: ValueChecks | None = None,
     ):
         self._log, self._columns, self._weight = log, statistics.columns, weight
         self._labels = label_columns(tasks)
-        self.checks = ValueChecks(preprocessor.features, tasks, weight)
+        self.checks = checks or ValueChecks(preprocessor.features, tasks, weight)
         self._failure: InputError | None = None
         signature = preprocessor.signature()
         # Traced once: preprocessing a buffer is one call of the graph. It runs on the host under any strategy.

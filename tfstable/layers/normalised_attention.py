@@ -60,7 +60,8 @@ class NormalisedAttention(keras.layers.Layer):
             dense.build((None, None, width))
             setattr(self, f"{name}_dense", dense)
         for name in ("query", "key"):
-            norm = keras.layers.LayerNormalization(dtype=policy, name=f"{name}_norm")
+            # One vector added to all keys changes no weight: its gradient would be rounding alone, which Adam follows.
+            norm = keras.layers.LayerNormalization(center=name == "query", dtype=policy, name=f"{name}_norm")
             norm.build((None, None, None, width // self.heads))
             setattr(self, f"{name}_norm", norm)
         self.drop = keras.layers.Dropout(self.dropout, dtype=policy)

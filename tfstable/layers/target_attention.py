@@ -73,7 +73,8 @@ class TargetAttention(keras.layers.Layer):
             dense.build((None, before))
             self.hidden.append(dense)
             before = size
-        self.score = keras.layers.Dense(1, dtype=self.dtype_policy, name="score")
+        # A softmax ignores what all scores share: the gradient of a bias would be rounding alone, which Adam follows.
+        self.score = keras.layers.Dense(1, use_bias=not self.softmax, dtype=self.dtype_policy, name="score")
         self.score.build((None, before))
         self.built = True
 

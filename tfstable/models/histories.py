@@ -16,7 +16,7 @@ from tfstable.layers import (
     TargetAttention,
 )
 from tfstable.layers.shapes import Shape
-from tfstable.options import RankingOptions, SequenceOptions, check_sequences, embedded
+from tfstable.options import RankingOptions, SequenceOptions, check_lists, check_sequences, embedded
 from tfstable.specs import Feature
 
 
@@ -52,12 +52,7 @@ class Histories(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_sequences(options.sequences, features)
-        for name, sequence in options.sequences.items():
-            for kind, several in (("features", True), ("query", False)):
-                for feature in getattr(sequence, kind):
-                    if is_several_valued(feature, features[feature], statistics) is not several:
-                        found, wanted = ("single values", "lists") if several else ("lists", "single values")
-                        raise ValueError(f"sequences.{name}.{kind}: {feature} reads {found}, but must read {wanted}")
+        check_lists(options.sequences, lambda name: is_several_valued(name, features[name], statistics))
         self.options, self.embedded = options.sequences, {f for s in options.sequences.values() for f in s.features}
         self.readers = {
             name: _reader(sequence, activation, options.dropout, name=name, dtype=self.dtype_policy)

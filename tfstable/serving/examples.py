@@ -34,7 +34,10 @@ def parse(examples: tf.Tensor, columns: dict[str, RawColumn]) -> dict[str, tf.Te
 
 
 def serialize(raw: Mapping[str, np.ndarray]) -> list[bytes]:
-    """Serializes rows of raw columns as tf.Examples; missing values are left out."""
+    """Serializes rows of raw columns as tf.Examples; a column without a known value in a row is left out.
+
+    Among other values of a list a missing one is written as it is (NaN, the smallest int64, ""): it keeps its place.
+    """
     examples = []
     for i in range(len(next(iter(raw.values())))):
         features = {name: _feature(np.atleast_1d(column[i])) for name, column in raw.items()}
@@ -45,12 +48,12 @@ def serialize(raw: Mapping[str, np.ndarray]) -> list[bytes]:
 
 def _feature(values: np.ndarray) -> tf.train.Feature | None:
     if values.dtype.kind == "f":
-        values = values[~np.isnan(values)]
+        known = ~np.isnan(values)
         feature = tf.train.Feature(float_list=tf.train.FloatList(value=values))
     elif values.dtype.kind == "i":
-        values = values[values != MISSING_INT]
+        known = values != MISSING_INT
         feature = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
     else:
-        values = values[values != ""]
+        known = values != ""
         feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode() for text in values]))
-    return feature if len(values) else None
+    return feature if known.any() else None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfstable.data.columns import RawColumn
+from tfstable.data.columns import MISSING, RawColumn
 from tfstable.errors import InputError
 from tfstable.models import RankingModel
 from tfstable.serving import card as cards
@@ -107,13 +107,32 @@ class Serving:
         """Returns the outputs by name, `(rows,)` each, for raw columns by name.
 
         Raises:
-            InputError: If a prediction is not finite.
+            InputError: If a column is missing or of another shape, or a prediction is not finite.
         """
-        tensors = {name: tf.constant(raw[name], column.dtype) for name, column in self.columns.items()}
+        tensors = {name: self._tensor(name, column, raw) for name, column in self.columns.items()}
+        rows = {len(tensor) for tensor in tensors.values()}
+        if len(rows - {1}) > 1:  # To `rank`, the user's columns have one row.
+            raise InputError(f"{self._version}: columns of {min(rows - {1})} and {max(rows)} rows; give each as many")
         try:
             return {name: value.numpy() for name, value in self._loaded.signatures[signature](**tensors).items()}
         except tf.errors.InvalidArgumentError as error:
             raise InputError(f"{self._version}: {error.message.splitlines()[0]}") from None
+
+    def _tensor(self, name: str, column: RawColumn, raw: Mapping[str, np.ndarray]) -> tf.Tensor:
+        shape = "(rows,)" if column.width is None else f"(rows, {column.width if column.vector else 'values'})"
+        if name not in raw:
+            raise InputError(f"{self._version}: no column {name}; give {column.dtype} of shape {shape}")
+        try:
+            tensor = tf.constant(raw[name], column.dtype)
+        except (TypeError, ValueError):
+            found = "values of another type or lists of several lengths"
+        else:
+            rank = 1 if column.width is None else 2
+            if len(tensor.shape) == rank and (not column.vector or tensor.shape[1] == column.width):
+                return tensor
+            found = f"shape {tuple(tensor.shape)}"
+        padding = f", shorter lists filled up with {MISSING[column.dtype]!r}" if shape.endswith("values)") else ""
+        raise InputError(f"{self._version}: column {name} has {found}; give {column.dtype} of shape {shape}{padding}")
 
     def warm_up(self) -> None:
         """Answers the warm-up requests.

@@ -22,11 +22,12 @@ def check(
     features without a value in the first window.
     """
     settings = read_config(config, recipe, overrides, Config)
-    from trainers.training.check import check_log, check_values, open_log, sizes
+    from trainers.training.check import check_inputs, check_log, check_values, open_log, sizes
 
     with progress_bar() as progress:
         log = open_log(settings, progress)
     columns = check_log(settings, log)
+    check_inputs(settings, columns)
     if settings.model.model_class != ModelConfig().model_class or settings.model.options:
         quiet_tensorflow()
         from trainers.build.model import model_class

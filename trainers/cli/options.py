@@ -48,10 +48,10 @@ def open_grid(
 ) -> tuple[AnyConfig, DayLog]:
     """Returns the config of a grid of trainings and its log, and checks one against the other."""
     settings = read_config(config, recipe, overrides, kind)
-    from trainers.training.check import check_log, open_log
+    from trainers.training.check import check_inputs, check_log, open_log
 
     with progress_bar() as progress:
         log = open_log(settings, progress)
-    check_log(settings, log)
+    check_inputs(settings, check_log(settings, log))
     quiet_tensorflow()
     return settings, log

@@ -46,7 +46,9 @@ class Workbench:
         self.statistics = fit_statistics(config, log, check_log(config, log), checks)
         self.remarks = [*self.statistics.remarks, *map(str, checks.infinite())]
         preprocessor = Preprocessor(config.features, self.statistics)
-        self.reader = ExampleReader(log, preprocessor, self.statistics, config.tasks, config.data.weight)
+        self.reader = ExampleReader(
+            log, preprocessor, self.statistics, config.tasks, config.data.weight, value_checks(config)
+        )
         # Each keeps its preprocessed rows, where they fit data.buffer_rows: later trainings read nothing.
         self._batches: dict[tuple[tuple[date, ...], int, ShuffleConfig], Batches] = {}
         self._learners: dict[Hashable, tuple[Learner, list[tf.Tensor]]] = {}

@@ -10,11 +10,13 @@ from rich.table import Table
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
-from tfstable.inputs.statistics import table_name, vector_width
+from tfstable.inputs.pretrained import read_vectors
+from tfstable.inputs.statistics import Statistics, is_several_valued, table_name, vector_width
 from tfstable.locks import clear_abandoned, grow, settle
 from tfstable.log_columns import label_columns
+from tfstable.options import check_lists
 from tfstable.sources.simulate import simulate
-from tfstable.specs import BinaryTask, HashFeature, QuantileFeature, VocabularyFeature, counters
+from tfstable.specs import BinaryTask, Categorical, HashFeature, QuantileFeature, VocabularyFeature, counters
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
 from trainers.store.params import read_config
@@ -82,7 +84,10 @@ def check_run(
     run = RunDirectory(model_dir, config, fresh, writable=read_cluster(config.trainer.strategy).is_chief)
     run.refuse_if_in_use()
     statistics = run.statistics()
-    return run, check_log(config, log, None if statistics is None else statistics.columns)
+    columns = check_log(config, log, None if statistics is None else statistics.columns)
+    if statistics is None:
+        check_inputs(config, columns)
+    return run, columns
 
 
 def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None = None) -> dict[str, RawColumn]:
@@ -120,6 +125,29 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
         check_schemas(log, day, columns, numbers, groups)
         log.units(day)
     return columns
+
+
+def check_inputs(config: Config, columns: dict[str, RawColumn]) -> None:
+    """Checks what a new run reads besides the log: histories of lists, files of given vectors.
+
+    Args:
+        config: The run's config.
+        columns: Raw columns of the features.
+
+    Raises:
+        InputError: If a history is of single values, or a file does not fit its table.
+    """
+    found = Statistics(columns=columns)
+    try:
+        check_lists(config.model.sequences, lambda name: is_several_valued(name, config.features[name], found))
+    except ValueError as error:
+        raise InputError(f"model.{error}") from None
+    checked: set[str] = set()
+    for name, feature in config.features.items():
+        if isinstance(feature, Categorical) and feature.pretrained and table_name(name, feature) not in checked:
+            checked.add(table_name(name, feature))
+            dtype = columns[feature.column or name].dtype
+            read_vectors(Path(feature.pretrained), feature.dim, dtype, f"features.{name}.pretrained")
 
 
 def check_values(

@@ -6,7 +6,7 @@ from tfstable.data.columns import RawColumn, arrow_types
 from tfstable.data.log import DayLog, read
 from tfstable.data.values import ValueChecks
 from tfstable.inputs.statistics import Statistics, fit
-from tfstable.log_columns import label_columns
+from tfstable.log_columns import label_columns, single_columns
 from trainers.config import Config
 
 
@@ -29,7 +29,12 @@ def fit_statistics(
 
 def value_checks(config: Config) -> ValueChecks:
     """Returns the checks of every row that training reads."""
-    return ValueChecks(config.features, config.tasks, config.data.weight)
+    column_of = single_columns(config.features)
+    histories = {
+        f"model.sequences.{name}": {column_of[f]: config.features[f] for f in sequence.features if f in column_of}
+        for name, sequence in config.model.sequences.items()
+    }
+    return ValueChecks(config.features, config.tasks, config.data.weight, histories)
 
 
 def fitted_types(config: Config, columns: dict[str, RawColumn]) -> dict[str, pa.DataType]:

@@ -31,6 +31,7 @@ from trainers.store.checkpoints import Checkpoints, Saved
 from trainers.store.counters import CounterStore
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import tables
+from trainers.training.first_window import value_checks
 from trainers.training.publishing import ExportedCounters
 
 
@@ -82,7 +83,9 @@ class RunState:
                 f"({config.evaluation.batch_size}) must be multiples of the number of replicas, {self.replicas}"
             )
         self.preprocessor = Preprocessor(config.features, statistics)
-        self.reader = ExampleReader(log, self.preprocessor, statistics, config.tasks, config.data.weight)
+        self.reader = ExampleReader(
+            log, self.preprocessor, statistics, config.tasks, config.data.weight, value_checks(config)
+        )
         self.counters = CounterStore(run.counters, log)
         if self.reader.counted is not None:
             self.reader.counted.earlier = self.counters.newest

@@ -3,10 +3,13 @@
 That the whole step compiles is in test_xla.py. Nothing here has run on TPU hardware.
 """
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainers.all_inputs import SEQUENCES, add_columns, features
 from tests.trainers.launch import ROOT, finish, start
 from tests.trainers.runs import load
 from tfstable.data.log import DayLog
@@ -23,7 +26,7 @@ from trainers.training.first_window import fit_statistics
 def log(tmp_path_factory):
     path = tmp_path_factory.mktemp("tpu") / "log"
     simulate(path, days=2, rows_per_day=500, users=200, videos=100)
-    return path
+    return add_columns(path)
 
 
 def test_without_a_tpu_one_line_says_so(log, tmp_path):
@@ -53,8 +56,30 @@ def test_tables_that_a_tpu_cannot_train_are_refused(log):
             check_tables(config, tables(config), sparse_cores=True)
 
 
+def test_inputs_that_sparse_cores_do_not_know_are_refused(log):
+    of = {name: f"features.{name}={json.dumps(spec)}" for name, spec in features(log).items()}
+    for name, keys, said in (
+        ("watched", ("seen", "gap"), r"model\.sequences: SparseCores pool all values of an example; drop the key"),
+        ("content", ("content",), r"features\.content: SparseCores know neither pretrained nor rate; drop them"),
+        ("pair", ("pair",), r"features\.pair: SparseCores know neither pretrained nor rate; drop them"),
+    ):
+        more = [f"model.sequences.{name}={json.dumps(SEQUENCES[name])}"] if name in SEQUENCES else []
+        config = load(log, *(of[key] for key in keys), *more)
+        with pytest.raises(InputError, match=said):
+            check_tables(config, tables(config), sparse_cores=True)
+        check_tables(config, tables(config), sparse_cores=False)  # There, tables are ordinary variables.
+
+
 def test_a_model_on_sparse_cores_is_exported_in_its_host_form(log):
-    config = load(log, "model.wide=true", "trainer.batch_size=4")
+    given = {name: spec for name, spec in features(log).items() if name in ("of_video", "pair", "cover")}
+    given["pair"].pop("rate")
+    config = load(
+        log,
+        "model.wide=true",
+        "trainer.batch_size=4",
+        *(f"features.{name}={json.dumps(spec)}" for name, spec in given.items()),
+    )
+    check_tables(config, tables(config), sparse_cores=True)
     daylog = DayLog(log)
     statistics = fit_statistics(config, daylog, check_log(config, daylog))
     placed = {}
@@ -63,11 +88,13 @@ def test_a_model_on_sparse_cores_is_exported_in_its_host_form(log):
     )
     other = make_model(config, statistics)
     rng = np.random.default_rng(0)
-    features = {name: tf.constant(rng.integers(0, 5, 4), tf.int32) for name in ("user_id", "video_id", "category")}
-    features |= {"tags": tf.constant([[1, 2, -1]] * 4), "user_followed": tf.constant([1, 2, 3, 4])}
-    features |= {"duration_s": tf.constant([0.5, 1.0, -1.0, 0.0])}
-    for name, values in (expected := model(features)).items():
-        assert not np.allclose(values, other(features)[name], rtol=1e-6), name
+    names = ("user_id", "video_id", "category", "pair")
+    inputs = {name: tf.constant(rng.integers(0, 5, 4), tf.int32) for name in names}
+    inputs |= {"of_video": tf.random.normal([4, 3]), "cover": tf.random.normal([4, 4])}
+    inputs |= {"tags": tf.constant([[1, 2, -1]] * 4), "user_followed": tf.constant([1, 2, 3, 4])}
+    inputs |= {"duration_s": tf.constant([0.5, 1.0, -1.0, 0.0])}
+    for name, values in (expected := model(inputs)).items():
+        assert not np.allclose(values, other(inputs)[name], rtol=1e-6), name
     host = on_host(placed, model, other)
     for name, values in expected.items():
-        np.testing.assert_allclose(host(features)[name], values, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(host(inputs)[name], values, rtol=1e-5, err_msg=name)

@@ -1,4 +1,4 @@
-"""Counters in a run, as a whole: gate and export, exact resume, the daily job, recovery, grids, warnings."""
+"""Counters in a run, as a whole: gate and export, the daily job, recovery, grids, warnings."""
 
 import json
 import shutil
@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.trainers.commands import tfstable
-from tests.trainers.runs import ROWS, StoppedError, StoppingReport, assert_same_run, begun, copy_days, train
+from tests.trainers.runs import ROWS, assert_same_run, begun, copy_days, metrics, train
 from tests.trainers.runs import load as load_config
 from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
@@ -20,7 +21,11 @@ from tfstable.inputs import counted_days
 from tfstable.serving.export import Serving, metadata
 from tfstable.sources.simulate import simulate
 from trainers import config as configs
+from trainers.health.loss_watch import Batch
+from trainers.health.recoveries import Diverged
+from trainers.studies.compare.compare import compare
 from trainers.training.check import check_log
+from trainers.training.loop import MovingWindow
 from trainers.training.run import Run
 
 DAYS = [date(2025, 1, day) for day in range(1, 6)]
@@ -79,12 +84,30 @@ def test_an_export_serves_what_a_row_of_the_next_day_would_see(half, log):
         np.testing.assert_allclose(served[task], expected, rtol=1e-6, atol=1e-6)
 
 
-def test_a_run_cut_short_resumes_with_the_same_bits(runs, log, tmp_path):
+def test_a_recovery_and_the_batches_that_it_leaves_out_change_no_count(runs, log, tmp_path, monkeypatch):
+    end, diverged = MovingWindow._end, []
+
+    def end_or_diverge(self, now):
+        last = now.plan.window.last
+        if last == DAYS[3] and not diverged:
+            diverged.append(last)
+            raise Diverged("made up", Batch(last, 2), Batch(last, 5), {})
+        end(self, now)
+
+    monkeypatch.setattr(MovingWindow, "_end", end_or_diverge)
     config = load(log, "export.when=never")
-    with pytest.raises(StoppedError):
-        begun(config, tmp_path / "run", StoppingReport).train()
     train(config, tmp_path / "run")
-    assert_same_run(runs / "whole", tmp_path / "run")
+    (event,) = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()][:1]
+    assert event["event"] == "recovery"
+    assert list(event["skipped"]) == [str(DAYS[3])]
+    whole, recovered = runs / "whole", tmp_path / "run"
+    assert metrics(recovered, DAYS[3])["steps"] < metrics(whole, DAYS[3])["steps"]
+    sums = {path.name: path.read_bytes() for path in (whole / "counters").iterdir()}
+    assert len(sums) > 2
+    assert {path.name: path.read_bytes() for path in (recovered / "counters").iterdir()} == sums
+    seen = [Run.of(run).parts().state.reader.counted.tables(DAYS[4]) for run in (whole, recovered)]
+    for name, table in seen[0].items():
+        assert table.dense().tobytes() == seen[1][name].dense().tobytes()
 
 
 def test_a_daily_job_reads_no_day_for_its_counters_that_it_does_not_train(runs, half, monkeypatch):
@@ -129,6 +152,31 @@ def test_a_day_that_changed_is_counted_as_it_is_now(half):
     anew = fresh.state.reader.counted.tables(after)
     for name, table in resumed.state.reader.counted.tables(after).items():
         assert table.dense().tobytes() == anew[name].dense().tobytes()
+
+
+@pytest.mark.parametrize("day", DAYS[3:])  # The last one that it was trained on, and a new one.
+def test_flipped_labels_of_a_day_change_no_prediction_of_it(day, half):
+    """Neither in evaluation, nor before a version is published, nor in `compare`."""
+    run, flipped = half / "run", copy_days(half / "log", DAYS, half / "flipped")
+    path = flipped / f"date={day}" / "part-0.parquet"
+    table = pq.read_table(path)
+    for name, change in {"click": lambda y: 1 - y, "follow": lambda y: 1 - y, "watch_time_s": lambda y: 7 * y}.items():
+        values = [None if y is None else change(y) for y in table[name].to_pylist()]
+        column = pa.array(values, table.schema.field(name).type)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    pq.write_table(table, path)
+    first, second = (Run.of(run, log) for log in (half / "log", flipped))
+    for task, values in first.predict(day).items():
+        assert values.tobytes() == second.predict(day)[task].tobytes()
+    if day == DAYS[3]:
+        return
+    apart, auc = [], []
+    for log in (half / "log", flipped):
+        report = compare(run, run / "export" / "latest", DayLog(log), day, lambda *_: None, samples=5)
+        apart.append({task: found["difference"] for task, found in report["tasks"].items()})
+        auc.append(report["tasks"]["click"]["auc"]["first"]["value"])
+    assert apart[0] == apart[1]
+    assert auc[0] == pytest.approx(1 - auc[1], abs=0.05)
 
 
 def test_a_day_that_an_export_has_counted_is_warned_of(half, monkeypatch, capsys):

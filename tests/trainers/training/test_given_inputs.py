@@ -1,4 +1,4 @@
-"""Vectors, crossed ids and pretrained tables in a run: training, exports that agree, exact resume, grids, `check`."""
+"""Vectors, crossed ids and pretrained tables in a run: training, exports that agree, trainings of a grid, `check`."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from tests.trainers.runs import DAYS, ROWS, StoppedError, StoppingReport, assert_same_run, begun, train
+from tests.trainers.runs import DAYS, ROWS, train
 from tests.trainers.runs import load as load_config
 from tfstable.data.arrays import raw_batches
 from tfstable.data.columns import RawColumn
@@ -18,10 +18,7 @@ from tfstable.inputs.preprocessor import hash_bucket
 from tfstable.serving.export import Serving
 from tfstable.sources.simulate import simulate
 from trainers import Run
-from trainers import config as configs
 from trainers.build.learner import make_learner
-from trainers.studies.stability.bench import Bench, Point
-from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.workbench import Workbench
 from trainers.training.check import check_log, sizes
 
@@ -31,9 +28,6 @@ FEATURES = (
     "features.user_category={kind: hash, columns: [user_id, category], buckets: 999, dim: 4}",
 )
 EXPORT = ("export.user_columns=[user_id, taste]", "export.when=every_window")
-GRID = (
-    "stability={models: {deep: {units: [16]}}, treatments: {none: [{}]}, rate_treatment: none, rates: [0.02], seeds: 1}"
-)
 
 
 def features(log: Path) -> tuple[str, ...]:
@@ -77,14 +71,6 @@ def test_it_is_exported_with_vectors_of_their_width(run):
     assert set(serving.signatures) == {"serving_default", "serve_examples", "rank"}
     assert (serving.columns["cover"].width, serving.columns["taste"].width) == (3, 2)
     serving.warm_up()
-
-
-def test_a_run_cut_short_resumes_with_the_same_bits(run, log, tmp_path):
-    config = load(log)
-    with pytest.raises(StoppedError):
-        begun(config, tmp_path / "run", StoppingReport).train()
-    train(config, tmp_path / "run")
-    assert_same_run(run, tmp_path / "run")
 
 
 def test_predictions_depend_on_the_vector_and_on_whether_there_is_one(run, log):
@@ -147,12 +133,3 @@ def test_every_training_of_a_grid_starts_from_the_files(log):
     for name in ("video_content", "video_slow"):
         np.testing.assert_array_equal(shown[0][name][rows], shown[1][name][rows])
     assert (shown[0]["user_id"] != shown[1]["user_id"]).all()
-
-
-def test_a_stability_run_trains_on_them(log):
-    load_config(log)  # Writes the file.
-    keys = ("data.path=" + str(log), *features(log), "trainer.tensorboard=true", GRID)
-    config = configs.load(log.parent / "config.yaml", keys, StabilityConfig)
-    trained = Bench(config, DayLog(log)).train(Point("deep", "none", 0, 0.02, 0), {DAYS[3]})
-    assert np.isfinite(trained.losses).all()
-    assert trained.days[str(DAYS[3])]["click"]["auc"] > 0.5

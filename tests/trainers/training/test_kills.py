@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainers.all_inputs import add_columns, with_all_inputs
 from tests.trainers.launch import ROOT, finish, start, start_workers
 from tests.trainers.runs import CONFIG, assert_same_run, metrics, weights
 from tfstable.serving import export
@@ -61,10 +62,6 @@ elif moment == "any":
 sys.argv[0] = "tfstable"
 cli.main()
 """
-COUNTERS = """
-  of_video: {kind: counter, by: [video_id], of: [click, watch_time], half_life_days: 2, buckets: 500}
-  of_pair: {kind: counter, by: [user_id, category], of: [follow], delay_days: 1, buckets: 500}
-tasks:"""
 # By moment: how often it may pass unharmed, and the longest delay of the kill, about as long as that takes.
 MOMENTS = {
     "checkpoint": (12, 0.02),
@@ -81,9 +78,10 @@ DAYS = 72  # Enough for 24 kills on a fast machine, too.
 def config(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("kills")
     simulate(path / "log", days=DAYS, rows_per_day=1000, users=200, videos=100)
-    text = CONFIG.replace("\ntasks:", COUNTERS).replace("path: unset", f"path: {path / 'log'}")
-    text = text.replace("tensorboard: false", "tensorboard: false, checkpoint_minutes: 1.0e-9, keep_checkpoints: 2")
-    (path / "config.yaml").write_text(text + "export: {when: every_window}\n")
+    add_columns(path / "log")
+    text = CONFIG.replace("tensorboard: false", "tensorboard: false, checkpoint_minutes: 1.0e-9, keep_checkpoints: 2")
+    text += "export: {when: every_window}\n"
+    (path / "config.yaml").write_text(with_all_inputs(text, path / "log"))
     return path / "config.yaml"
 
 
@@ -99,7 +97,7 @@ def exported(run: Path) -> dict[str, list[tuple]]:
 
 
 def test_two_dozen_kills_change_nothing(config, tmp_path):
-    finish(start(config, tmp_path / "whole", "trainer.passes=2"))
+    finish(start(config, tmp_path / "whole", "trainer.passes=2"), seconds=1200)
     kills, chance, moments = 0, random.Random(7), [moment for moment in MOMENTS for _ in range(4)]
     chance.shuffle(moments)
     for moment in moments:
@@ -113,7 +111,7 @@ def test_two_dozen_kills_change_nothing(config, tmp_path):
         assert done.returncode in (-signal.SIGKILL, 0), done.stderr[-3000:]  # 0: it had finished before.
         kills += done.returncode != 0
     assert kills == 24
-    finish(start(config, tmp_path / "killed", "trainer.passes=2"))
+    finish(start(config, tmp_path / "killed", "trainer.passes=2"), seconds=1200)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
     assert exported(tmp_path / "whole") == exported(tmp_path / "killed")
     assert not [path for path in (tmp_path / "killed").rglob("*") if "partial" in path.name]

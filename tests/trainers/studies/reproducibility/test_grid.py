@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from tests.trainers.all_inputs import add_columns, overrides
 from tfstable.data.log import DayLog
 from tfstable.data.window import windows
 from tfstable.errors import InputError
@@ -58,13 +59,14 @@ DAY = "2025-01-04"
 def log(tmp_path_factory) -> DayLog:
     path = tmp_path_factory.mktemp("simulated") / "log"
     simulate(path, days=4, rows_per_day=2000, users=100, videos=50)
+    add_columns(path)
     return DayLog(path, "error")
 
 
-def load(log: DayLog, *overrides: str) -> ReproducibilityConfig:
+def load(log: DayLog, *keys: str) -> ReproducibilityConfig:
     path = log.path.parent / "config.yaml"
     path.write_text(CONFIG)
-    return configs.load(path, [f"data.path={log.path}", *overrides], ReproducibilityConfig)
+    return configs.load(path, [f"data.path={log.path}", *keys], ReproducibilityConfig)
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +108,14 @@ def test_every_kind_of_difference_and_remedy_runs(log, out, tmp_path):
     swaps, blocks = "{trainer.shuffle: {kind: swaps}}", "{trainer.shuffle: {kind: blocks, rows: 512}}"
     remedy = "{optimizer.averaging: {kind: ema, horizon_steps: 6}, optimizer.dense.schedule: {window_end: 0.1}}"
     generalised = "{model.activation: smelu, model.slope_below: 0.1}"
-    overrides = (
+    keys = (
         f"reproducibility.differ={{full: {{kind: order}}, swaps: {{kind: order, keys: {swaps}}}, "
         f"blocks: {{kind: order, keys: {blocks}}}, precision: {{kind: precision}}}}",
         f"reproducibility.settings={{plain: {{}}, remedy: {remedy}}}",
         f"reproducibility.curves={{relu: [{{}}], generalised: [{generalised}]}}",
         "reproducibility.runs=3",
     )
-    reproducibility(load(log, *overrides), log, tmp_path, Console(quiet=True))
+    reproducibility(load(log, *keys), log, tmp_path, Console(quiet=True))
     made = json.loads((tmp_path / "reproducibility.json").read_text())
     assert len(made["rows"]) == 2 * 2 * 4
     apart = {(r["differ"], r["setting"], r["label"]): r["tasks"]["click"]["difference"]["mean"] for r in made["rows"]}
@@ -179,13 +181,10 @@ def test_the_page_and_the_pictures_are_there(out):
     assert not list(out.rglob(".*"))
 
 
-COUNTER = "features.of_video={kind: counter, by: [video_id], of: [click], buckets: 500}"
-
-
 def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
     keys = "{optimizer.dense.schedule: {window_end: 0.1}, trainer.shuffle: {kind: blocks, rows: 512}}"
     curves = f"reproducibility.curves={{smelu: [{keys}]}}"
-    config = load(log, "reproducibility.trace_every=0", "trainer.steps_per_call=100", COUNTER, curves)
+    config = load(log, "reproducibility.trace_every=0", "trainer.steps_per_call=100", *overrides(log.path, 100), curves)
     plan = config.plans(Cell("seed", "", "smelu", 0))[1]
     bench = Bench(config, log)
     bench.train(config.plans(Cell("seed", "", "smelu", 0))[0])  # Its variables and graphs serve the next one.

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from tests.trainers.all_inputs import add_columns, overrides
 from tfstable.data.log import DayLog
 from tfstable.data.window import windows
 from tfstable.errors import InputError
@@ -52,16 +53,14 @@ stability:
 def log(tmp_path_factory) -> DayLog:
     path = tmp_path_factory.mktemp("simulated") / "log"
     simulate(path, days=4, rows_per_day=3000, users=100, videos=50)
+    add_columns(path)
     return DayLog(path, "error")
 
 
-COUNTER = "features.of_video={kind: counter, by: [video_id], of: [click], buckets: 500}"
-
-
-def load(log: DayLog, *overrides: str) -> StabilityConfig:
+def load(log: DayLog, *keys: str) -> StabilityConfig:
     path = log.path.parent / "config.yaml"
     path.write_text(CONFIG)
-    return configs.load(path, [f"data.path={log.path}", *overrides], StabilityConfig)
+    return configs.load(path, [f"data.path={log.path}", *keys], StabilityConfig)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +156,7 @@ def test_sharpness_of_a_run_that_diverges_is_measured_before_it_does(log, out, t
     ids=["plain", "decay-ema", "swa-seed"],
 )
 def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
-    config = load(log, "trainer.steps_per_call=5", COUNTER, *keys)
+    config = load(log, "trainer.steps_per_call=5", *overrides(log.path, videos=100), *keys)
     run, last = Point("deep", "gc", 1, 0.2, 1), log.days[-1]
     bench = Bench(config, log)
     bench.train(Point("deep", "gc", 1, 0.1, 0), {last})  # Its variables and graphs serve the next one.
