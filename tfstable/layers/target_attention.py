@@ -131,7 +131,7 @@ class TargetAttention(keras.layers.Layer):
         scale, shift = (0.5 / smelu.beta, 0.5) if smelu else (1.0, 0.0)
         of_query, of_key, of_product = self._split_kernel(query.shape[1])
         kernel = history[:, : query.shape[1], None] * of_product + of_query  # (length, q, units)
-        bias = (tf.matmul(history, of_key) + self.bias) * scale + shift
+        bias = tf.matmul(history, of_key) * scale + (self.bias * scale + shift)
         kernel = tf.concat([kernel, bias[:, None]], axis=1)  # To add the biases would be one more pass.
         query = tf.concat([query * scale, tf.ones_like(query[:, :1])], axis=1)
         x = tf.reshape(tf.matmul(query[None], kernel), [-1, self.units[0]])
