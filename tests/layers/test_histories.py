@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests import reference
-from tfstable.layers import HistoryDecoder, HistoryEncoder, MaskedMean, NormalisedAttention, TargetAttention
+from tfstable.layers import HistoryDecoder, HistoryEncoder, MaskedMean, NormalisedAttention, SmeLU, TargetAttention
 
 B, L, Q, K = 6, 5, 4, 6
 RNG = np.random.default_rng(0)
@@ -16,6 +16,7 @@ EMPTY = 2
 READERS = {
     "target": lambda: TargetAttention((5,), "tanh", dtype="float64"),
     "target of softmax": lambda: TargetAttention((5, 3), "tanh", softmax=True, dtype="float64"),
+    "target of SmeLU": lambda: TargetAttention((5,), SmeLU(0.7), dtype="float64"),
     "encoder": lambda: HistoryEncoder(1, 2, 7, "tanh", dtype="float64"),
     "decoder": lambda: HistoryDecoder(1, 3, 7, "tanh", dtype="float64"),
 }

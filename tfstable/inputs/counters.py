@@ -144,12 +144,12 @@ class CounterTable:
 def table(counter: CounterFeature, tasks: Mapping[str, TaskSpec], sums: Sums) -> CounterTable:
     """Returns what rows see that see these sums."""
     every = np.concatenate([np.zeros((len(sums.values), 1)), sums.values], axis=1)  # (sums, 1 + keys)
-    columns = []
+    values = np.empty((every.shape[1], len(counter.of) + 1), np.float32)
     for i, name in enumerate(counter.of):
         of_task = _log_odds if isinstance(tasks[name], BinaryTask) else _mean
         labels, weights = every[ROWS + PER_TASK * i], every[ROWS + PER_TASK * i + 1]
-        columns.append(of_task(labels, weights, counter.smoothing))
-    values = np.stack([*columns, np.log1p(every[0])], axis=1).astype(np.float32)
+        values[:, i] = of_task(labels, weights, counter.smoothing)
+    values[:, -1] = np.log1p(every[0])
     return CounterTable(counter.buckets, sums.buckets, values)
 
 

@@ -161,7 +161,7 @@ class ExampleReader:
         if as_of is not None:
             return {name: each.gather(buckets[name]) for name, each in self.counted.tables(as_of).items()}
         days = table[DAY].to_numpy()
-        of_day = {day: days == day for day in np.unique(days)}
+        of_day = {day: np.flatnonzero(days == day) for day in np.unique(days)}
         if first is not None:
             self.counted.tables(first)
         features: dict[str, np.ndarray] = {}

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfstable.layers.shapes import Shape, check_pair
+from tfstable.layers.smelu import SmeLU
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -79,45 +80,73 @@ class TargetAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, query: tf.Tensor, keys: tf.Tensor, attention_mask: tf.Tensor | None = None) -> tf.Tensor:
-        length = tf.shape(keys)[1] if keys.shape[1] is None else keys.shape[1]
-        x = self.activation(self._first_layer(query, keys))  # (batch * length, units)
-        for dense in self.hidden:
-            x = self.activation(dense(x))
-        scores = tf.reshape(self.score(x), [-1, length])  # (batch, length)
+        scores = self._scores_of_one_history(query, keys[0]) if keys.shape[0] == 1 else self._scores(query, keys)
         if self.softmax:
             scores = tf.cast(scores, self.variable_dtype)
             if attention_mask is not None:  # Weights of a history that is all padding are removed below.
                 scores = tf.where(attention_mask, scores, scores.dtype.min)
             scores = tf.cast(tf.nn.softmax(scores), keys.dtype)
+        if keys.shape[0] == 1:
+            if attention_mask is not None:
+                keys *= tf.cast(attention_mask, keys.dtype)[..., None]
+            return tf.matmul(scores, keys[0])
         if attention_mask is not None:
             scores *= tf.cast(attention_mask, scores.dtype)
-        if keys.shape[0] == 1:
-            return tf.matmul(scores, keys[0])
         return tf.squeeze(tf.matmul(scores[:, None], keys), axis=1)
 
-    def _first_layer(self, query: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-        """W [q; k; c; q - k; q * k] + b of every position, `(batch * length, units)`."""
-        q, k = query.shape[1], keys.shape[2]
-        units = self.units[0]
-        of_query, of_key, of_side, of_difference, of_product = tf.split(
-            tf.convert_to_tensor(self.kernel), [q, q, k - q, q, q]
-        )
-        of_query += of_difference
-        of_key = tf.concat([of_key - of_difference, of_side], axis=0)
-        flat = tf.reshape(keys, [-1, k])
-        if keys.shape[0] == 1:
-            # One history: (W_1 + W_4) q + W_5 (q * k) is one product of q with a kernel of the history.
-            kernel = (
-                of_query[:, None] + tf.transpose(flat[:, :q])[..., None] * of_product[:, None]
-            )  # (q, length, units)
-            of_history = tf.reshape(tf.matmul(flat, of_key) + self.bias, [1, -1])
-            x = tf.matmul(query, tf.reshape(kernel, [q, -1])) + of_history  # (batch, length * units)
-            return tf.reshape(x, [-1, units])
+    def _scores(self, query: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+        """s of every position, `(batch, length)`."""
+        (q, k), units = (query.shape[1], keys.shape[2]), self.units[0]
+        length = tf.shape(keys)[1] if keys.shape[1] is None else keys.shape[1]
+        of_query, of_key, of_product = self._split_kernel(q)
         compared = keys if q == k else keys[..., :q]
         product = tf.reshape(query[:, None] * compared, [-1, q])
-        x = tf.matmul(flat, of_key) + tf.matmul(product, of_product)
-        x = tf.reshape(x, [-1, keys.shape[1], units]) + (tf.matmul(query, of_query) + self.bias)[:, None]
-        return tf.reshape(x, [-1, units])
+        x = tf.matmul(tf.reshape(keys, [-1, k]), of_key) + tf.matmul(product, of_product)
+        x = tf.reshape(x, [-1, length, units]) + (tf.matmul(query, of_query) + self.bias)[:, None]
+        return tf.reshape(self._behind_first_layer(tf.reshape(x, [-1, units])), [-1, length])
+
+    def _behind_first_layer(self, x: tf.Tensor) -> tf.Tensor:
+        """`(rows, units)` -> `(rows, 1)`"""
+        x = self.activation(x)
+        for dense in self.hidden:
+            x = self.activation(dense(x))
+        return self.score(x)
+
+    def _split_kernel(self, q: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """W_1 + W_4, [W_2 - W_4; W_3] and W_5."""
+        kernel = tf.convert_to_tensor(self.kernel)
+        of_query, of_key, of_side, of_difference, of_product = tf.split(kernel, [q, q, kernel.shape[0] - 4 * q, q, q])
+        return of_query + of_difference, tf.concat([of_key - of_difference, of_side], axis=0), of_product
+
+    def _scores_of_one_history(self, query: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
+        """s of every query and position, `(batch, length)`.
+
+        One product per position: (W_1 + W_4) q + W_5 (q * k) = (W_1 + W_4 + W_5 diag(k)) q. Then every pass over the
+        outputs, `(length * batch, units)`, costs time. One hidden layer of SmeLU needs few:
+
+            SmeLU(x) = beta (p^2 + 2 r - 1),    r = relu((x + beta) / (2 beta)),    p = 1 - min(r, 1)
+
+        The products before and after it take its scales and shifts.
+        """
+        smelu = self.activation if isinstance(self.activation, SmeLU) and not self.hidden else None
+        scale, shift = (0.5 / smelu.beta, 0.5) if smelu else (1.0, 0.0)
+        of_query, of_key, of_product = self._split_kernel(query.shape[1])
+        kernel = history[:, : query.shape[1], None] * of_product + of_query  # (length, q, units)
+        bias = tf.matmul(history, of_key) * scale + (self.bias * scale + shift)
+        kernel = tf.concat([kernel, bias[:, None]], axis=1)  # To add the biases would be one more pass.
+        query = tf.concat([query * scale, tf.ones_like(query[:, :1])], axis=1)
+        x = tf.reshape(tf.matmul(query[None], kernel), [-1, self.units[0]])
+        scores = self._sums_of_smelu(x, smelu.beta) if smelu else self._behind_first_layer(x)
+        return tf.transpose(tf.reshape(scores, [tf.shape(history)[0], -1]))
+
+    def _sums_of_smelu(self, x: tf.Tensor, beta: float) -> tf.Tensor:
+        r = tf.nn.relu(x)
+        weights = tf.convert_to_tensor(self.score.kernel) * beta
+        linear = tf.matmul(r, 2.0 * weights) + (self.score.bias - tf.reduce_sum(weights))
+        with tf.control_dependencies([linear]):  # r is free then, so the next passes reuse its memory.
+            one = tf.ones([], r.dtype)
+            squares = tf.math.squared_difference(tf.minimum(r, one), one)
+        return tf.matmul(squares, weights) + linear
 
     def compute_output_shape(self, query_shape: Shape, keys_shape: Shape) -> Shape:
         return query_shape[0], keys_shape[2]
