@@ -1,8 +1,10 @@
-"""AUC of the KuaiRand recipe on every evaluation day, over several seeds; gradient-boosted trees on the last day.
+"""The KuaiRand recipe over several seeds, beside gradient-boosted trees on its raw columns and with counts.
 
     make bench-kuairand        (python -m benchmarks.kuairand --raw ../shared/data/kuairand-pure-slice)
 
-Writes benchmarks/results/kuairand.json and prints a table. Runs are kept in --work; rerun to resume.
+Writes benchmarks/results/kuairand.json and .md: AUC of every evaluation day, paired differences to both kinds of trees
+on the last one, and predicted over observed. `--ablation` also trains the recipe without each of its parts.
+Runs are kept in --work; rerun to resume.
 """
 
 import argparse
@@ -12,11 +14,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-TASKS = ("is_click", "long_view", "is_like", "is_profile_enter")
-# LightGBM, 300 trees, a model a task, the same columns, trained on 2022-04-25 to 05-05 (README of the data slice).
-TREES = {"is_click": 0.7085, "long_view": 0.7168, "is_like": 0.7942, "is_profile_enter": 0.7137}
-LAST_DAY = "2022-05-06"
-RESULTS = Path(__file__).parent / "results" / "kuairand.json"
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+
+from benchmarks import kuairand_trees as trees
+from tfstable.metrics import auc, auc_difference
+
+TASKS = trees.TASKS
+FIRST_DAY, LAST_DAY = "2022-05-02", "2022-05-06"  # Means are of the days from the first to the one before the last.
+RESULTS = Path(__file__).parent / "results"
+ABLATIONS = Path(__file__).parent / "kuairand_ablations.yaml"
 
 
 def main():
@@ -27,34 +35,40 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--last", default=LAST_DAY, help="last evaluation day to look at; tune on earlier ones")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--ablation", action="store_true", help="also train the recipe without each of its parts")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="directory of the tables")
     arguments = parser.parse_args()
 
     log = arguments.work / "log"
-    tfstable("prepare", "kuairand", "--raw", arguments.raw, "--out", log)
-    days: dict[str, dict[str, list]] = {}
-    for seed in range(arguments.seeds):
-        run = arguments.work / f"seed-{seed}"
-        settings = [f"data.path={log}", f"trainer.seed={seed}", "export.when=never", *arguments.overrides]
-        options = [part for setting in settings for part in ("--set", setting)]
-        tfstable("train", "--config", arguments.config, "--model-dir", run, *options)
-        for path in sorted(run.glob("windows/*/metrics.json")):
-            metrics = json.loads(path.read_text())
-            if metrics["eval_day"] and metrics["eval_day"] <= arguments.last:
-                day = days.setdefault(metrics["eval_day"], {})
-                for task in TASKS:
-                    values = metrics["tasks"][task]
-                    day.setdefault(task, []).append(
-                        {name: values[name] for name in ("auc", "auc_se", "gauc", "logloss")}
-                    )
-    summary = {day: {task: summarise(runs) for task, runs in tasks.items()} for day, tasks in days.items()}
-    print("| day | " + " | ".join(TASKS) + " |\n" + "|---" * (1 + len(TASKS)) + "|")
-    for day, tasks in summary.items():
-        print(f"| {day} | " + " | ".join(f"{v['auc']:.4f} ± {v['auc_se']:.4f}" for v in tasks.values()) + " |")
-    if arguments.last >= LAST_DAY:
-        print(f"| trees, {LAST_DAY} | " + " | ".join(f"{TREES[task]:.4f}" for task in TASKS) + " |")
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps({"trees": TREES, "days": summary}, indent=1) + "\n")
+    tfstable("prepare", "kuairand", "--raw", arguments.raw, "--out", log, "--history")
+    rows = trees.read_log(log)
+    before = max(day for day in rows["date"].unique() if day < arguments.last)
+    settings = [f"data.path={log}", *arguments.overrides]
+    runs = [train(arguments, f"seed-{seed}", [*settings, f"trainer.seed={seed}"], before) for seed in seeds(arguments)]
+    found = {
+        "days": {day: {t: summarise([run[day][t] for run in runs]) for t in TASKS} for day in runs[0]},
+        "last": against_trees(arguments, rows, log),
+    }
+    if arguments.ablation:
+        found["without"] = ablation(arguments, settings, before)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "kuairand.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    table = "\n".join(tables(found, arguments.last)) + "\n"
+    (arguments.out / "kuairand.md").write_text(table, encoding="utf-8")
+    print(table)
+
+
+def seeds(arguments: argparse.Namespace) -> range:
+    return range(arguments.seeds)
+
+
+def train(arguments: argparse.Namespace, name: str, settings: list[str], until: str) -> dict[str, dict]:
+    """Trains on the days up to `until`, and returns the metrics of each task on each evaluation day."""
+    run = arguments.work / name
+    options = [part for setting in [*settings, f"data.until={until}"] for part in ("--set", setting)]
+    tfstable("train", "--config", arguments.config, "--model-dir", run, *options)
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(run.glob("windows/*/metrics.json"))]
+    return {metrics["eval_day"]: metrics["tasks"] for metrics in found if metrics["eval_day"]}
 
 
 def summarise(runs: list[dict[str, float]]) -> dict:
@@ -67,7 +81,98 @@ def summarise(runs: list[dict[str, float]]) -> dict:
         "aucs": aucs,
         "gauc": statistics.mean(run["gauc"] for run in runs),
         "logloss": statistics.mean(run["logloss"] for run in runs),
+        "calibration": [run["calibration"] for run in runs],
+        "positives": runs[0]["positives"],
     }
+
+
+def against_trees(arguments: argparse.Namespace, rows, log: Path) -> dict:
+    """Returns AUC, calibration and paired differences of the exports and both kinds of trees on the last day."""
+    day, of_day = arguments.last, (rows["date"] == arguments.last).to_numpy()
+    predicted = []
+    for seed in seeds(arguments):
+        run, file = arguments.work / f"seed-{seed}", arguments.work / f"seed-{seed}-{day}.parquet"
+        tfstable("predict", "--export", run / "export" / "latest", "--data", log, "--day", day, "--out", file)
+        predicted.append(pq.read_table(file).to_pandas())
+    config = yaml.safe_load(Path(arguments.config).read_text(encoding="utf-8"))
+    raw = trees.raw_columns(rows, columns(config, rows))
+    inputs = {"raw": raw, "counts": np.concatenate([raw, trees.counts(rows)], axis=1)}
+    found = {}
+    for task in TASKS:
+        labels, ours = rows[task][of_day].to_numpy(), [p[task].to_numpy(np.float64) for p in predicted]
+        aucs = [auc(labels, p) for p in ours]
+        found[task] = {
+            "auc": statistics.mean(aucs),
+            "aucs": aucs,
+            "calibration": [float(p.sum() / labels.sum()) for p in ours],
+            "positives": int(labels.sum()),
+        }
+        for kind, x in inputs.items():
+            theirs = trees.scores(rows, x, day, task)
+            pairs = [auc_difference(labels, theirs, p) for p in ours]
+            found[task][kind] = {
+                "auc": pairs[0].first,
+                "difference": statistics.mean(pair.difference for pair in pairs),
+                "difference_se": statistics.mean(pair.difference_se for pair in pairs),
+            }
+    return found
+
+
+def columns(config: dict, rows) -> list[str]:
+    """Returns the raw columns that the recipe's features read, without histories and counters."""
+    names = [f.get("column", name) for name, f in config["features"].items() if f["kind"] not in ("counter", "vector")]
+    return [name for name in dict.fromkeys(names) if name in rows and not isinstance(rows[name].iloc[0], np.ndarray)]
+
+
+def ablation(arguments: argparse.Namespace, settings: list[str], until: str) -> dict[str, dict[str, float]]:
+    """Returns, for each part that is left out, the mean AUC of the tuning days over seeds."""
+    found = {}
+    for name, without in yaml.safe_load(ABLATIONS.read_text(encoding="utf-8")).items():
+        own = [f"{key}={json.dumps(value)}" for key, value in without.items()]
+        for seed in seeds(arguments):
+            days = train(
+                arguments,
+                f"without-{name}-{seed}",
+                [*settings, *own, f"trainer.seed={seed}", "export.when=never"],
+                until,
+            )
+            for task in TASKS:
+                found.setdefault(name, {}).setdefault(task, []).append(tuning_mean(days, task))
+    return {name: {task: statistics.mean(aucs) for task, aucs in tasks.items()} for name, tasks in found.items()}
+
+
+def tuning_mean(days: dict[str, dict], task: str) -> float:
+    return statistics.mean(of[task]["auc"] for day, of in days.items() if FIRST_DAY <= day < LAST_DAY)
+
+
+def tables(found: dict, last: str) -> list[str]:
+    """Returns the tables in Markdown."""
+    head = "| | " + " | ".join(TASKS) + " |\n" + "|---" * (1 + len(TASKS)) + "|"
+    row = lambda name, cells: f"| {name} | " + " | ".join(cells) + " |"  # noqa: E731
+    lines = ["AUC per evaluation day, mean of the seeds, and the day's standard error.", "", head]
+    for day, tasks in found["days"].items():
+        lines.append(row(day, [f"{v['auc']:.4f} ± {v['auc_se']:.4f}" for v in tasks.values()]))
+    mean = [tuning_mean(found["days"], task) for task in TASKS]
+    lines.append(row(f"mean from {FIRST_DAY} on, before {LAST_DAY}", [f"{value:.4f}" for value in mean]))
+    for name, tasks in found.get("without", {}).items():
+        lines.append(row(f"the same mean, {name}", [f"{tasks[task]:.4f}" for task in TASKS]))
+    of_last = [found["last"][task] for task in TASKS]
+    lines += ["", f"{last}: the exports of the day before, and trees (LightGBM) trained on the same days.", "", head]
+    lines.append(row("recipe", [f"{v['auc']:.4f}" for v in of_last]))
+    for kind, name in (("raw", "trees, the same columns"), ("counts", "trees with counts")):
+        lines.append(row(name, [f"{v[kind]['auc']:.4f}" for v in of_last]))
+        cells = [f"{v[kind]['difference']:+.4f} ± {v[kind]['difference_se']:.4f}" for v in of_last]
+        lines.append(row("recipe - trees, paired", cells))
+    lines += ["", f"Predicted over observed, least and greatest of the seeds, days from {FIRST_DAY} on.", "", head]
+    ratios = {day: tasks for day, tasks in found["days"].items() if day >= FIRST_DAY} | {last: found["last"]}
+    for day, tasks in ratios.items():
+        cells = [
+            f"{min(tasks[t]['calibration']):.2f} to {max(tasks[t]['calibration']):.2f} "
+            f"(± {tasks[t]['positives'] ** -0.5:.2f})"
+            for t in TASKS
+        ]
+        lines.append(row(day, cells))
+    return lines
 
 
 def tfstable(*arguments):
