@@ -119,7 +119,7 @@ def _explain(path: str, raw: dict[str, Any], detail: Any, spec: type[Config]) ->
     if kind == "union_tag_invalid":
         return f"{path}: {key}.kind: must be one of {detail['ctx']['expected_tags']}, got {detail['ctx']['tag']!r}"
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _known_keys(spec), n=1)
+        near = difflib.get_close_matches(location[-1], _known_keys(spec, detail["loc"]), n=1)
         hint = f"; did you mean {near[0]}?" if near else "; see `tfstable schema`"
         return f"{path}: {key}: unknown key{hint}"
     if kind == "missing":
@@ -144,6 +144,26 @@ def _location(raw: Any, location: tuple[Any, ...]) -> list[str]:
     return keys
 
 
-def _known_keys(spec: type[Config]) -> list[str]:
+def _known_keys(spec: type[Config], location: tuple[Any, ...]) -> list[str]:
+    """The keys that exist beside the unknown key at pydantic's `location`: another section's are no hint."""
     schema = spec.model_json_schema()
-    return sorted({key for part in (schema, *schema["$defs"].values()) for key in part["properties"]})
+    places = _choices(schema, schema["$defs"])
+    for part in location[:-1]:
+        below = [found for place in places if (found := _below(place, part))]
+        places = [choice for found in below for choice in _choices(found, schema["$defs"])]
+    return sorted(key for place in places for key in place.get("properties", ()))
+
+
+def _choices(schema: dict[str, Any], specs: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas that a schema names or chooses from, as of a key that may be null."""
+    if "$ref" in schema:
+        return _choices(specs[schema["$ref"].rpartition("/")[2]], specs)
+    return [choice for part in schema["anyOf"] for choice in _choices(part, specs)] if "anyOf" in schema else [schema]
+
+
+def _below(schema: dict[str, Any], part: Any) -> dict[str, Any] | None:
+    """The schema of a key, of an item, or of a kind among several specs."""
+    kinds = schema.get("discriminator", {}).get("mapping", {})
+    if part in kinds:
+        return {"$ref": kinds[part]}
+    return schema.get("properties", {}).get(part) or schema.get("additionalProperties") or schema.get("items")

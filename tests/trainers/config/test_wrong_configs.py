@@ -15,6 +15,30 @@ WRONG = {  # --set arguments, and what the line must say.
         ["tasks.time.transfrom=none"],
         "tasks.time.transfrom: unknown key; did you mean transform?",
     ),
+    "near a key of another section alone": (
+        ["trainer.horizn=3"],
+        "trainer.horizn: unknown key; see `tfstable schema`",
+    ),
+    "unknown key of an average over steps": (
+        ["optimizer.averaging={kind: ema, horizon: 150}"],
+        "optimizer.averaging.horizon: unknown key; did you mean horizon_steps?",
+    ),
+    "unknown key of an average over windows": (
+        ["optimizer.averaging={kind: swa, horizon: 150}"],
+        "optimizer.averaging.horizon: unknown key; did you mean horizon_windows?",
+    ),
+    "key of another clipping": (
+        ["optimizer.dense.clipping={kind: clippy, threshold: 1}"],
+        "optimizer.dense.clipping.threshold: unknown key; see `tfstable schema`",
+    ),
+    "misspelt key of a clipping of a group": (
+        ["optimizer.groups={dense: {clipping: {kind: clippy, absolut: 1}}}"],
+        "optimizer.groups.dense.clipping.absolut: unknown key; did you mean absolute?",
+    ),
+    "misspelt key of a section that may be null": (
+        ["data.simulate={day: 3}"],
+        "data.simulate.day: unknown key; did you mean days?",
+    ),
     "text for a number": (["trainer.batch_size=many"], "trainer.batch_size: Input should be a valid integer"),
     "fraction for an integer": (["trainer.window_days=1.5"], "trainer.window_days: Input should be a valid integer"),
     "number for text": (["data.weight=3"], "data.weight: Input should be a valid string, got 3"),
