@@ -48,7 +48,6 @@ config = load_config(
         },
         "tasks": {"click": {"kind": "binary"}, "seconds": {"kind": "regression", "transform": "log1p"}},
         "model": {"units": [64, 64], "activation": "smelu", "cross_depth": 1},
-        "optimizer": {"embeddings": {"initial_accumulator": 1e-4}},
         "trainer": {"window_days": 2, "batch_size": 256, "tensorboard": False},
     }
 )

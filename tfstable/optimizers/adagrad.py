@@ -26,7 +26,8 @@ class Adagrad(RuleOptimizer):
 
     Args:
         learning_rate, **rule: See `RuleOptimizer`.
-        initial_accumulator: G_0, at least 0.
+        initial_accumulator: G_0, at least 0. For embedding tables take 1 / (examples per batch)^2, as the gradients of
+            one id are small in means over a batch.
         epsilon: At least 0. None is needed: r is 0 where the root is.
 
     Raises:

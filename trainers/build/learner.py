@@ -86,9 +86,10 @@ def make_learner(
     every = config.trainer.track_every if track_every is None else track_every
     with strategy.scope():
         model = make_model(config, statistics, before_build or (lambda model: None), pretrained)
-        optimizer = make_optimizer(config.optimizer, every, config.trainer.batch_size)
+        variables = model.trainable_variables
+        optimizer = make_optimizer(config.optimizer, config.trainer.batch_size, variables, every)
         try:
-            optimizer.build(model.trainable_variables)
+            optimizer.build(variables)
         except ValueError as error:
             raise InputError(f"optimizer.groups: {error}") from None
     return Learner(model, optimizer, make_steps(strategy, model, optimizer), config.optimizer)

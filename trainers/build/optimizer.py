@@ -1,5 +1,9 @@
 """From the config's optimizer section to an optimizer."""
 
+import re
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -19,6 +23,7 @@ from tfstable.optimizers import (
     WarmupDecay,
 )
 from tfstable.optimizers.schedule import window_decay
+from tfstable.optimizers.tables import is_embedding_table
 from trainers.config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
 
 RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
@@ -30,19 +35,35 @@ CLIPPINGS = {
 }
 
 
-def make_optimizer(config: OptimizerConfig, track_every: int = 0, batch_size: int = 1) -> Composite:
+def make_optimizer(
+    config: OptimizerConfig, batch_size: int, variables: Sequence[Any] = (), track_every: int = 0
+) -> Composite:
     """Returns the groups' optimizers as one, under one finite flag, with the average of the weights.
 
     Args:
         config: The config's optimizer section.
-        track_every: See `RuleOptimizer`.
         batch_size: Examples of a step.
+        variables: The variables to update: they show which of `config.groups` are of tables.
+        track_every: See `RuleOptimizer`.
     """
+    groups = []
+    for name, rule in _groups(config).items():
+        if rule.rule == "adagrad" and _is_of_tables(name, variables):
+            rule = rule.model_copy(update={"initial_accumulator": tables_accumulator(rule, batch_size)})
+        groups.append(Group(name, _rule(rule, track_every)))
     return Composite(
-        [Group(name, _rule(rule, track_every)) for name, rule in _groups(config).items()],
+        groups,
         on_nonfinite=config.on_nonfinite,
         averaging=None if config.averaging is None else _average(config.averaging, batch_size),
     )
+
+
+def tables_accumulator(rule: RuleConfig, batch_size: int) -> float:
+    """Returns where Adagrad's sums of squares start in embedding tables.
+
+    Gradients are means over a batch. The default is thus the square of one example's gradient of size 1.
+    """
+    return 1 / batch_size**2 if rule.initial_accumulator is None else rule.initial_accumulator
 
 
 def decays_in_windows(config: OptimizerConfig) -> bool:
@@ -64,6 +85,12 @@ def window_rates(config: OptimizerConfig, numbers: np.ndarray, total: int) -> np
 
 def _groups(config: OptimizerConfig) -> dict[str, RuleConfig]:
     return config.groups or {"embeddings": config.embeddings, "dense": config.dense}
+
+
+def _is_of_tables(group: str, variables: Sequence[Any]) -> bool:
+    if group in ("embeddings", "dense"):
+        return group == "embeddings"
+    return all(is_embedding_table(variable) for variable in variables if re.search(group, variable.path))
 
 
 def _average(config: EmaConfig | SwaConfig, batch_size: int) -> Ema | Swa:

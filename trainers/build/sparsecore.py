@@ -7,6 +7,7 @@ from tfstable.errors import InputError
 from tfstable.layers.sparsecore import SparseCoreEmbeddings
 from tfstable.models import RankingModel
 from tfstable.specs import Categorical
+from trainers.build.optimizer import tables_accumulator
 from trainers.config import Config
 
 
@@ -67,12 +68,11 @@ def place_on_sparse_cores(
     Returns:
         The layers by their attribute of the model.
     """
-    rule, placed = config.optimizer.embeddings, {}
+    rule, size, placed = config.optimizer.embeddings, config.trainer.batch_size, {}
     for name in ("embeddings", "wide"):
         if (host := getattr(model, name)) is not None:
-            initial = 0.1 if rule.initial_accumulator is None else rule.initial_accumulator
             placed[name] = SparseCoreEmbeddings(
-                host, config.trainer.batch_size, rule.learning_rate, initial, placement, name=name
+                host, size, rule.learning_rate, tables_accumulator(rule, size), placement, name=name
             )
             setattr(model, name, placed[name])
     return placed

@@ -93,7 +93,9 @@ class RuleConfig(Spec):
         None, description="Decoupled weight decay, not for embedding tables. Default: no decay."
     )
     initial_accumulator: NonNegative | None = Field(
-        None, description="Adagrad: initial sum of squares. Default: that of tfstable.optimizers."
+        None,
+        description="Adagrad: initial sum of squares. Default: 1 / trainer.batch_size^2 in a group of embedding tables "
+        "alone, 0.1 elsewhere.",
     )
     momentum: Fraction | None = Field(None, description="SGD: momentum. Default: that of tfstable.optimizers.")
     beta_1: Fraction | None = Field(

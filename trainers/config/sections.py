@@ -75,7 +75,7 @@ class ShuffleConfig(Spec):
 class TrainerConfig(Spec):
     """Windows, steps, devices and checkpoints of a training."""
 
-    window_days: int = Field(7, ge=1, description="Days per window.")
+    window_days: int = Field(1, ge=1, description="Days per window.")
     stride_days: int = Field(1, ge=1, description="Days from the end of one window to the end of the next.")
     passes: Positive = Field(1.0, description="Passes over each window. A fraction trains on a part of it.")
     steps: int | None = Field(None, ge=1, description="Steps per window, instead of passes.")

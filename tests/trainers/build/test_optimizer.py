@@ -1,6 +1,7 @@
 """The config's optimizer section becomes the optimizer that it says."""
 
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,14 +13,15 @@ from trainers.build.optimizer import make_optimizer
 from trainers.config.optimizer import OptimizerConfig
 
 
-def make(**section):
-    return make_optimizer(OptimizerConfig.model_validate(section))
+def make(*variables, **section):
+    return make_optimizer(OptimizerConfig.model_validate(section), 512, variables)
 
 
 def test_defaults_are_clippy_adagrad_on_dense_variables_and_adagrad_on_tables():
     embeddings, dense = make().groups
     assert (embeddings.variables, dense.variables) == ("embeddings", "dense")
     assert embeddings.optimizer.clipping is None
+    assert embeddings.optimizer.initial_accumulator == 2**-18  # (1 / 512)^2
     assert dense.optimizer.clipping == Clippy(relative=0.5, absolute=0.01)
     assert dense.optimizer.initial_accumulator == 0.1
 
@@ -67,6 +69,16 @@ def test_groups_by_pattern():
         make(embeddings={"weight_decay": 0.1})
 
 
+def test_adagrad_starts_low_in_groups_of_tables_alone():
+    is_table = {"users": True, "videos": True, "wide": True, "wide/bias": False}
+    variables = [SimpleNamespace(name=n, path=f"model/{n}", is_embedding_table=is_table[n]) for n in is_table]
+    groups = {"users|videos": {}, "wide": {}}
+    assert [g.optimizer.initial_accumulator for g in make(*variables, groups=groups).groups] == [2**-18, 0.1]
+    groups = {"embeddings": {"initial_accumulator": 0.5}, "dense": {}}
+    assert [g.optimizer.initial_accumulator for g in make(*variables, groups=groups).groups] == [0.5, 0.1]
+    assert not hasattr(make(*variables, groups={"users": {"rule": "adam"}}).groups[0].optimizer, "initial_accumulator")
+
+
 def test_schedule_from_the_config():
     schedule = {"warmup_steps": 10, "decay": "cosine", "decay_steps": 100}
     optimizer = make(dense={"learning_rate": 0.2, "schedule": schedule}).groups[1].optimizer
@@ -97,7 +109,7 @@ def test_warmup_and_decay_follow_their_formula(decay, step, expected):
 
 def test_averaging_from_the_config():
     def average(**section):
-        return make_optimizer(OptimizerConfig.model_validate({"averaging": section}), batch_size=512).averaging
+        return make_optimizer(OptimizerConfig.model_validate({"averaging": section}), 512).averaging
 
     assert make().averaging is None
     assert isinstance(average(kind="ema", horizon_steps=100), Ema)

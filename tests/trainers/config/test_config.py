@@ -15,6 +15,7 @@ from trainers.studies.stability.config import StabilityConfig
 
 def test_defaults_are_overridden_by_the_file_and_the_file_by_set(path):
     assert load(path).trainer.batch_size == 1024
+    assert load(path).trainer.window_days == 1
     path.write_text(GOOD + "trainer: {batch_size: 64, window_days: 3}")
     assert load(path).trainer.batch_size == 64
     config = load(path, ["trainer.batch_size=32", "features.user_id.buckets=7", "model.units=[8, 4]", "data.weight=w"])

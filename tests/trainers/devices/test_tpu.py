@@ -77,6 +77,7 @@ def test_a_model_on_sparse_cores_is_exported_in_its_host_form(log):
         log,
         "model.wide=true",
         "trainer.batch_size=4",
+        "optimizer.embeddings.initial_accumulator=null",
         *(f"features.{name}={json.dumps(spec)}" for name, spec in given.items()),
     )
     check_tables(config, tables(config), sparse_cores=True)
@@ -95,6 +96,9 @@ def test_a_model_on_sparse_cores_is_exported_in_its_host_form(log):
     inputs |= {"duration_s": tf.constant([0.5, 1.0, -1.0, 0.0])}
     for name, values in (expected := model(inputs)).items():
         assert not np.allclose(values, other(inputs)[name], rtol=1e-6), name
+    # (1 / batch size)^2, as in tables on hosts.
+    accumulators = [t.optimizer.initial_accumulator_value for layer in placed.values() for t in layer._tables.values()]
+    assert set(accumulators) == {1 / 16}
     host = on_host(placed, model, other)
     for name, values in expected.items():
         np.testing.assert_allclose(host(inputs)[name], values, rtol=1e-5, err_msg=name)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from tests.trainers.runs import DAYS, assert_same_run, copy_days, is_model_weight, load, metrics, start, weights
+from tests.trainers.runs import DAYS, assert_same_run, begun, copy_days, is_model_weight, load, metrics, start, weights
 from tfstable.errors import InputError
 from trainers import Run
 from trainers import config as configs
@@ -86,3 +86,13 @@ start(Path({str(log)!r}), Path({str(tmp_path / "run")!r}), "trainer.strategy=mir
             assert distance <= 1e-5, (name, distance)
     for task, values in metrics(whole)["tasks"].items():
         assert values == pytest.approx(metrics(tmp_path / "run")["tasks"][task], rel=1e-3), task
+
+
+@pytest.mark.parametrize("groups", [None, {"tables_4": {}, "bottom|output": {}}], ids=["two", "by pattern"])
+def test_accumulators_of_tables_start_at_the_square_of_one_examples_part_of_a_batch(log, tmp_path, groups):
+    given = "optimizer.embeddings.initial_accumulator=null" if groups is None else f"optimizer={{groups: {groups}}}"
+    learner = begun(load(log, given), tmp_path / "run").state.learner
+    for variable in learner.model.trainable_variables:
+        (group,) = [group for group in learner.optimizer.groups if variable in group]
+        expected = 1 / 256**2 if "tables" in variable.path else 0.1
+        assert np.all(group.optimizer.accumulator(variable).numpy() == np.float32(expected)), variable.path
