@@ -29,7 +29,7 @@ def test_metrics_are_those_of_the_exported_model_over_the_whole_day(whole, log, 
         for name in ("duration_s", "user_followed")
     }
     lists = day["tags"].to_pylist()
-    raw["tags"] = np.array([[*tags, "", "", ""][:3] for tags in lists], object)
+    raw["tags"] = np.array([[*tags[-3:], "", "", ""][:3] for tags in lists], object)
     predictions = serving(raw)
     config = load(log)
     daylog = DayLog(log)
