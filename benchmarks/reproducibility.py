@@ -119,6 +119,7 @@ PARTS = {
             "model.units": [128, 128, 128],
             "optimizer.dense.learning_rate": 0.05,
             "optimizer.embeddings.learning_rate": 0.05,
+            "optimizer.embeddings.initial_accumulator": 1e-5,
             "evaluation.gauc_column": "user_id",
             "reproducibility.runs": 3,
             "reproducibility.days": 4,
