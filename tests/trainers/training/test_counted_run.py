@@ -252,3 +252,17 @@ def test_a_column_of_csv_files_has_the_type_that_is_stated(tmp_path):
     train(config, tmp_path / "run")  # A model of counters alone.
     columns = Serving(tmp_path / "run" / "export" / "1").columns
     assert {name: column.dtype for name, column in columns.items()} == {"video_id": "string", "user_id": "string"}
+
+
+def test_days_before_since_are_counted_and_not_trained(runs, log, tmp_path):
+    since = f"data.since={DAYS[2]}"
+    train(load(log, since, "export.when=never"), tmp_path / "run")
+    assert sorted(path.stem for path in (tmp_path / "run" / "windows").iterdir()) == [str(day) for day in DAYS[3:]]
+    late, whole = (
+        Run.of(path, log).parts().state.reader.counted.tables(DAYS[4]) for path in (tmp_path / "run", runs / "whole")
+    )
+    assert [late[name].dense().tobytes() for name in whole] == [t.dense().tobytes() for t in whole.values()]
+    with pytest.raises(InputError, match="2 days from data.since, 2025-01-04, on, fewer than trainer.window_days"):
+        check_log(load(log, f"data.since={DAYS[3]}", "trainer.window_days=3"), DayLog(log, since=DAYS[3]))
+    with pytest.raises(InputError, match="data.since: 2025-01-09 is after the last day of .*, 2025-01-05"):
+        DayLog(log, since=date(2025, 1, 9))
