@@ -262,7 +262,7 @@ def test_days_before_since_are_counted_and_not_trained(runs, log, tmp_path):
         Run.of(path, log).parts().state.reader.counted.tables(DAYS[4]) for path in (tmp_path / "run", runs / "whole")
     )
     assert [late[name].dense().tobytes() for name in whole] == [t.dense().tobytes() for t in whole.values()]
-    with pytest.raises(InputError, match="2 days from data.since, 2025-01-04, on, fewer than trainer.window_days"):
+    with pytest.raises(InputError, match=r"2 days from data.since, 2025-01-04, on, fewer than trainer.window_days"):
         check_log(load(log, f"data.since={DAYS[3]}", "trainer.window_days=3"), DayLog(log, since=DAYS[3]))
-    with pytest.raises(InputError, match="data.since: 2025-01-09 is after the last day of .*, 2025-01-05"):
+    with pytest.raises(InputError, match=r"data.since: 2025-01-09 is after the last day of .*, 2025-01-05"):
         DayLog(log, since=date(2025, 1, 9))
