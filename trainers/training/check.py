@@ -217,11 +217,12 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
     memory = f"memory: tables {total:,.0f} MB at most, shuffle buffers about {buffers:,.0f} MB"
     if not counted:
         return [*shown, table, memory]
-    of_counters = Table("counter", "buckets", "numbers", "MB in an export", "MB of sums at most")
-    exported = {name: c.buckets * (len(c.of) + 1) * 4 / 1e6 for name, c in counted.items()}
-    sums = {name: c.buckets * (2 * len(c.of) + 1) * 8 / 1e6 for name, c in counted.items()}
+    of_counters = Table("counter", "keys at most", "numbers", "MB in an export", "MB of sums")
+    keys = {name: min(c.buckets, sum(log.rows(day) for day in log.counted)) for name, c in counted.items()}  # At most.
+    exported = {name: keys[name] * (len(c.of) + 2) * 4 / 1e6 for name, c in counted.items()}
+    sums = {name: keys[name] * (len(c.of) + 1) * 16 / 1e6 for name, c in counted.items()}
     for name, counter in counted.items():
-        numbers = (f"{counter.buckets:,}", str(len(counter.of) + 1), f"{exported[name]:,.1f}", f"{sums[name]:,.1f}")
+        numbers = (f"{keys[name]:,}", str(len(counter.of) + 1), f"{exported[name]:,.1f}", f"{sums[name]:,.1f}")
         of_counters.add_row(name, *numbers)
     days = config.trainer.window_days + config.trainer.stride_days  # Whose values are held; and sums at two times.
     most = 2 * sum(sums.values()) + days * sum(exported.values())
