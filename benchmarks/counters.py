@@ -2,7 +2,7 @@
 
     make bench-counters      (python -m benchmarks.counters --raw ../shared/data/kuairand-pure-slice; 3 minutes)
 
-The recipe configs/kuairand.yaml with ten counters of its four binary tasks. The input: every row of the log once, from
+The recipe configs/kuairand_columns.yaml with ten counters of its four binary tasks. The input: every row of the log once, from
 Parquet to ready batches, with all days counted anew. The step: as many batches, one that is ready again and again. They
 take turns in one process per number of cores; a ratio is the median over the turns. The aim is 2, so that
 training hardly waits for its input. Writes benchmarks/results/counters.json.
@@ -55,7 +55,7 @@ def main():
     }
     with tempfile.TemporaryDirectory() as scratch:
         prepare(arguments.raw, Path(scratch) / "log")
-        config = yaml.safe_load(Path("configs/kuairand.yaml").read_text())
+        config = yaml.safe_load(Path("configs/kuairand_columns.yaml").read_text())
         config["features"] |= {"count_" + "_".join(by): {"kind": "counter", "by": by, "of": TASKS} for by in KEYS}
         config["data"]["path"] = f"{scratch}/log"
         (Path(scratch) / "config.yaml").write_text(yaml.safe_dump(config))

@@ -2,7 +2,7 @@
 
     make bench-rank      (python -m benchmarks.rank_histories --raw ../shared/data/kuairand-pure-slice; 4 minutes)
 
-The recipe configs/kuairand.yaml without a history, and with the videos and authors that a user clicked (two ids of 8,
+The recipe configs/kuairand_columns.yaml without a history, and with the videos and authors that a user clicked (two ids of 8,
 tables shared with the candidate) under each kind of attention. One user, 500 candidates; a full history, and one of the
 median length on the last day. Runs through TensorFlow's C API, as a server does, in one process per number of threads.
 The sides take turns, so that other load affects all of them; a ratio is the median over the turns. The aim is 1.5 with
@@ -71,7 +71,7 @@ def prepare(raw: Path, work: Path):
 
 def with_history(attention: str) -> dict:
     """The recipe with a history that is read with this attention; "none": the recipe itself."""
-    config = yaml.safe_load(Path("configs/kuairand.yaml").read_text())
+    config = yaml.safe_load(Path("configs/kuairand_columns.yaml").read_text())
     if attention != "none":
         for name, table in HISTORY.items():
             config["features"][name] = {"kind": "hash", "buckets": 32768, "dim": 8, "table": table, "max_values": 50}

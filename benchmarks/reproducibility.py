@@ -17,7 +17,7 @@ import yaml
 
 RESULTS = Path(__file__).parent / "results" / "reproducibility"
 GRID, FEED = "configs/reproducibility.yaml", "configs/quickstart.yaml"
-RECIPE, REPRODUCIBLE = "configs/kuairand.yaml", "configs/kuairand_reproducible.yaml"
+RECIPE, REPRODUCIBLE = "configs/kuairand_columns.yaml", "configs/kuairand_reproducible.yaml"
 FEW = {name: [{"model.activation": name}] for name in ("relu", "smelu", "swish")}
 NORMALISATION = {name: {"model.hidden_normalisation": name == "normalised"} for name in ("plain", "normalised")}
 

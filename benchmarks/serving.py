@@ -4,7 +4,7 @@
     python -m benchmarks.serving --raw ../shared/data/kuairand-pure-slice     # about 5 minutes; make bench-serving
 
 The plain export scores N rows in which the user's columns are repeated; `rank` takes them once. Both run the recipe
-configs/kuairand.yaml (34 features, 29 raw columns) through TensorFlow's C API, as a server does, in one process per
+configs/kuairand_columns.yaml (34 features, 29 raw columns) through TensorFlow's C API, as a server does, in one process per
 number of threads. The sides take turns within the process, so that other load on the machine affects all of them. A
 ratio is the median over the turns. Cold start is the time from a folder to the first answer, in one process per side
 and turn. Writes benchmarks/results/serving.json.
@@ -48,7 +48,7 @@ def main():
         prepare(arguments.raw, work)
         result = {
             "machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-            "config": "configs/kuairand.yaml",
+            "config": "configs/kuairand_columns.yaml",
             "turns": {str(n): turns(arguments.turns, n) for n in CANDIDATES},
             "threads": {str(n): measured(work, "latency", n, arguments.turns) for n in THREADS},
             "cold_start_seconds": cold_start(work),
@@ -64,7 +64,7 @@ def prepare(raw: Path, work: Path):
     command = [sys.executable, "-m", "trainers"]
     subprocess.run([*command, "prepare", "kuairand", "--raw", raw, "--out", work / "log"], check=True)
     settings = [f"data.path={work / 'log'}", "trainer.steps=20", "trainer.stride_days=4", "trainer.tensorboard=false"]
-    train = [*command, "train", "--config", "configs/kuairand.yaml", "--model-dir", work / "run"]
+    train = [*command, "train", "--config", "configs/kuairand_columns.yaml", "--model-dir", work / "run"]
     subprocess.run([*train, *(item for s in settings for item in ("--set", s))], check=True, stdout=subprocess.DEVNULL)
     (work / "export").symlink_to(work / "run" / "export" / "1")
     peer = [sys.executable, "-m", "benchmarks.serving_peer", work / "run", work / "peer"]

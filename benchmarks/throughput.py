@@ -25,7 +25,7 @@ REPEATS = 5
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--raw", type=Path, required=True, help="directory of the official CSV files")
-    parser.add_argument("--config", type=Path, default=Path("configs/kuairand.yaml"))
+    parser.add_argument("--config", type=Path, default=Path("configs/kuairand_columns.yaml"))
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()

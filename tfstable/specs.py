@@ -218,7 +218,11 @@ class CounterFeature(Spec):
         0, ge=0, le=3650, description="Days before a row's own that it does not see either, for labels that come late."
     )
     buckets: int = Field(
-        2**18, ge=1, le=2**27, description="Keys are hashed into this many buckets; it bounds the memory."
+        2**22,
+        ge=1,
+        le=2**27,
+        description="Keys are hashed into this many buckets; it bounds the memory. Keys that fall into one bucket are "
+        "counted together.",
     )
     types: dict[str, Literal["string", "int"]] = Field(
         default_factory=dict,

@@ -13,7 +13,7 @@ from tfstable.data.log import DayLog
 from trainers import config as configs
 from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
-from trainers.training.check import check_log
+from trainers.training.check import check_log, open_log
 from trainers.training.first_window import fit_statistics
 from trainers.training.loop import MovingWindow
 from trainers.training.run import Run
@@ -57,7 +57,7 @@ def train(config: configs.Config, run: Path, fresh: bool = False, console: Conso
 
 def begun(config: configs.Config, run: Path, report: type[Report] = Report) -> MovingWindow:
     """What a run that has just begun is made of, with a report of another kind than `Run` gives it."""
-    log, directory = DayLog(config.data.path, config.data.missing_day), RunDirectory(run, config)
+    log, directory = open_log(config), RunDirectory(run, config)
     statistics = fit_statistics(config, log, check_log(config, log))
     directory.begin(statistics)
     return MovingWindow(config, log, statistics, directory, report(Console(quiet=True), list(config.tasks)))

@@ -32,13 +32,15 @@ class DayLog:
         path: Directory that holds `date=YYYY-MM-DD` directories of Parquet, CSV or Feather files.
         missing_day: How to treat a gap in the days: "error", or "skip" to treat the days around it as consecutive.
         until: Last day to use; None for all.
+        since: First day to use; None for all.
 
     Attributes:
         days: The days, in order. A day without files counts too; reading it is an error.
         held_out: The days after `until`.
+        earlier: The days before `since`. They can be read: counters count them.
 
     Raises:
-        InputError: If `path` holds no log, `until` is before its first day, or `missing_day` forbids a gap.
+        InputError: If `path` holds no log, no day is left between `since` and `until`, or `missing_day` forbids a gap.
 
     Examples:
         >>> import tempfile
@@ -52,7 +54,7 @@ class DayLog:
         [('2025-01-01', 1), ('2025-01-02', 2)]
     """
 
-    def __init__(self, path: Path, missing_day: str = "error", until: date | None = None):
+    def __init__(self, path: Path, missing_day: str = "error", until: date | None = None, since: date | None = None):
         self.path = Path(path)
         if not self.path.is_dir():
             raise InputError(f"{path}: no such log directory; set data.path, or make a log with `tfstable simulate`")
@@ -63,13 +65,24 @@ class DayLog:
         if len(self.held_out) == len(self.days):
             raise InputError(f"data.until: {until} is before the first day of {path}, {self.days[0]}; set a later day")
         self.days = self.days[: len(self.days) - len(self.held_out)]
+        self.earlier = [day for day in self.days if since is not None and day < since]
+        if len(self.earlier) == len(self.days):
+            raise InputError(
+                f"data.since: {since} is after the last day of {path}, {self.days[-1]}; set an earlier day"
+            )
         for before, after in zip(self.days, self.days[1:], strict=False):
             if missing_day == "error" and after - before != timedelta(days=1):
                 raise InputError(
                     f"{path}: no day between {before} and {after}; add the missing days, or set data.missing_day: skip"
                 )
+        self.days = self.days[len(self.earlier) :]
         self._units: dict[date, list[Unit]] = {}
         self._schemas: dict[date, dict[Path, pa.Schema]] = {}
+
+    @property
+    def counted(self) -> list[date]:
+        """The days that counters count: `earlier`, then `days`."""
+        return self.earlier + self.days
 
     def units(self, day: date) -> list[Unit]:
         """Returns the units of `day` in the order of its files. For Parquet it reads only metadata."""
@@ -95,7 +108,7 @@ class DayLog:
 
     def _files(self, day: date) -> list[Path]:
         directory = self._directory(day)
-        if day not in self.days:
+        if day not in self.counted:
             raise InputError(f"{self.path}: no day {day}; the log has {self.days[0]} to {self.days[-1]}")
         try:
             paths = sorted(path for path in directory.iterdir() if not path.name.startswith((".", "_")))

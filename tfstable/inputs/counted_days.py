@@ -108,7 +108,7 @@ class CountedDays:
         found = self.earlier(first)
         if found is None:
             first -= ONE_DAY * self.behind
-            start = min(first, self._log.days[0] - ONE_DAY)
+            start = min(first, self._log.counted[0] - ONE_DAY)
             found = Counted(start, {name: Sums.none(counter) for name, counter in self._counters.items()})
             while found.day < first:
                 found = self._next(found)
@@ -122,7 +122,7 @@ class CountedDays:
         """One calendar day later."""
         day = counted.day + ONE_DAY
         sums = {name: counted.sums[name].decayed(counter) for name, counter in self._counters.items()}
-        if day in self._log.days:
+        if day in self._log.counted:
             if day not in self._days:
                 self._days[day] = self._count(day)
             sums = {name: sums[name].plus(of_day) for name, of_day in self._days[day].items()}

@@ -69,9 +69,7 @@ class DayCounts:
     """
 
     def __init__(self, counter: CounterFeature):
-        self._place = np.full(counter.buckets, -1, np.int32)  # Of a bucket among those seen.
-        self._seen = np.zeros(0, np.int32)
-        self._values = np.zeros((ROWS + PER_TASK * len(counter.of), 0))
+        self._sums = Sums.none(counter)
 
     def add(self, buckets: np.ndarray, summands: Sequence[np.ndarray]) -> None:
         """Adds rows.
@@ -80,24 +78,16 @@ class DayCounts:
             buckets: `(rows,)` integers.
             summands: What `summands` returns for the counter's tasks, in order.
         """
-        if len(new := buckets[self._place.take(buckets) < 0]):
-            self._place[new] = np.arange(len(new))  # Of equal buckets the last one stays.
-            new = new[self._place.take(new) == np.arange(len(new))]
-            self._place[new] = len(self._seen) + np.arange(len(new))
-            self._seen = np.concatenate([self._seen, new.astype(np.int32)])
-            if len(self._seen) > self._values.shape[1]:  # Doubled, so that growing costs as much as the rows.
-                grown = np.zeros((len(self._values), 2 * len(self._seen)))
-                grown[:, : self._values.shape[1]] = self._values
-                self._values = grown
-        places = self._place.take(buckets)
-        np.add.at(self._values[0], places, 1.0)  # `bincount` of each piece would add the pieces in another order.
-        for values, summand in zip(self._values[1:], summands, strict=True):
+        own, of_row = np.unique(buckets, return_inverse=True)
+        self._sums = self._sums.plus(Sums(own.astype(np.int32), np.zeros((len(self._sums.values), len(own)))))
+        places = np.searchsorted(self._sums.buckets, own)[of_row]
+        np.add.at(self._sums.values[0], places, 1.0)  # `bincount` of each piece would add the pieces in another order.
+        for values, summand in zip(self._sums.values[1:], summands, strict=True):
             np.add.at(values, places, summand)
 
     def sums(self) -> Sums:
         """Returns the sums of the rows so far."""
-        order = np.argsort(self._seen)
-        return Sums(self._seen[order], self._values[:, : len(self._seen)][:, order])
+        return self._sums
 
 
 def summands(task: TaskSpec, labels: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,24 +111,19 @@ class CounterTable:
     """What the rows of one day see of a counter.
 
     Attributes:
-        size: Number of buckets.
         buckets: `(keys,)` int32, ascending.
         values: `(1 + keys, width)` float32; row 0: of every other bucket.
     """
 
-    size: int
     buckets: np.ndarray
     values: np.ndarray
 
     def gather(self, buckets: np.ndarray) -> np.ndarray:
         """Returns the values of rows in these buckets, `(rows, width)` float32."""
-        place = np.zeros(self.size, np.int32)
-        place[self.buckets] = 1 + np.arange(len(self.buckets))
-        return self.values.take(place.take(buckets), axis=0)
-
-    def dense(self) -> np.ndarray:
-        """Returns the values of every bucket, `(size, width)` float32."""
-        return self.gather(np.arange(self.size))
+        own, of_row = np.unique(buckets, return_inverse=True)  # Sorted, they are found several times as fast.
+        place = np.searchsorted(self.buckets, own)
+        there = np.append(self.buckets, -1).take(place) == own
+        return self.values.take(np.where(there, 1 + place, 0)[of_row], axis=0)
 
 
 def table(counter: CounterFeature, tasks: Mapping[str, TaskSpec], sums: Sums) -> CounterTable:
@@ -150,7 +135,7 @@ def table(counter: CounterFeature, tasks: Mapping[str, TaskSpec], sums: Sums) ->
         labels, weights = every[ROWS + PER_TASK * i], every[ROWS + PER_TASK * i + 1]
         values[:, i] = of_task(labels, weights, counter.smoothing)
     values[:, -1] = np.log1p(every[0])
-    return CounterTable(counter.buckets, sums.buckets, values)
+    return CounterTable(sums.buckets, values)
 
 
 def _log_odds(positives: np.ndarray, labels: np.ndarray, smoothing: float) -> np.ndarray:

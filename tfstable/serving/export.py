@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfstable.data.columns import MISSING, RawColumn
 from tfstable.errors import InputError
+from tfstable.inputs.counters import CounterTable
 from tfstable.models import RankingModel
 from tfstable.serving import card as cards
 from tfstable.serving import versions as numbered
@@ -33,7 +34,7 @@ def save(
     *,
     user_columns: Collection[str] = (),
     score_weights: Mapping[str, float] | None = None,
-    counters: Mapping[str, np.ndarray] = MappingProxyType({}),
+    counters: Mapping[str, CounterTable] = MappingProxyType({}),
 ) -> Path:
     """Writes a version into a hidden folder and returns its path; `publish` makes it visible, `give_up` deletes it.
 
@@ -46,7 +47,7 @@ def save(
         card: The model card; its columns and signatures are filled in here.
         user_columns: Raw columns of the user and the context; `rank` takes one row of them.
         score_weights: Weights of the tasks in the score of `rank`.
-        counters: What rows see of each counter, `(buckets, width)` float32.
+        counters: What rows see of each counter.
 
     Raises:
         ValueError: If `user_columns` are given without `score_weights`.
@@ -162,7 +163,7 @@ def _write(
     card: ModelCard,
     user_columns: Collection[str],
     score_weights: Mapping[str, float],
-    counters: Mapping[str, np.ndarray],
+    counters: Mapping[str, CounterTable],
 ) -> None:
     """Writes SavedModel and card into a folder."""
     module = tf.Module()

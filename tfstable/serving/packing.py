@@ -12,12 +12,28 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfstable.inputs.counters import CounterTable
 from tfstable.inputs.preprocessor import Preprocessor, as_float, hash_bucket, is_missing, scaled
 from tfstable.inputs.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
 from tfstable.log_columns import single_columns
 from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, VectorFeature
 
 SEARCHED = 1024  # Largest vocabulary to search by bisection; larger ones use their hash table.
+
+
+class _Counted:
+    """What rows see of a counter: of the keys that have occurred alone, found by bisection."""
+
+    def __init__(self, table: CounterTable):
+        buckets = np.append(table.buckets, np.int32(2**31 - 1))  # Behind the last, so that every search ends at one.
+        self._buckets = tf.Variable(buckets, trainable=False, dtype=tf.int32)
+        self._values = tf.Variable(table.values, trainable=False)
+
+    def __call__(self, buckets: tf.Tensor) -> tf.Tensor:
+        """Returns `(rows, width)` for buckets, `(rows,)` int32."""
+        place = tf.searchsorted(self._buckets, buckets)
+        there = tf.gather(self._buckets, place) == buckets
+        return tf.gather(self._values, tf.where(there, 1 + place, 0))  # Row 0: of a key that has not occurred.
 
 
 class PackedPreprocessor:
@@ -27,7 +43,7 @@ class PackedPreprocessor:
         features: Feature specs by name.
         statistics: The result of `statistics.fit`.
         user_columns: Columns that may have another number of rows than the others; they are packed separately.
-        counters: What rows see of each counter, `(buckets, width)`.
+        counters: What rows see of each counter.
 
     Attributes:
         unpacked: The preprocessor of features that cannot be packed, with the hash tables that a SavedModel must hold.
@@ -41,7 +57,7 @@ class PackedPreprocessor:
         features: dict[str, Feature],
         statistics: Statistics,
         user_columns: Collection[str] = (),
-        counters: Mapping[str, np.ndarray] = MappingProxyType({}),
+        counters: Mapping[str, CounterTable] = MappingProxyType({}),
     ):
         self._features, self._statistics, self._column_of = features, statistics, single_columns(features)
         self._groups: dict[tuple, list[str]] = {}
@@ -52,11 +68,11 @@ class PackedPreprocessor:
         packed = {name for names in self._groups.values() for name in names}
         rest = {name: feature for name, feature in features.items() if name not in packed}
         self.unpacked = Preprocessor(rest, statistics)
-        self._counters = {name: tf.Variable(table, trainable=False) for name, table in counters.items()}
+        self._counters = {name: _Counted(table) for name, table in counters.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         found = self.unpacked(raw)
-        found |= {name: tf.gather(table, found[name]) for name, table in self._counters.items()}
+        found |= {name: counted(found[name]) for name, counted in self._counters.items()}
         for (kind, _, _), names in self._groups.items():
             stacked = tf.stack([raw[self._column_of[name]] for name in names])  # (columns, rows)
             rows = _KINDS[kind](stacked, [self._features[name] for name in names], names, self._statistics)

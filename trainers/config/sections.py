@@ -34,6 +34,12 @@ class DataConfig(Spec):
         "evaluate` and `tfstable compare`. Default: the last day of the log.",
         json_schema_extra=OPERATIONAL,
     )
+    since: date | None = Field(
+        None,
+        description="First day to train on. Counters count earlier days, too: their first days, on which they know "
+        "little, need not be trained on. Default: the first day of the log.",
+        json_schema_extra=OPERATIONAL,
+    )
     missing_day: Literal["error", "skip"] = Field(
         "error",
         description="error: stop if a day is missing between two others. skip: continue without it.",

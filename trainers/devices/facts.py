@@ -32,7 +32,7 @@ def shared_facts(config: Config, log: DayLog, cluster: Cluster, fresh: bool) -> 
     """
     facts: dict[str, Any] = {"TF_CONFIG's cluster": list(cluster.addresses), "--fresh": fresh}
     facts |= config_facts(config)
-    for day in log.days:
+    for day in log.counted:
         facts[f"day {day} of the log"] = f"{log.rows(day):,} rows with digest {day_digest(log, day)}"
     facts |= {f"version of {name}": version(name) for name in PACKAGES}
     # Imported by name: this room may not import the rooms above it.

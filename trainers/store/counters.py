@@ -56,7 +56,7 @@ class CounterStore:
                 counted = date.fromisoformat(record["day"])
                 if counted > day:
                     continue
-                first = str(self._log.days[0])
+                first = str(self._log.counted[0])
                 if {d: facts for d, facts in record["days"].items() if d >= first} != self._counted_days(counted):
                     raise InputError(f"{path}: days that it counts have changed since")
                 arrays = arrays_beside(path)
@@ -73,7 +73,7 @@ class CounterStore:
 
     def _counted_days(self, last: date) -> dict[str, list]:
         """Rows and digest of each day of the log up to `last`."""
-        days = [day for day in self._log.days if day <= last]
+        days = [day for day in self._log.counted if day <= last]
         for day in days:
             if day not in self._facts:
                 self._facts[day] = [self._log.rows(day), day_digest(self._log, day)]

@@ -36,7 +36,7 @@ def open_log(config: Config, progress: Progress = lambda *_: None) -> DayLog:
             raise
         except ValueError as error:
             raise InputError(f"data.simulate: {error}") from None
-    return DayLog(config.data.path, config.data.missing_day, config.data.until)
+    return DayLog(config.data.path, config.data.missing_day, config.data.until, config.data.since)
 
 
 def open_trained(model_dir: Path, data: Path | None = None) -> tuple[Config, DayLog]:
@@ -49,7 +49,8 @@ def open_trained(model_dir: Path, data: Path | None = None) -> tuple[Config, Day
     Raises:
         InputError: If the directory is not a run, or the log does not fit it.
     """
-    here = ["trainer.strategy=one_device", "data.until=null"]  # On any device, not only the one of the training.
+    # On any device, not only the one of the training.
+    here = ["trainer.strategy=one_device", "data.until=null", "data.since=null"]
     config = read_config(model_dir, [*here, f"data.path={data}"] if data else here)
     log = open_log(config)
     check_log(config, log)
@@ -110,18 +111,19 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
             f"trainer.window_days ({config.trainer.window_days}); set a later day, or a shorter window"
         )
     if columns is None and len(log.days) < config.trainer.window_days:
+        those = f" from data.since, {config.data.since}, on" if log.earlier else ""
         raise InputError(
-            f"{log.path}: {len(log.days)} days, fewer than trainer.window_days ({config.trainer.window_days}); "
+            f"{log.path}: {len(log.days)} days{those}, fewer than trainer.window_days ({config.trainer.window_days}); "
             f"add days, or --set trainer.window_days={len(log.days)}"
         )
     if columns is None:
-        schemas = [log.schemas(day) for day in log.days]
+        schemas = [log.schemas(day) for day in log.counted]
         columns = raw_columns(config.features, {path: schema for files in schemas for path, schema in files.items()})
     numbers = [*label_columns(config.tasks).values()]
     numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
     numbers += [config.data.weight] if config.data.weight else []
     groups = [config.evaluation.gauc_column] if config.evaluation.gauc_column else []
-    for day in log.days:
+    for day in log.counted:
         check_schemas(log, day, columns, numbers, groups)
         log.units(day)
     return columns
@@ -165,8 +167,8 @@ def check_values(
         Training's remarks on the values, and its errors: one line each, the first error per file.
     """
     checks, types, refused = value_checks(config), fitted_types(config, columns), []
-    done, total = 0, sum(log.rows(day) for day in log.days)
-    for day in log.days:
+    done, total = 0, sum(log.rows(day) for day in log.counted)
+    for day in log.counted:
         for _, units in groupby(log.units(day), key=lambda unit: unit.path):
             try:
                 for batch in read(list(units), types, check=checks):
@@ -198,6 +200,8 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
     shown: list[str | Table] = [
         f"log {log.path}: {len(rows)} days, {log.days[0]} to {log.days[-1]}, {sum(rows):,} rows"
     ]
+    if log.earlier:
+        shown.append(f"before data.since: {len(log.earlier)} days, {log.earlier[0]} to {log.earlier[-1]}, only counted")
     if log.held_out:
         shown.append(f"held out by data.until: {len(log.held_out)} days, {log.held_out[0]} to {log.held_out[-1]}")
     megabytes = {name: height * dim * 8 / 1e6 for name, (height, dim) in tables(config).items()}
@@ -213,11 +217,12 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
     memory = f"memory: tables {total:,.0f} MB at most, shuffle buffers about {buffers:,.0f} MB"
     if not counted:
         return [*shown, table, memory]
-    of_counters = Table("counter", "buckets", "numbers", "MB in an export", "MB of sums at most")
-    exported = {name: c.buckets * (len(c.of) + 1) * 4 / 1e6 for name, c in counted.items()}
-    sums = {name: c.buckets * (2 * len(c.of) + 1) * 8 / 1e6 for name, c in counted.items()}
+    of_counters = Table("counter", "keys at most", "numbers", "MB in an export", "MB of sums")
+    keys = {name: min(c.buckets, sum(log.rows(day) for day in log.counted)) for name, c in counted.items()}  # At most.
+    exported = {name: keys[name] * (len(c.of) + 2) * 4 / 1e6 for name, c in counted.items()}
+    sums = {name: keys[name] * (len(c.of) + 1) * 16 / 1e6 for name, c in counted.items()}
     for name, counter in counted.items():
-        numbers = (f"{counter.buckets:,}", str(len(counter.of) + 1), f"{exported[name]:,.1f}", f"{sums[name]:,.1f}")
+        numbers = (f"{keys[name]:,}", str(len(counter.of) + 1), f"{exported[name]:,.1f}", f"{sums[name]:,.1f}")
         of_counters.add_row(name, *numbers)
     days = config.trainer.window_days + config.trainer.stride_days  # Whose values are held; and sums at two times.
     most = 2 * sum(sums.values()) + days * sum(exported.values())

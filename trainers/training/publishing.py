@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
+from tfstable.inputs.counters import CounterTable
 from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.serving import export, warmup
@@ -35,11 +36,11 @@ class ExportedCounters(NamedTuple):
     """What rows of the day after the last one see of the counters: an export holds it, for rows of any day.
 
     Attributes:
-        tables: By counter, `(buckets, width)` float32.
+        tables: By counter.
         predictions: The trainer's own for every row of the last day, by task, if those rows saw it.
     """
 
-    tables: Mapping[str, np.ndarray]
+    tables: Mapping[str, CounterTable]
     predictions: dict[str, np.ndarray]
 
 

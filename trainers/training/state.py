@@ -155,8 +155,7 @@ class RunState:
         if self.reader.counted is None:
             return None
         after = last + timedelta(1)
-        tables = {name: table.dense() for name, table in self.reader.counted.tables(after).items()}
-        return ExportedCounters(tables, self.predict(last, as_of=after))
+        return ExportedCounters(self.reader.counted.tables(after), self.predict(last, as_of=after))
 
     def model_to_export(self) -> RankingModel:
         """Returns the model in the form that runs on any device."""

@@ -1,4 +1,4 @@
-"""configs/kuairand.yaml from Parquet: every window as the trainer trains it. A call is the whole log."""
+"""configs/kuairand_columns.yaml from Parquet: every window as the trainer trains it. A call is the whole log."""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +11,7 @@ from trainers.training.loop import train_window
 
 
 def make(log: str, overrides: list[str] = []):  # noqa: B006
-    config = load_config(Path("configs/kuairand.yaml"), [f"data.path={log}", *overrides])
+    config = load_config(Path("configs/kuairand_columns.yaml"), [f"data.path={log}", *overrides])
     trainer = Run.open(config, tempfile.mkdtemp()).parts()
     todo, size = (
         windows(trainer.log.days, config.trainer.window_days, config.trainer.stride_days),

@@ -1,4 +1,4 @@
-"""The model of configs/kuairand.yaml in TFRS, with the input of its tutorials: a data frame, lookups, `fit`.
+"""The model of configs/kuairand_columns.yaml in TFRS, with the input of its tutorials: a data frame, lookups, `fit`.
 
 Preprocessing is Keras 2's layers in `Dataset.map`, on batches. A call is the whole log, day after day.
 """
@@ -19,7 +19,7 @@ from trainers.training.first_window import fit_statistics
 
 
 def make(log: str, way: str):
-    config = load(Path("configs/kuairand.yaml"), [f"data.path={log}"])
+    config = load(Path("configs/kuairand_columns.yaml"), [f"data.path={log}"])
     days = open_log(config, lambda *_: None)
     statistics = fit_statistics(config, days, check_log(config, days))
     labels = {name: task.label or name for name, task in config.tasks.items()}

@@ -37,7 +37,7 @@ def test_without_a_tpu_one_line_says_so(log, tmp_path):
 
 
 def test_the_tpu_recipe_is_the_hosts_with_another_strategy():
-    ours, host = (configs.load(ROOT / "configs" / name) for name in ("kuairand_tpu.yaml", "kuairand.yaml"))
+    ours, host = (configs.load(ROOT / "configs" / name) for name in ("kuairand_tpu.yaml", "kuairand_columns.yaml"))
     assert ours.trainer.strategy == "tpu"
     assert ours.features == host.features
     assert ours.tasks == host.tasks

@@ -18,6 +18,7 @@ from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.inputs import counted_days
+from tfstable.inputs.counters import CounterTable
 from tfstable.serving.export import Serving, metadata
 from tfstable.sources.simulate import simulate
 from trainers import config as configs
@@ -35,6 +36,10 @@ SET = (
     "features.of_user={kind: counter, by: [user_id], of: [click], buckets: 5000}",
     "export.user_columns=[user_id, user_followed]",
 )
+
+
+def seen_by_all(table: CounterTable) -> bytes:
+    return table.gather(np.arange(5000)).tobytes()
 
 
 def load(log: Path, *overrides: str):
@@ -107,7 +112,7 @@ def test_a_recovery_and_the_batches_that_it_leaves_out_change_no_count(runs, log
     assert {path.name: path.read_bytes() for path in (recovered / "counters").iterdir()} == sums
     seen = [Run.of(run).parts().state.reader.counted.tables(DAYS[4]) for run in (whole, recovered)]
     for name, table in seen[0].items():
-        assert table.dense().tobytes() == seen[1][name].dense().tobytes()
+        assert seen_by_all(table) == seen_by_all(seen[1][name])
 
 
 def test_a_daily_job_reads_no_day_for_its_counters_that_it_does_not_train(runs, half, monkeypatch):
@@ -151,7 +156,7 @@ def test_a_day_that_changed_is_counted_as_it_is_now(half):
     resumed, fresh = Run.of(half / "run").parts(), begun(config, half / "fresh")
     anew = fresh.state.reader.counted.tables(after)
     for name, table in resumed.state.reader.counted.tables(after).items():
-        assert table.dense().tobytes() == anew[name].dense().tobytes()
+        assert seen_by_all(table) == seen_by_all(anew[name])
 
 
 @pytest.mark.parametrize("day", DAYS[3:])  # The last one that it was trained on, and a new one.
@@ -209,7 +214,7 @@ def test_check_prints_the_size_of_each_counter(log, monkeypatch, capsys):
     assert status == 0
     (row,) = (line.split()[1::2] for line in printed.splitlines() if " video " in line)
     assert row == ["video", "5,000", "3", "0.1", "0.2"]
-    assert "counters about 1 MB at most" in printed  # 5000 buckets: 2 x (5 + 3 + 3) x 8 bytes and 3 x (3 + 2 + 2) x 4.
+    assert "counters about 2 MB at most" in printed  # 5000 keys: 2 x (3 + 2 + 2) x 16 bytes and 3 x (4 + 3 + 3) x 4.
 
 
 @pytest.mark.parametrize(
@@ -252,3 +257,17 @@ def test_a_column_of_csv_files_has_the_type_that_is_stated(tmp_path):
     train(config, tmp_path / "run")  # A model of counters alone.
     columns = Serving(tmp_path / "run" / "export" / "1").columns
     assert {name: column.dtype for name, column in columns.items()} == {"video_id": "string", "user_id": "string"}
+
+
+def test_days_before_since_are_counted_and_not_trained(runs, log, tmp_path):
+    since = f"data.since={DAYS[2]}"
+    train(load(log, since, "export.when=never"), tmp_path / "run")
+    assert sorted(path.stem for path in (tmp_path / "run" / "windows").iterdir()) == [str(day) for day in DAYS[3:]]
+    late, whole = (
+        Run.of(path, log).parts().state.reader.counted.tables(DAYS[4]) for path in (tmp_path / "run", runs / "whole")
+    )
+    assert [seen_by_all(late[name]) for name in whole] == [seen_by_all(t) for t in whole.values()]
+    with pytest.raises(InputError, match=r"2 days from data.since, 2025-01-04, on, fewer than trainer.window_days"):
+        check_log(load(log, f"data.since={DAYS[3]}", "trainer.window_days=3"), DayLog(log, since=DAYS[3]))
+    with pytest.raises(InputError, match=r"data.since: 2025-01-09 is after the last day of .*, 2025-01-05"):
+        DayLog(log, since=date(2025, 1, 9))
