@@ -2,10 +2,10 @@
 
     make bench-counters      (python -m benchmarks.counters --raw ../shared/data/kuairand-pure-slice; 3 minutes)
 
-The recipe configs/kuairand_columns.yaml with ten counters of its four binary tasks. The input: every row of the log once, from
-Parquet to ready batches, with all days counted anew. The step: as many batches, one that is ready again and again. They
-take turns in one process per number of cores; a ratio is the median over the turns. The aim is 2, so that
-training hardly waits for its input. Writes benchmarks/results/counters.json.
+The recipe configs/kuairand_columns.yaml with ten counters of its four binary tasks. The input: every row of the log
+once, from Parquet to ready batches, with all days counted anew. The step: as many batches, one that is ready again
+and again. They take turns in one process per number of cores; a ratio is the median over the turns. The aim is 2, so
+that training hardly waits for its input. Writes benchmarks/results/counters.json.
 """
 
 import argparse

@@ -2,11 +2,12 @@
 
     make bench-rank      (python -m benchmarks.rank_histories --raw ../shared/data/kuairand-pure-slice; 4 minutes)
 
-The recipe configs/kuairand_columns.yaml without a history, and with the videos and authors that a user clicked (two ids of 8,
-tables shared with the candidate) under each kind of attention. One user, 500 candidates; a full history, and one of the
-median length on the last day. Runs through TensorFlow's C API, as a server does, in one process per number of threads.
-The sides take turns, so that other load affects all of them; a ratio is the median over the turns. The aim is 1.5 with
-`target`; measured: 1.4 on two threads, 1.5 to 1.6 on one. Writes benchmarks/results/rank_histories.json.
+The recipe configs/kuairand_columns.yaml without a history, and with the videos and authors that a user clicked (two
+ids of 8, tables shared with the candidate) under each kind of attention. One user, 500 candidates; a full history,
+and one of the median length on the last day. Runs through TensorFlow's C API, as a server does, in one process per
+number of threads. The sides take turns, so that other load affects all of them; a ratio is the median over the turns.
+The aim is 1.5 with `target`; measured: 1.4 on two threads, 1.5 to 1.6 on one. Writes
+benchmarks/results/rank_histories.json.
 """
 
 import argparse

@@ -4,10 +4,10 @@
     python -m benchmarks.serving --raw ../shared/data/kuairand-pure-slice     # about 5 minutes; make bench-serving
 
 The plain export scores N rows in which the user's columns are repeated; `rank` takes them once. Both run the recipe
-configs/kuairand_columns.yaml (34 features, 29 raw columns) through TensorFlow's C API, as a server does, in one process per
-number of threads. The sides take turns within the process, so that other load on the machine affects all of them. A
-ratio is the median over the turns. Cold start is the time from a folder to the first answer, in one process per side
-and turn. Writes benchmarks/results/serving.json.
+configs/kuairand_columns.yaml (34 features, 29 raw columns) through TensorFlow's C API, as a server does, in one
+process per number of threads. The sides take turns within the process, so that other load on the machine affects all
+of them. A ratio is the median over the turns. Cold start is the time from a folder to the first answer, in one
+process per side and turn. Writes benchmarks/results/serving.json.
 """
 
 import argparse

@@ -12,7 +12,9 @@ BATCH = 4096
 
 def cases(raw: Path, work: Path) -> dict:
     return {
-        "KuaiRand: 34 inputs, 3 of text": partial(measure, lambda: prepared(raw, work), "configs/kuairand_columns.yaml"),
+        "KuaiRand: 34 inputs, 3 of text": partial(
+            measure, lambda: prepared(raw, work), "configs/kuairand_columns.yaml"
+        ),
         "simulated feed: 13 inputs, 4 of text, 1 of lists of text": partial(
             measure, lambda: simulated(work / "feed", 8, 131_072), "configs/quickstart.yaml"
         ),
