@@ -29,7 +29,6 @@ NO_EXPORT = "export.when=never"
 PARTS = (
     "counters",
     "histories",
-    "days that are only counted",
     "averages",
     "slow ids",
     "windows of three days (one day, 2 passes)",
@@ -146,8 +145,6 @@ def without(config: dict, part: str) -> dict:
             for name in sequence["features"]:
                 del features[name]
                 config["export"]["user_columns"].remove(name)
-    elif part == "days that are only counted":
-        del config["data"]["since"]
     elif part == "averages":
         del config["optimizer"]["averaging"]
     elif part == "slow ids":

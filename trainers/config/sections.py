@@ -36,8 +36,7 @@ class DataConfig(Spec):
     )
     since: date | None = Field(
         None,
-        description="First day to train on. Counters count earlier days, too: their first days, on which they know "
-        "little, need not be trained on. Default: the first day of the log.",
+        description="First day to train on. Counters count earlier days, too. Default: the first day of the log.",
         json_schema_extra=OPERATIONAL,
     )
     missing_day: Literal["error", "skip"] = Field(
