@@ -1,5 +1,6 @@
 """The layers in RankingModel, from the config alone."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,6 +53,7 @@ def _losses(model, steps, eagerly=False):
 
 
 def test_a_bottom_of_32_rezero_smelu_layers_trains(tmp_path):
+    keras.utils.set_random_seed(0)
     model = _model(tmp_path, f"{{units: {[16] * 32}, rezero: true, activation: smelu, beta: 0.5}}")
     gates = [layer for layer in model.bottom.layers if isinstance(layer, ReZero)]
     assert len(gates) == 31  # The first layer changes the width.

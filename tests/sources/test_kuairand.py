@@ -239,7 +239,7 @@ def test_days_with_and_without_histories_are_not_mixed(made, tmp_path):
     with pytest.raises(ValueError, match="log: its days have histories; add --history, or choose another --out"):
         prepare(made, tmp_path / "log")
     prepare(made, tmp_path / "plain")
-    with pytest.raises(ValueError, match=r"plain: a log without history\.json"):
+    with pytest.raises(ValueError, match=r"plain: a log without _history\.json"):
         prepare_with_histories(made, tmp_path / "plain")
     with pytest.raises(ValueError, match="neither"):
         prepare_with_histories(tmp_path, tmp_path / "none")

@@ -34,8 +34,9 @@ class VectorInput(keras.layers.Layer):
 
     Examples:
         >>> from tfstable.layers import VectorInput
-        >>> VectorInput(normalise="l2")(tf.constant([[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]])).numpy().round(3).tolist()
-        [[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]
+        >>> VectorInput(normalise="l2")(tf.constant([[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]])).numpy()
+        array([[0.6, 0.8, 0. ],
+               [0. , 0. , 1. ]], dtype=float32)
     """
 
     def __init__(
