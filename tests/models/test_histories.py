@@ -72,7 +72,10 @@ def auc(model: RankingModel) -> float:
     return float((order > 0).mean() + (order == 0).mean() / 2)
 
 
-@pytest.mark.parametrize("attention", ["target", "encoder", "decoder"])
+@pytest.mark.parametrize(
+    "attention",
+    ["target", *(pytest.param(layered, marks=pytest.mark.slow) for layered in ("encoder", "decoder"))],
+)
 def test_a_model_learns_whether_the_candidate_is_in_the_history(attention):
     model = make(attention, input_normalisation="none")
     features, label = rows(4096)

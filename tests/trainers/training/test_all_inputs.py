@@ -106,6 +106,7 @@ def test_a_tf_example_keeps_the_place_of_an_event_that_lacks_a_column(run, log):
         np.testing.assert_allclose(served[task], values, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_cut_short_resumes_with_the_same_bits(run, log, tmp_path):
     config = load(log)
     with pytest.raises(StoppedError):
@@ -114,14 +115,15 @@ def test_a_run_cut_short_resumes_with_the_same_bits(run, log, tmp_path):
     assert_same_run(run, tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys",
     [
         ("trainer.precision=mixed_bfloat16", "optimizer.averaging={kind: ema, horizon_steps: 4}"),
-        pytest.param(("trainer.precision=mixed_bfloat16", "trainer.xla=true"), marks=pytest.mark.slow),
-        pytest.param(("trainer.xla=true",), marks=pytest.mark.slow),
-        pytest.param(("optimizer.averaging={kind: swa}",), marks=pytest.mark.slow),
-        pytest.param(("optimizer.dense.clipping={kind: clippy}", "model.wide=true"), marks=pytest.mark.slow),
+        ("trainer.precision=mixed_bfloat16", "trainer.xla=true"),
+        ("trainer.xla=true",),
+        ("optimizer.averaging={kind: swa}",),
+        ("optimizer.dense.clipping={kind: clippy}", "model.wide=true"),
     ],
     ids=["bfloat16-ema", "bfloat16-xla", "xla", "swa", "clippy-wide"],
 )

@@ -150,7 +150,10 @@ def test_sharpness_of_a_run_that_diverges_is_measured_before_it_does(log, out, t
     "keys",
     [
         (),
-        ("optimizer.dense.schedule={window_end: 0.1}", "optimizer.averaging={kind: ema, horizon_steps: 4}"),
+        pytest.param(
+            ("optimizer.dense.schedule={window_end: 0.1}", "optimizer.averaging={kind: ema, horizon_steps: 4}"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(("optimizer.averaging={kind: swa}", "trainer.seed=3"), marks=pytest.mark.slow),
     ],
     ids=["plain", "decay-ema", "swa-seed"],
