@@ -30,7 +30,9 @@ LAYOUTS = {
 
 
 def make_log(path, write, column: pa.Array, **other) -> DayLog:
-    write(path / f"date={DAY}" / "part-0.parquet", {"cover": column, "click": [0] * len(column), **other})
+    # Parquet of pyarrow below 22 cannot hold a null among lists of a fixed size.
+    suffix = "feather" if pa.types.is_fixed_size_list(column.type) and column.null_count else "parquet"
+    write(path / f"date={DAY}" / f"part-0.{suffix}", {"cover": column, "click": [0] * len(column), **other})
     return DayLog(path)
 
 

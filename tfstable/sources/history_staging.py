@@ -198,6 +198,8 @@ def _result(path: Path) -> Iterator[pa.Table]:
     for file in files:
         parquet = pq.ParquetFile(file, pre_buffer=False)
         yield parquet.schema_arrow.empty_table()  # The type, even of no rows.
+        if not parquet.num_row_groups:  # Which pyarrow below 20 cannot read.
+            continue
         for batch in parquet.iter_batches(READ_ROWS):
             yield pa.Table.from_batches([batch])
 
