@@ -37,13 +37,8 @@ def name(path: Path) -> str:
 
 
 STEPS = [
-    # The recipe on real logs trains for a minute, and the last tutorial several small models.
-    pytest.param(
-        language,
-        text,
-        id=f"{name(path)}-{number}",
-        marks=[pytest.mark.slow] if "$RAW" in text or path.stem == "your-own-model" else [],
-    )
+    # The recipe on real logs trains for a minute.
+    pytest.param(language, text, id=f"{name(path)}-{number}", marks=[pytest.mark.slow] if "$RAW" in text else [])
     for path in RUN
     for number, (language, text) in enumerate(blocks(path, "bash", "python"))
 ]
