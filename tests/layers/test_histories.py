@@ -17,6 +17,7 @@ READERS = {
     "target": lambda: TargetAttention((5,), "tanh", dtype="float64"),
     "target of softmax": lambda: TargetAttention((5, 3), "tanh", softmax=True, dtype="float64"),
     "target of SmeLU": lambda: TargetAttention((5,), SmeLU(0.7), dtype="float64"),
+    "target of SmeLU and softmax": lambda: TargetAttention((5,), SmeLU(0.7), softmax=True, dtype="float64"),
     "encoder": lambda: HistoryEncoder(1, 2, 7, "tanh", dtype="float64"),
     "decoder": lambda: HistoryDecoder(1, 3, 7, "tanh", dtype="float64"),
 }

@@ -142,7 +142,8 @@ class TargetAttention(keras.layers.Layer):
     def _sums_of_smelu(self, x: tf.Tensor, beta: float) -> tf.Tensor:
         r = tf.nn.relu(x)
         weights = tf.convert_to_tensor(self.score.kernel) * beta
-        linear = tf.matmul(r, 2.0 * weights) + (self.score.bias - tf.reduce_sum(weights))
+        shift = -tf.reduce_sum(weights) + (self.score.bias if self.score.use_bias else 0.0)
+        linear = tf.matmul(r, 2.0 * weights) + shift
         with tf.control_dependencies([linear]):  # r is free then, so the next passes reuse its memory.
             one = tf.ones([], r.dtype)
             squares = tf.math.squared_difference(tf.minimum(r, one), one)
