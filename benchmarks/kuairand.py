@@ -32,6 +32,9 @@ PARTS = (
     "averages",
     "slow ids",
     "windows of three days (one day, 2 passes)",
+    "a smoothing of 5 rows (20)",
+    "many buckets (262,144)",
+    "small batches (2048)",
 )
 
 
@@ -124,8 +127,13 @@ def against_trees(arguments: argparse.Namespace, rows, log: Path) -> dict:
                 "auc": pairs[0].first,
                 "difference": statistics.mean(pair.difference for pair in pairs),
                 "difference_se": statistics.mean(pair.difference_se for pair in pairs),
+                "blend": statistics.mean(auc(labels, logit(p) + logit(theirs)) for p in ours),
             }
     return found
+
+
+def logit(p: np.ndarray) -> np.ndarray:
+    return np.log(p) - np.log1p(-p)
 
 
 def columns(config: dict, rows) -> list[str]:
@@ -150,6 +158,13 @@ def without(config: dict, part: str) -> dict:
     elif part == "slow ids":
         for feature in features.values():
             feature.pop("rate", None)
+    elif part in ("a smoothing of 5 rows (20)", "many buckets (262,144)"):
+        key, value = ("smoothing", 20) if "smoothing" in part else ("buckets", 2**18)
+        for feature in features.values():
+            if feature["kind"] == "counter":
+                feature[key] = value
+    elif part == "small batches (2048)":
+        config["trainer"]["batch_size"] = 2048
     elif part == "windows of three days (one day, 2 passes)":
         config["trainer"] |= {"window_days": 1, "passes": 2}
     return config
@@ -191,6 +206,7 @@ def tables(found: dict, last: str) -> list[str]:
         lines.append(row(name, [f"{v[kind]['auc']:.4f}" for v in of_last]))
         cells = [f"{v[kind]['difference']:+.4f} ± {v[kind]['difference_se']:.4f}" for v in of_last]
         lines.append(row("recipe - trees, paired", cells))
+        lines.append(row("mean of both logits", [f"{v[kind]['blend']:.4f}" for v in of_last]))
     lines += ["", f"Predicted over observed, least and greatest of the seeds, days from {FIRST_DAY} on.", "", head]
     ratios = {day: tasks for day, tasks in found["days"].items() if day >= FIRST_DAY} | {last: found["last"]}
     for day, tasks in ratios.items():

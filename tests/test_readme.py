@@ -75,10 +75,10 @@ def test_blocks_run(language, text, scratch):
     if "--model-dir runs/feed" in text:
         assert "best_auc" in done.stdout
     if "--recipe kuairand" in text:
-        # A day on which the recipe was tuned; gradient-boosted trees reach 0.704 and 0.706 there.
+        # The model of this day on the next one, on which the recipe was tuned: 0.748 and 0.761 (docs/quality.md's command).
         tasks = json.loads((scratch / "runs/kuairand/windows/2022-05-04/metrics.json").read_text())["tasks"]
-        assert tasks["is_click"]["auc"] > 0.72
-        assert tasks["is_profile_enter"]["auc"] > 0.72
+        assert tasks["is_click"]["auc"] > 0.74
+        assert tasks["is_profile_enter"]["auc"] > 0.74
     if "serving_default" in text:
         scores = yaml.safe_load(done.stdout.strip().splitlines()[-1])
         assert set(scores) == {"click", "like", "share", "follow", "watch_time"}
