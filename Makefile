@@ -78,7 +78,7 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din bench-kuairand \
 	bench-rank bench-counters bench-history bench-memory bench-numbers bench-stability bench-reproducibility
 
-bench-kuairand: install
+bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
 
 bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boosted trees.
@@ -99,7 +99,7 @@ bench-throughput: install
 bench-rank: install  ## `rank` with histories, beside the same recipe without.
 	$(BIN)/python -m benchmarks.rank_histories --raw $(RAW)
 
-bench-counters: install  ## Input with ten counters, beside the training step.
+bench-counters: $(VENV)/.peers  ## Input with ten counters, beside the training step.
 	$(BIN)/python -m benchmarks.counters --raw $(RAW)
 
 bench-scaling: install

@@ -75,7 +75,7 @@ def test_blocks_run(language, text, scratch):
     if "--model-dir runs/feed" in text:
         assert "best_auc" in done.stdout
     if "--recipe kuairand" in text:
-        # The model of this day on the next one, on which the recipe was tuned: 0.748 and 0.761 (docs/quality.md's command).
+        # On the next day, on which the recipe was tuned, `make bench-kuairand` has 0.748 and 0.761.
         tasks = json.loads((scratch / "runs/kuairand/windows/2022-05-04/metrics.json").read_text())["tasks"]
         assert tasks["is_click"]["auc"] > 0.74
         assert tasks["is_profile_enter"]["auc"] > 0.74
