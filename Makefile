@@ -79,7 +79,7 @@ bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers b
 	bench-rank bench-counters bench-history bench-memory bench-numbers bench-stability bench-reproducibility
 
 bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
-	$(BIN)/python -m benchmarks.kuairand --raw $(RAW)
+	$(BIN)/python -m benchmarks.kuairand --raw $(RAW) --ablation
 
 bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.numbers
