@@ -210,6 +210,13 @@ class Embeddings(keras.layers.Layer):
                 found[feature.table] = self._tables[feature.stack].value[start : start + feature.rows].numpy()
         return found
 
+    def places(self) -> dict[str, tuple[keras.Variable, int, int]]:
+        """Returns where each table lies, by its name: the variable, its first row there and the row after its last."""
+        return {
+            f.table: (self._tables[f.stack], self._offsets[f.table], self._offsets[f.table] + f.rows)
+            for f in self.features.values()
+        }
+
     def assign_tables(self, tables: Mapping[str, np.ndarray]) -> None:
         """Sets every table to the rows given by its name."""
         stack_of = {feature.table: feature.stack for feature in self.features.values()}
