@@ -32,17 +32,20 @@ def deviation_ratio(x: np.ndarray, deviation: float) -> float:
     return float(x.std() / deviation) if len(x) and deviation else float("nan")
 
 
-def population_stability_index(expected: np.ndarray, actual: np.ndarray) -> float:
+def population_stability_index(expected: np.ndarray, actual: np.ndarray, draws: int | None = None) -> float:
     """Returns the population stability index of counts per bucket, without what sampling alone adds:
 
-        PSI = sum_i (a_i - e_i) ln(a_i / e_i) - (B - 1) (1 / n + 1 / m), at least 0
+        PSI = sum_i (a_i - e_i) ln(a_i / e_i) - (B - 1) (1 / n' + 1 / m'), at least 0
 
     where e and a are the shares of the B buckets among n expected and m actual values, with half a value added to each
-    count, so that an empty bucket has a logarithm. Two samples of one distribution have a sum of about the second term.
-    By the usual rule of thumb, a PSI below 0.1 is no change, and one above 0.25 a large one.
+    count, so that an empty bucket has a logarithm. n' and m' are n and m, or `draws` where that is less. Two samples of
+    one distribution have a sum of about the second term. By the usual rule of thumb, a PSI below 0.1 is no change, and
+    one above 0.25 a large one.
 
     Args:
         expected, actual: `(buckets,)` counts.
+        draws: Number of independent values, if there are fewer than rows: the length of a video comes once per video,
+            whose rows all have it. None: as many as rows.
 
     Returns:
         NaN if either has no value.
@@ -63,4 +66,5 @@ def population_stability_index(expected: np.ndarray, actual: np.ndarray) -> floa
     if not n or not m:
         return float("nan")
     e, a = (expected + 0.5) / (n + B / 2), (actual + 0.5) / (m + B / 2)
-    return max(0.0, float(((a - e) * np.log(a / e)).sum()) - (B - 1) * (1 / n + 1 / m))
+    noise = (B - 1) * (1 / min(n, draws or n) + 1 / min(m, draws or m))
+    return max(0.0, float(((a - e) * np.log(a / e)).sum()) - noise)

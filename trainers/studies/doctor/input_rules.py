@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 
 from tfstable.inputs.statistics import table_name
-from tfstable.specs import Categorical, VocabularyFeature
+from tfstable.specs import Categorical, NumericFeature, VocabularyFeature
 from trainers.studies.doctor.examine import Examination
 from trainers.studies.doctor.finding import Finding, since, span
 from trainers.studies.doctor.inputs import InputFacts
@@ -35,108 +35,116 @@ def input_findings(e: Examination) -> Iterator[Finding]:
     """Yields the findings of all features."""
     for name, facts in e.inputs.items():
         days = [day for day in facts if day not in e.fitted and e.rows[day] >= LEAST]
-        if days:
-            yield from _of_feature(e, name, facts, days)
+        if not days:
+            continue
+        rules = _Rules(e, name, facts, days)
+        yield from rules.values()
+        feature = e.config.features[name]
+        if isinstance(feature, VocabularyFeature):
+            yield from rules.unknown()
+        elif isinstance(feature, Categorical):
+            yield from rules.new()
+        elif isinstance(feature, NumericFeature):
+            yield from rules.scale(feature)
+        else:
+            yield from rules.quantiles()
 
 
-def _of_feature(e: Examination, name: str, facts: Mapping[date, InputFacts], days: list[date]) -> Iterator[Finding]:
-    key, fitted = f"features.{name}", [facts[day] for day in e.fitted]
+class _Rules:
+    """The rules on one feature.
 
-    def finding(
-        rule: str, holds: Callable[[date], bool], line: Callable[[InputFacts], str], remedy: str
-    ) -> list[Finding]:
-        if (found := span(days, holds)) is None:
-            return []
-        return [Finding(rule, key, f"{line(facts[found[1]])} {since(found)}", remedy, *found)]
+    Args:
+        e: The examination.
+        name: The feature.
+        facts: Its facts by day.
+        days: The days to judge.
+    """
 
-    def is_dead(day: date) -> bool:
-        """One value, though earlier days had several: a weekday is the same all day, too."""
-        before = [facts[earlier].distinct for earlier in facts if earlier < day]
-        return facts[day].distinct <= 1 and 2 * sum(distinct > 1 for distinct in before) > len(before)
+    def __init__(self, e: Examination, name: str, facts: Mapping[date, InputFacts], days: list[date]):
+        self._e, self._name, self._facts, self._days, self._key = e, name, facts, days, f"features.{name}"
+        self._fitted = [facts[day] for day in e.fitted]
+        self._missing = max(each.missing for each in self._fitted)
 
-    def loses_rows(day: date) -> bool:
-        return facts[day].missing - max(each.missing for each in fitted) > MISSING
-
-    missing = max(each.missing for each in fitted)
-    yield from finding(
-        "missing values",
-        loses_rows,
-        lambda now: f"{now.missing:.0%} of the rows have no value, {missing:.0%} on the fitted days;",
-        f"restore the column in the log, or drop {key}",
-    )
-    yield from finding(
-        "constant feature",
-        lambda day: is_dead(day) and not (loses_rows(day) and facts[day].distinct == 0),
-        lambda now: (
-            "every row has the same value, earlier days have several;" if now.distinct else "no row has a value"
-        ),
-        f"mend the column in the log, or drop {key}",
-    )
-    only = {each.only for each in facts.values()} | {None for each in facts.values() if each.distinct > 1}
-    if len(only) == 1 and None not in only:
-        yield Finding(
+    def values(self) -> Iterator[Finding]:
+        """Finds values that are missing, or the same in every row."""
+        yield from self._found(
+            "missing values",
+            self._loses_rows,
+            lambda now: f"{now.missing:.0%} of the rows have no value, {self._missing:.0%} on the fitted days,",
+            f"restore the column in the log, or drop {self._key}",
+        )
+        yield from self._found(
             "constant feature",
-            key,
-            f"all {len(facts)} days read have one and the same value",
-            f"drop {key}",
-            days[0],
-            days[-1],
+            self._is_dead,
+            lambda now: "every row has the same value, earlier days had several,",
+            f"mend the column in the log, or drop {self._key}",
         )
-    if isinstance(e.config.features[name], Categorical):
-        yield from _new_values(e, name, facts, days, finding)
-        return
+        only = {each.only if each.distinct == 1 else None for each in self._facts.values()}
+        if len(only) == 1 and None not in only:
+            line = f"all rows of the {len(self._facts)} days read have one value"
+            yield Finding("constant feature", self._key, line, f"drop {self._key}", self._days[0], self._days[-1])
 
-    def moved(day: date) -> bool:
-        now = facts[day]
-        if now.distinct <= 1:
-            return False
-        ratio = now.ratio if now.ratio else 1.0
-        return abs(now.shift or 0.0) > SHIFT or not 1 / RATIO < ratio < RATIO
-
-    yield from finding(
-        "drifting scale",
-        moved,
-        lambda now: (
-            f"the mean is {now.shift:+.1f} fitted standard deviations from the fitted one, the standard deviation "
-            f"{now.ratio:.2g} times the fitted one;"
-        ),
-        f"check the column's unit in the log; if the drift is real: {key}.kind: quantile, or {key}.log1p, and fit anew",
-    )
-    yield from finding(
-        "drifting quantiles",
-        lambda day: (
-            not moved(day) and facts[day].distinct > 1 and facts[day].shift is None and (facts[day].psi or 0) > PSI
-        ),
-        lambda now: f"the population stability index against the fitted days is {now.psi:.2g};",
-        f"check the column in the log; if the drift is real: {key}.boundaries, or fit anew",
-    )
-
-
-def _new_values(
-    e: Examination,
-    name: str,
-    facts: Mapping[date, InputFacts],
-    days: list[date],
-    finding: Callable[[str, Callable[[date], bool], Callable[[InputFacts], str], str], list[Finding]],
-) -> Iterator[Finding]:
-    key, feature = f"features.{name}", e.config.features[name]
-    if isinstance(feature, VocabularyFeature):
-        usual = max(facts[day].new or 0.0 for day in e.fitted)
-        yield from finding(
+    def unknown(self) -> Iterator[Finding]:
+        """Finds values that the vocabulary does not know."""
+        usual = max(each.new or 0.0 for each in self._fitted)
+        yield from self._found(
             "unknown values",
-            lambda day: (facts[day].new or 0.0) - usual > UNKNOWN,
-            lambda now: f"{now.new:.0%} of the values are not in the vocabulary, {usual:.0%} on the fitted days;",
-            f"{key}.kind: hash",
+            lambda day: (self._facts[day].new or 0.0) - usual > UNKNOWN,
+            lambda now: f"{now.new:.0%} of the values are not in the vocabulary, {usual:.0%} on the fitted days,",
+            f"{self._key}.kind: hash",
         )
-        return
-    late = [day for day in days if sum(earlier < day for earlier in facts) >= HISTORY]
-    if late:
-        yield from finding(
+
+    def new(self) -> Iterator[Finding]:
+        """Finds ids that hardly ever come back."""
+        early = list(self._facts)[:HISTORY]
+        table = table_name(self._name, self._e.config.features[self._name])
+        yield from self._found(
             "new ids",
-            lambda day: day in late and (facts[day].new or 0.0) > NEW,
-            lambda now: (
-                f"{now.new:.0%} of the values have not come before, so no row of table "
-                f"{table_name(name, feature)} has been trained for them;"
-            ),
-            f"drop {key}, or use an id that comes back",
+            lambda day: day not in early and (self._facts[day].new or 0.0) > NEW,
+            lambda now: f"{now.new:.0%} of the values never came before, so table {table} has no trained row for them,",
+            f"drop {self._key}, or use an id that comes back",
         )
+
+    def scale(self, feature: NumericFeature) -> Iterator[Finding]:
+        """Finds numbers that have left the scale that they were fitted on."""
+        log1p = "" if feature.log1p else f"{self._key}.log1p: true, "
+        yield from self._found(
+            "drifting scale",
+            self._moved,
+            lambda now: (
+                f"the mean is {now.shift:+.1f} fitted standard deviations away, the standard deviation {now.ratio:.2g} "
+                "times the fitted one,"
+            ),
+            f"check the column's unit in the log; if it is right, {log1p}{self._key}.clip or newer {self._key}.moments",
+        )
+
+    def quantiles(self) -> Iterator[Finding]:
+        """Finds values that fill other quantile buckets."""
+        yield from self._found(
+            "drifting quantiles",
+            lambda day: self._facts[day].distinct > 1 and (self._facts[day].psi or 0.0) > PSI,
+            lambda now: f"the population stability index against the fitted days is {now.psi:.2g},",
+            f"check the column's unit in the log; if it is right, newer {self._key}.boundaries",
+        )
+
+    def _loses_rows(self, day: date) -> bool:
+        return self._facts[day].missing - self._missing > MISSING
+
+    def _is_dead(self, day: date) -> bool:
+        """One value, though most earlier days had several: a weekday is the same all day, too."""
+        before = [facts.distinct > 1 for earlier, facts in self._facts.items() if earlier < day]
+        return self._facts[day].distinct == 1 and 2 * sum(before) > len(before)
+
+    def _moved(self, day: date) -> bool:
+        now = self._facts[day]
+        if (
+            now.distinct <= 1 or not now.ratio or now.ratio != now.ratio
+        ):  # NaN: the fit found no deviation, and said so.
+            return False
+        return abs(now.shift or 0.0) > SHIFT or not 1 / RATIO <= now.ratio <= RATIO
+
+    def _found(
+        self, rule: str, holds: Callable[[date], bool], line: Callable[[InputFacts], str], remedy: str
+    ) -> Iterator[Finding]:
+        if (found := span(self._days, holds)) is not None:
+            yield Finding(rule, self._key, f"{line(self._facts[found[1]])} {since(found)}", remedy, *found)

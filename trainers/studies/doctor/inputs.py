@@ -155,7 +155,9 @@ class Inputs:
         if is_fitted:
             self._fitted[name] = self._fitted.get(name, 0) + counts
         else:
-            facts["psi"] = population_stability_index(self._fitted[name], counts)
+            # Rows of one video share its numbers, so different values count, unless there are hardly any.
+            draws = len(values) if len(values) > len(counts) else None
+            facts["psi"] = population_stability_index(self._fitted[name], counts, draws)
         return InputFacts(missing, len(values), **facts)
 
 

@@ -25,8 +25,7 @@ def task_findings(e: Examination) -> Iterator[Finding]:
     """Yields the findings of all tasks."""
     for task in e.config.tasks:
         yield from _labels(e, task)
-        yield from _head(e, task)
-        yield from _calibration(e, task)
+        yield from list(_head(e, task)) or _calibration(e, task)  # What is not trained is not calibrated either.
 
 
 def _labels(e: Examination, task: str) -> Iterator[Finding]:
