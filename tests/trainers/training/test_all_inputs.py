@@ -150,6 +150,9 @@ def test_every_command_reads_it(run, log, monkeypatch, capsys, tmp_path):
     compared = said("compare", run, version, "--data", log, "--day", day, "--samples", 10)
     assert "prediction difference" in compared
     assert "click" in said("evaluate", "--model-dir", run, "--day", day)
+    page = said("doctor", run, "--out", tmp_path / "page.json")
+    assert "watched" not in page.split("mend:")[0]
+
 
 
 def test_a_history_that_does_not_fit_the_features_is_named(log):

@@ -80,13 +80,15 @@ def examine(run: Run, days: int = DAYS, progress: Progress = lambda *_: None) ->
     since = [day for day in log.days if day >= first]
     chosen = [day for day in since if day <= last or day in since[-days:]]
     fitted = [day for day in chosen if day <= last] or chosen[: run.config.trainer.window_days]
-    inputs = Inputs(run.config.features, parts.statistics)
+    state = parts.state
+    ids = {} if state.ids is None else state.ids.after(state.position.last_day).maps
+    inputs = Inputs(run.config.features, parts.statistics, ids)
     facts: dict[str, dict[date, InputFacts]] = {}
     labels: dict[str, dict[date, LabelFacts]] = {name: {} for name in run.config.tasks}
     rows: dict[date, int] = {}
     for number, day in enumerate(chosen):
         progress(number, len(chosen) + 1, f"reading {day}")
-        read = read_day(run.config, log, parts.state.reader, day)
+        read = read_day(run.config, log, state.reader, day)
         rows[day] = read.rows
         for name, of_feature in inputs.add(read, day in fitted).items():
             facts.setdefault(name, {})[day] = of_feature
@@ -106,15 +108,15 @@ def examine(run: Run, days: int = DAYS, progress: Progress = lambda *_: None) ->
         events=_events(run.path / "events.jsonl"),
         remarks=parts.statistics.remarks,
         layers=_layers(parts, read),
-        tables=table_facts(run.config, parts.state.learner, inputs.seen, chosen),
-        updates=updates(parts.state),  # Last: it restores other checkpoints.
+        tables=table_facts(run.config, state.learner, inputs.seen, ids, chosen),
+        updates=updates(state),  # Last: it restores other checkpoints.
     )
 
 
 def _layers(parts: MovingWindow, newest: DayRows) -> dict[str, LayerFacts]:
     """Sends the newest day's sample through the model, with the weights that it is evaluated with."""
     reader, learner = parts.state.reader, parts.state.learner
-    features, _, _ = reader.layout.unpack(reader.convert(newest.sample, first=newest.day))
+    features, _, _ = reader.layout.unpack(reader.convert(newest.sample, first=newest.day, ids=parts.state.ids_now()))
     with learner.optimizer.averaged_weights():
         return layer_facts(learner.model, features, parts.config.evaluation.batch_size)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 
 from tfstable.inputs.statistics import table_name
-from tfstable.specs import Categorical, NumericFeature, VocabularyFeature
+from tfstable.specs import Categorical, IdFeature, NumericFeature, VocabularyFeature
 from trainers.studies.doctor.examine import Examination
 from trainers.studies.doctor.finding import Finding, since, span
 from trainers.studies.doctor.inputs import InputFacts
@@ -17,7 +17,10 @@ MISSING = 0.1
 # Share of values that a vocabulary does not know, beyond what it left out of the fitted days. Healthy vocabularies had
 # less than 0.001; at 0.05 every twentieth row has lost the feature.
 UNKNOWN = 0.05
-# Share of values of a hashed id that no day before had. A feed whose videos are born daily has 0.25, users of a log
+# Share of the values of a `kind: id` without a row of their own on the days of the newest window, whose ids had first
+# choice: each of them shares row 0 with all others.
+ROWLESS = 0.25
+# Share of values of an id that no day before had. A feed whose videos are born daily has 0.25, users of a log
 # that has only begun 0.4 on its second day.
 NEW = 0.5
 # Days read before a value counts as new: on the second day of a log most users are.
@@ -41,9 +44,11 @@ def input_findings(e: Examination) -> Iterator[Finding]:
         yield from rules.values()
         feature = e.config.features[name]
         if isinstance(feature, VocabularyFeature):
-            yield from rules.unknown()
+            yield from rules.unknown(feature)
         elif isinstance(feature, Categorical):
             yield from rules.new()
+            if isinstance(feature, IdFeature):
+                yield from rules.rowless(feature)
         elif isinstance(feature, NumericFeature):
             yield from rules.scale(feature)
         else:
@@ -84,25 +89,37 @@ class _Rules:
             line = f"all rows of the {len(self._facts)} days read have one value"
             yield Finding("constant feature", self._key, line, f"drop {self._key}", self._days[0], self._days[-1])
 
-    def unknown(self) -> Iterator[Finding]:
+    def unknown(self, feature: VocabularyFeature) -> Iterator[Finding]:
         """Finds values that the vocabulary does not know."""
-        usual = max(each.new or 0.0 for each in self._fitted)
+        usual = max(each.unknown or 0.0 for each in self._fitted)
         yield from self._found(
             "unknown values",
-            lambda day: (self._facts[day].new or 0.0) - usual > UNKNOWN,
-            lambda now: f"{now.new:.0%} of the values are not in the vocabulary, {usual:.0%} on the fitted days,",
-            f"{self._key}.kind: hash",
+            lambda day: (self._facts[day].unknown or 0.0) - usual > UNKNOWN,
+            lambda now: f"{now.unknown:.0%} of the values are not in the vocabulary, {usual:.0%} on the fitted days,",
+            f"a larger {self._key}.max_size" if feature.grow else f"{self._key}.grow: true",
         )
 
     def new(self) -> Iterator[Finding]:
         """Finds ids that hardly ever come back."""
-        early = list(self._facts)[:HISTORY]
+        early = list(self._facts)[:HISTORY]  # Where the newest days are read alone, after the first window, too.
         table = table_name(self._name, self._e.config.features[self._name])
         yield from self._found(
             "new ids",
             lambda day: day not in early and (self._facts[day].new or 0.0) > NEW,
             lambda now: f"{now.new:.0%} of the values never came before, so table {table} has no trained row for them,",
             f"drop {self._key}, or use an id that comes back",
+        )
+
+    def rowless(self, feature: IdFeature) -> Iterator[Finding]:
+        """Finds a table that leaves too many of the newest window's ids without a row."""
+        first, last = self._e.windows[-1].window
+        lower = f", or a lower {self._key}.min_count" if feature.min_count > 1 else ""
+        yield from self._found(
+            "ids without a row",
+            lambda day: (self._facts[day].unknown or 0.0) > ROWLESS,
+            lambda now: f"{now.unknown:.0%} of the values share row 0,",
+            f"a larger {self._key}.capacity{lower}",
+            [day for day in self._days if first <= day <= last],
         )
 
     def scale(self, feature: NumericFeature) -> Iterator[Finding]:
@@ -144,7 +161,12 @@ class _Rules:
         return abs(now.shift or 0.0) > SHIFT or not 1 / RATIO <= now.ratio <= RATIO
 
     def _found(
-        self, rule: str, holds: Callable[[date], bool], line: Callable[[InputFacts], str], remedy: str
+        self,
+        rule: str,
+        holds: Callable[[date], bool],
+        line: Callable[[InputFacts], str],
+        remedy: str,
+        days: list[date] | None = None,
     ) -> Iterator[Finding]:
-        if (found := span(self._days, holds)) is not None:
+        if (found := span(self._days if days is None else days, holds)) is not None:
             yield Finding(rule, self._key, f"{line(self._facts[found[1]])} {since(found)}", remedy, *found)

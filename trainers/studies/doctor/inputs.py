@@ -1,5 +1,6 @@
 """A feature's values day by day, beside those that it was fitted on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -13,6 +14,7 @@ from tfstable.data.arrays import to_numpy
 from tfstable.data.columns import RawColumn
 from tfstable.data.types import is_list
 from tfstable.inputs import quantiles
+from tfstable.inputs.ids import IdMap
 from tfstable.inputs.statistics import Statistics, transform
 from tfstable.log_columns import feature_columns
 from tfstable.specs import (
@@ -39,7 +41,8 @@ class InputFacts:
         missing: Share of rows without a value, or with a value missing in a crossed id.
         distinct: Number of different values; of vectors at most 2.
         only: The value, or its hash, if there is only one.
-        new: Share of the values that the vocabulary does not know; of other tables, that no day read before had.
+        unknown: Share of the values without a row of their own in a vocabulary or a table of `kind: id`, as it is now.
+        new: Share of the values that no day read before had.
         shift: Mean of a number less the fitted one, in fitted standard deviations.
         ratio: Its standard deviation over the fitted one.
         psi: Population stability index over the quantile buckets, against the fitted days.
@@ -48,6 +51,7 @@ class InputFacts:
     missing: float
     distinct: int
     only: float | None = None
+    unknown: float | None = None
     new: float | None = None
     shift: float | None = None
     ratio: float | None = None
@@ -81,10 +85,6 @@ class Seen:
         self.hashes, self.last = joined[order], last[order]
         return share
 
-    def idle(self, days: int, today: date) -> float | None:
-        """Returns the share of the ids that the last `days` days up to `today` did not have; None without an id."""
-        return float((self.last <= today.toordinal() - days).mean()) if len(self.last) else None
-
 
 class Inputs:
     """Turns days, in order, into facts per feature.
@@ -92,15 +92,18 @@ class Inputs:
     Args:
         features: Feature specs by name.
         statistics: What the run fitted.
+        ids: The ids that have rows now, by table.
 
     Attributes:
         seen: The ids of each categorical feature, by its name.
     """
 
-    def __init__(self, features: dict[str, Feature], statistics: Statistics):
+    def __init__(self, features: dict[str, Feature], statistics: Statistics, ids: Mapping[str, IdMap]):
         self._features, self._statistics = features, statistics
         self._columns = feature_columns(features)
-        self._known = {n: known_values(n, f, statistics) for n, f in features.items() if isinstance(f, Categorical)}
+        self._known = {
+            n: known_values(n, f, statistics, ids) for n, f in features.items() if isinstance(f, Categorical)
+        }
         self._boundaries = {n: np.array(b) for n, b in statistics.boundaries.items()}
         self._fitted: dict[str, np.ndarray] = {}  # Counts per bucket on the fitted days.
         self.seen = {name: Seen() for name in self._known}
@@ -127,15 +130,17 @@ class Inputs:
             known = x[~missing]
             return InputFacts(_share(missing), min(len(known), 1 + int((known != known[:1]).any())))
         if isinstance(feature, Categorical):
-            known = self._known[name]
-            ids = rows.ids[name]
-            new = self.seen[name].add(rows.day, ids)
-            if known is not None:
-                new = (
-                    float(ids.counts[~np.isin(ids.hashes, known)].sum() / ids.counts.sum()) if len(ids.counts) else None
-                )
-            only = float(ids.hashes[0]) if len(ids.hashes) == 1 else None
-            return InputFacts(_share(_is_missing(arrays)), len(ids.hashes), only, new)
+            ids, known = rows.ids[name], self._known[name]
+            unknown = None
+            if known is not None and len(ids.counts):
+                unknown = float(ids.counts[~np.isin(ids.hashes, known)].sum() / ids.counts.sum())
+            return InputFacts(
+                missing=_share(_is_missing(arrays)),
+                distinct=len(ids.hashes),
+                only=float(ids.hashes[0]) if len(ids.hashes) == 1 else None,
+                unknown=unknown,
+                new=self.seen[name].add(rows.day, ids),
+            )
         x = _values(arrays[0], name, column)
         if isinstance(feature, NumericFeature) and feature.missing is not None:
             x = np.where(np.isfinite(x), x, feature.missing)

@@ -93,11 +93,12 @@ def _features(e: Examination) -> Grid:
                 f"{fitted.missing:.1%}",
                 f"{now.missing:.1%}",
                 f"{now.distinct:,}",
+                "" if now.unknown is None else f"{now.unknown:.1%}",
                 "" if now.new is None else f"{now.new:.1%}",
                 *(_number(value) for value in (now.shift, now.ratio, now.psi)),
             )
         )
-    header = ("feature", "kind", "missing, fitted", "missing", "values", "new", "shift", "ratio", "PSI")
+    header = ("feature", "kind", "missing, fitted", "missing", "values", "unknown", "new", "shift", "ratio", "PSI")
     return Grid(f"features on {newest}, against {e.fitted[-1]} and what was fitted", header, rows)
 
 
@@ -113,7 +114,7 @@ def _tables(e: Examination) -> Grid:
         trained = "" if f.trained is None else f"{f.trained:,}"
         ids, idle = "" if f.ids is None else f"{f.ids:,}", "" if f.idle is None else f"{f.idle:.1%}"
         rows.append((name, f"{f.rows:,}", trained, str(f.dim), _number(f.rank), _number(f.abundance), ids, idle))
-    header = ("table", "rows", "trained", "dim", "effective rank", "abundance", "ids read", f"idle {IDLE_DAYS} days")
+    header = ("table", "rows", "trained", "dim", "effective rank", "abundance", "ids", f"idle {IDLE_DAYS} days")
     return Grid("embedding tables: rank and information abundance of the trained rows", header, rows)
 
 

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import keras
 import numpy as np
+import pyarrow.compute as pc
 
 from tfstable.analysis.spectrum import effective_rank, information_abundance, singular_values
+from tfstable.inputs.ids import IdMap
 from tfstable.inputs.statistics import table_name
+from tfstable.layers import Embeddings
 from tfstable.optimizers.composite import Composite
 from trainers.build.learner import Learner
 from trainers.config import Config
@@ -28,8 +32,9 @@ class TableFacts:
             that is not trained.
         rank: Effective rank of the trained rows, or of all where `trained` is None; None without a row.
         abundance: Information abundance of the same rows.
-        ids: Different ids that the days read had, of the feature with most; None for a quantile feature.
-        idle: Share of those ids that none of the last `IDLE_DAYS` days had; None if fewer days were read.
+        ids: Ids that have a row, of a table that gives them rows; of others, different ids that the days read had, of
+            the feature with most. None for a quantile feature.
+        idle: Share of those ids that none of the last `IDLE_DAYS` days had; None if that is not known yet.
     """
 
     features: tuple[str, ...]
@@ -42,26 +47,28 @@ class TableFacts:
     idle: float | None
 
 
-def table_facts(config: Config, learner: Learner, seen: Mapping[str, Seen], days: list[date]) -> dict[str, TableFacts]:
+def table_facts(
+    config: Config, learner: Learner, seen: Mapping[str, Seen], ids: Mapping[str, IdMap], days: list[date]
+) -> dict[str, TableFacts]:
     """Returns the facts of each embedding table, by its name.
 
     Args:
         config: The run's config.
         learner: Model and optimizer, restored.
         seen: The ids of each categorical feature on the days read.
-        days: Those days.
+        ids: The ids that have rows now, by table.
+        days: The days read.
     """
     features: dict[str, list[str]] = {}
     for name, feature in config.features.items():
         features.setdefault(table_name(name, feature), []).append(name)
     found = {}
-    for table, (variable, first, end) in learner.model.embeddings.places().items():
+    for table, (variable, first, end) in places(learner.model.embeddings).items():
         touched = touched_rows(learner.optimizer, variable)
         rows = variable.value[first:end].numpy()
         trained = None if touched is None else touched[first:end]
         sigma = singular_values(rows if trained is None else rows[trained])
-        most = max((seen[name] for name in features[table] if name in seen), key=lambda s: len(s.hashes), default=None)
-        is_long = (days[-1] - days[0]).days >= IDLE_DAYS
+        number, idle = _ids([seen[name] for name in features[table] if name in seen], ids.get(table), days)
         found[table] = TableFacts(
             features=tuple(features[table]),
             rows=len(rows),
@@ -69,9 +76,41 @@ def table_facts(config: Config, learner: Learner, seen: Mapping[str, Seen], days
             trained=None if trained is None else int(trained.sum()),
             rank=effective_rank(sigma) if sigma.any() else None,
             abundance=information_abundance(sigma) if sigma.any() else None,
-            ids=None if most is None else len(most.hashes),
-            idle=most.idle(IDLE_DAYS, days[-1]) if most is not None and is_long else None,
+            ids=number,
+            idle=idle,
         )
+    return found
+
+
+def _ids(seen: list[Seen], ids: IdMap | None, days: list[date]) -> tuple[int | None, float | None]:
+    """The number of ids, and the share of them that is idle."""
+    if ids is not None:
+        last = ids.known.filter(pc.greater(ids.known["row"], 0))["last"].to_numpy()
+        return len(last), idle_share(last, IDLE_DAYS, days[-1])
+    if not seen:
+        return None, None
+    most = max(seen, key=lambda each: len(each.hashes))
+    is_long = (days[-1] - days[0]).days >= IDLE_DAYS
+    return len(most.hashes), idle_share(most.last, IDLE_DAYS, days[-1]) if is_long else None
+
+
+def idle_share(last: np.ndarray, days: int, today: date) -> float | None:
+    """Returns the share of ids that none of the last `days` days up to `today` had; None without an id.
+
+    Args:
+        last: `(ids,)` ordinal of the last day of each.
+        days: Number of days.
+        today: The newest day.
+    """
+    return float((last <= today.toordinal() - days).mean()) if len(last) else None
+
+
+def places(embeddings: Embeddings) -> dict[str, tuple[keras.Variable, int, int]]:
+    """Returns where each table lies, by its name: the variable, its first row there and the row after its last."""
+    found = {}
+    for feature in embeddings.features.values():
+        variable, first = embeddings.place(feature.table)
+        found[feature.table] = variable, first, first + feature.rows
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfstable.errors import InputError
 from tfstable.models import RankingModel
+from trainers.studies.doctor.tables import places
 from trainers.training.state import RunState
 
 
@@ -63,9 +64,9 @@ def _restored(state: RunState, number: int) -> bool:
 
 
 def _weights(model: RankingModel) -> Iterator[tuple[str, np.ndarray]]:
-    places = model.embeddings.places()
-    tables = {id(variable) for variable, _, _ in places.values()}
-    for table, (variable, first, end) in places.items():
+    of_tables = places(model.embeddings)
+    tables = {id(variable) for variable, _, _ in of_tables.values()}
+    for table, (variable, first, end) in of_tables.items():
         if variable.trainable:
             yield f"table {table}", variable.value[first:end].numpy()
     for variable in model.trainable_variables:

@@ -1,6 +1,6 @@
 """Values of ids as hashes, so that those of different days and columns can be counted and compared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfstable.data.types import cast, is_list
+from tfstable.inputs.ids import IdMap
 from tfstable.inputs.statistics import Statistics, table_name
 from tfstable.specs import MISSING_INT, Feature, VocabularyFeature
 
@@ -52,14 +53,23 @@ def values(columns: Sequence[pa.Array], delimiter: str | None) -> Values:
     return Values.of([Values(distinct[counts > 0], counts[counts > 0])])
 
 
-def known_values(name: str, feature: Feature, statistics: Statistics) -> np.ndarray | None:
+def known_values(name: str, feature: Feature, statistics: Statistics, ids: Mapping[str, IdMap]) -> np.ndarray | None:
     """Returns the hashes of the values that have a row of their own in the feature's table, increasing.
 
-    None for a table that has a row for any value: there a value is new if no day before had it.
+    Args:
+        name, feature: The feature.
+        statistics: What the run fitted.
+        ids: The ids that have rows now, by table.
+
+    Returns:
+        None for a hashed table, which has a row for any value.
     """
-    if not isinstance(feature, VocabularyFeature):
-        return None
-    return np.unique(_hashed(pa.array(statistics.vocabularies[table_name(name, feature)])))
+    table = table_name(name, feature)
+    if table in ids:
+        return np.unique(_hashed(ids[table].mapped()[0]))
+    if isinstance(feature, VocabularyFeature):
+        return np.unique(_hashed(pa.array(statistics.vocabularies[table])))
+    return None
 
 
 def _coded(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:

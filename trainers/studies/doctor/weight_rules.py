@@ -55,7 +55,7 @@ def _tables(e: Examination) -> Iterator[Finding]:
         megabytes = spare * table.dim * 8 / 1e6
         if table.trained is not None and table.trained < USED * table.rows and megabytes > SPARE_MB:
             line = f"{spare:,} of {table.rows:,} rows have never been trained: {megabytes:,.0f} MB with Adagrad's slot"
-            yield Finding("unused rows", f"table {name}", line, f"fewer buckets of {keys}")
+            yield Finding("unused rows", f"table {name}", line, f"fewer buckets, or a smaller capacity, of {keys}")
 
 
 def _updates(e: Examination) -> Iterator[Finding]:
