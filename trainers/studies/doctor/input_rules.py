@@ -14,6 +14,8 @@ LEAST = 100
 # Rise of the share of rows without a value that is a fault. On KuaiRand and the simulated feed it changes by 0.02 from
 # day to day. A history that only begins to fill falls, and a fall is no loss.
 MISSING = 0.1
+# Least factor of its odds at the same time: of a column that a popular video may lack, the share wanders by itself.
+ODDS = 2.0
 # Share of values that a vocabulary does not know, beyond what it left out of the fitted days. Healthy vocabularies had
 # less than 0.001; at 0.05 every twentieth row has lost the feature.
 UNKNOWN = 0.05
@@ -94,7 +96,7 @@ class _Rules:
         usual = max(each.unknown or 0.0 for each in self._fitted)
         yield from self._found(
             "unknown values",
-            lambda day: (self._facts[day].unknown or 0.0) - usual > UNKNOWN,
+            lambda day: not self._is_dead(day) and (self._facts[day].unknown or 0.0) - usual > UNKNOWN,
             lambda now: f"{now.unknown:.0%} of the values are not in the vocabulary, {usual:.0%} on the fitted days,",
             f"a larger {self._key}.max_size" if feature.grow else f"{self._key}.grow: true",
         )
@@ -129,7 +131,7 @@ class _Rules:
             "drifting scale",
             self._moved,
             lambda now: (
-                f"the mean is {now.shift:+.1f} fitted standard deviations away, the standard deviation {now.ratio:.2g} "
+                f"the mean is {now.shift:+.1f} fitted standard deviations away, the standard deviation {now.ratio:.2f} "
                 "times the fitted one,"
             ),
             f"check the column's unit in the log; if it is right, {log1p}{self._key}.clip or newer {self._key}.moments",
@@ -145,7 +147,8 @@ class _Rules:
         )
 
     def _loses_rows(self, day: date) -> bool:
-        return self._facts[day].missing - self._missing > MISSING
+        now, fitted = self._facts[day].missing, self._missing
+        return now - fitted > MISSING and now * (1 - fitted) > ODDS * fitted * (1 - now)
 
     def _is_dead(self, day: date) -> bool:
         """One value, though most earlier days had several: a weekday is the same all day, too."""

@@ -120,8 +120,8 @@ def _tables(e: Examination) -> Grid:
 
 def _updates(e: Examination) -> Grid:
     shown = e.updates[-WINDOWS:]
-    header = ("weights", *(f"to {update.last}" for update in shown))
-    title = "norm of the change over the norm of the weights, per window with kept checkpoints on both sides"
+    header = ("weights", *(f"{update.since or 'start'} to {update.last}" for update in shown))
+    title = "norm of the change over the norm of the weights, between the checkpoints that end a window"
     return Grid(title, header, [(path, *cells) for path, cells in _moves(shown)] if shown else [])
 
 

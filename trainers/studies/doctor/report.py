@@ -80,7 +80,7 @@ def markdown(shown: Page) -> str:
     """Returns the page as Markdown."""
     lines = [f"{HEAD}{shown.title}", "", *(f"- {fact}" for fact in shown.facts), "", "## What is wrong", ""]
     for number, each in enumerate(shown.findings, 1):
-        lines.append(f"{number}. **{each.subject}**, {each.rule}: {each.line}. Mend: {each.remedy}.")
+        lines.append(f"{number}. **{each.subject}**, {each.rule}: {each.line}. Remedy: {each.remedy}.")
     lines += [] if shown.findings else [NOTHING]
     for grid in shown.grids:
         lines += ["", f"## {grid.title[:1].upper()}{grid.title[1:]}", ""]
@@ -96,7 +96,7 @@ def _row(cells: Any) -> str:
 def _head(shown: Page) -> list[str]:
     lines = [shown.title, *shown.facts, ""]
     for number, each in enumerate(shown.findings, 1):
-        lines += [f"{number}. {each.subject}, {each.rule}: {each.line}", f"   mend: {each.remedy}"]
+        lines += [f"{number}. {each.subject}, {each.rule}: {each.line}", f"   remedy: {each.remedy}"]
     return [*lines, *([] if shown.findings else [NOTHING]), ""]
 
 

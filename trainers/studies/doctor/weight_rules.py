@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from trainers.studies.doctor.examine import Examination
 from trainers.studies.doctor.finding import Finding
 
@@ -59,25 +57,25 @@ def _tables(e: Examination) -> Iterator[Finding]:
 
 
 def _updates(e: Examination) -> Iterator[Finding]:
-    if not e.updates or e.updates[-1].since is None:
+    newest = e.updates[-1] if e.updates else None
+    if newest is None or (since := newest.since) is None:
         return  # The first window begins with random weights.
-    newest = e.updates[-1]
     days = newest.last, newest.last
+    # With one checkpoint a week, one of the windows between has moved the weights by at least the mean.
+    windows = max(1, sum(since < record.last <= newest.last for record in e.windows))
     matrices = {
         path: r for path, r in newest.ratios.items() if path.endswith("/kernel") and not path.startswith("output_")
     }
     tables = {path: r for path, r in newest.ratios.items() if path.startswith("table ")}
     for ratios, bound, group in ((matrices, LARGE, "dense"), (tables, LARGE_ROWS, "embeddings")):
         for path, moved in ratios.items():
-            if moved > bound:
-                line = f"the window that ended on {newest.last} moved it by {moved:.0%} of its norm"
+            if moved / windows > bound:
+                line = f"from {since} to {newest.last} it moved by {moved:.0%} of its norm"
                 remedy = f"a lower {_key(e, group)}.learning_rate, or {_key(e, group)}.clipping"
                 yield Finding("large updates", path, line, remedy, *days)
-    if matrices and 0 < np.median(list(matrices.values())) < SMALL:
-        line = (
-            f"the window that ended on {newest.last} moved the median weight matrix by "
-            f"{np.median(list(matrices.values())):.1g} of its norm"
-        )
+    # The largest: a ReZero block moves no weight before its alpha has left 0.
+    if matrices and 0 < max(matrices.values()) < SMALL:
+        line = f"from {since} to {newest.last} no weight matrix moved by more than {SMALL:.2%} of its norm"
         yield Finding("small updates", "model", line, f"a higher {_key(e, 'dense')}.learning_rate", *days)
 
 

@@ -223,7 +223,7 @@ def test_the_page_in_markdown(sick, tmp_path):
     text = (tmp_path / "page.md").read_text()
     wrong, tables = text.split("## Tasks: mean label")
     assert "1. **tasks.click**, constant labels: all 2,000 labels are 0" in wrong
-    assert "Mend: " in wrong
+    assert "Remedy: " in wrong
     assert "| bottom/dense_0 | 16 |" in tables
 
 
