@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tfstable.data.window import Window
 from tfstable.inputs.ids import IdMap, Rules
-from tfstable.inputs.living_ids import Ids
+from tfstable.inputs.living_ids import Ids, read_maps, write
 
 FIRST = date(2025, 1, 1)
 
@@ -117,10 +117,15 @@ def test_maps_are_read_as_they_were_written(tmp_path):
     numbers = counted(IdMap.none("int64"), 0, {-(2**63) + 1: 1, 5: 2})
     numbers, _ = numbers.given(window(0, 0), Rules(1, 1, None, takes=True))
     text = counted(IdMap.none("string"), 0, {"é": 1})
-    Ids({"number": numbers, "text": text, "none": IdMap.none("string")}).write(tmp_path / "ids.parquet")
-    read = Ids.read(tmp_path / "ids.parquet", {"number": "int64", "text": "string", "none": "string"})
-    for table, ids in {"number": numbers, "text": text, "none": IdMap.none("string")}.items():
-        assert read.maps[table].known.equals(ids.known), table
+    maps, dtypes = {"number": numbers, "text": text, "none": IdMap.none("string")}, ("int64", "string", "string")
+    now = {"number": IdMap.none("int64"), "text": text, "none": text}
+    for later in (now, None):
+        write(tmp_path / "ids.parquet", Ids(maps), Ids(later) if later else None)
+        before, found = read_maps(tmp_path / "ids.parquet", dict(zip(maps, dtypes, strict=True)))
+        assert (found is None) == (later is None)
+        for expected, read in ((maps, before), *([(later, found)] if later else [])):
+            for table, ids in expected.items():
+                assert read.maps[table].known.equals(ids.known), table
 
 
 @pytest.mark.parametrize("order", [1, -1])

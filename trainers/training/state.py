@@ -13,7 +13,7 @@ from tfstable.data.log import DayLog
 from tfstable.data.window import Arrays, Window, windows
 from tfstable.errors import InputError
 from tfstable.inputs.id_table import IdTable
-from tfstable.inputs.living_ids import LivingIds
+from tfstable.inputs.living_ids import Ids, LivingIds
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader, Stream
 from tfstable.inputs.statistics import Statistics
@@ -92,6 +92,7 @@ class RunState:
             log, self.preprocessor, statistics, config.tasks, config.data.weight, value_checks(config)
         )
         self.ids: LivingIds | None = None
+        self._restored_ids: Ids | None = None  # Of a checkpoint in the middle of a window.
         if living(config.features):
             self.ids = LivingIds(log, config.features, statistics)
         self.counters = CounterStore(run.counters, log)
@@ -172,11 +173,17 @@ class RunState:
 
     def ids_now(self) -> dict[str, IdTable]:
         """Returns the rows of ids that the model has at its position, by table."""
-        trainer, last = self._config.trainer, self.position.last_day
-        if self.ids is None or not self.position.batch:
-            return {} if self.ids is None else self.ids.after(last).tables
-        days = [*self._log.days, *self._log.held_out]
-        return self.ids_of(windows(days, trainer.window_days, trainer.stride_days, last)[0])
+        if self.ids is None:
+            return {}
+        if not self.position.batch:
+            return self.ids.after(self.position.last_day).tables
+        # In the middle of a window. The log may be another one than that of the training.
+        return (self._restored_ids or self.ids.before(self._begun(self.position.last_day)).ids).tables
+
+    def _begun(self, last: date | None) -> Window:
+        """The window that is trained after the one that ends at `last`."""
+        trainer = self._config.trainer
+        return windows(self._log.days, trainer.window_days, trainer.stride_days, last)[0]
 
     def renew_ids(self, window: Window) -> None:
         """Gives rows to the ids that are new in a window, unless a part of it is trained."""
@@ -204,7 +211,9 @@ class RunState:
         self.position.window.assign(last.toordinal() if last else 0)
         self.position.step.assign(step)
         if self._run.writable:
-            ids = None if self.ids is None else self.ids.after(last)
+            ids = None
+            if self.ids is not None:
+                ids = self.ids.after(last), self.ids.before(self._begun(last)).ids if step else None
             self.saved = self.checkpoints.save(last, step, self.watch.state(), good, ids)
 
     def save_window(self, last: date, first: date) -> None:
@@ -246,7 +255,8 @@ class RunState:
         self.saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)), number)
         found = self.saved.number if self.saved else 0
         if self.saved is not None and self.ids is not None:
-            self.ids.restore(self.saved.last, self.checkpoints.ids(found, self.ids.dtypes))
+            before, self._restored_ids = self.checkpoints.ids(found, self.ids.dtypes)
+            self.ids.restore(self.saved.last, before)
         if len(set(numbers := self.agreement.exchange(found))) > 1:
             raise InputError(
                 f"{self._run.path}: the workers find different checkpoints, in their order {numbers}; "

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tests.trainers.runs import ROWS, assert_same_run, copy_days, train
+from tests.trainers.runs import ROWS, StoppedError, StoppingReport, assert_same_run, begun, copy_days, train
 from tests.trainers.runs import load as load_config
 from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
@@ -44,6 +44,7 @@ def maps(run: Path) -> dict[str, pa.Table]:
     """Of the newest checkpoint, by table."""
     newest = max((run / "checkpoints").iterdir(), key=lambda path: int(path.name))
     table = pq.read_table(newest / "ids.parquet", partitioning=None)
+    table = table.filter(pc.equal(table["time"], "before"))
     return {name: table.filter(pc.equal(table["table"], name)) for name in ("video_id", "author_id", "tags")}
 
 
@@ -135,6 +136,18 @@ def test_an_export_serves_what_the_run_predicts_and_unknown_ids_alike(whole, log
         "video_id": np.array([-5, 10**12])
     }
     assert len(set(serving(one)["click"].tolist())) == 1
+
+
+def test_in_the_middle_of_a_window_the_checkpoint_knows_its_ids_whatever_the_log(whole, log, tmp_path):
+    parts = begun(load(log, "trainer.checkpoint_minutes=1.0e-6"), tmp_path / "run", StoppingReport)
+    with pytest.raises(StoppedError):
+        parts.train()
+    assert parts.state.position.batch
+    one_day = copy_days(log, DAYS[:2], tmp_path / "log")
+    expected, got = (Run.of(tmp_path / "run", data).predict(DAYS[1])["click"] for data in (None, one_day))
+    np.testing.assert_array_equal(got, expected)
+    train(load(log, "export.when=last"), tmp_path / "run")
+    assert_same_run(whole, tmp_path / "run")
 
 
 def test_a_damaged_map_is_a_damaged_checkpoint(whole, log, tmp_path):
