@@ -50,8 +50,7 @@ def page(e: Examination) -> Page:
     days = list(e.rows)
     facts = [
         f"trained to {e.trained_to}, {len(e.windows)} windows",
-        f"read of {e.log}: {len(days)} days, {days[0]} to {days[-1]}, {sum(e.rows.values()):,} rows; fitted on "
-        f"{_and(e.fitted)}",
+        f"read of {e.log}: {len(days)} days, {days[0]} to {days[-1]}, {sum(e.rows.values()):,} rows; {_fitted(e)}",
     ]
     if e.events:
         facts.append("events.jsonl: " + ", ".join(f"{count} {kind}" for kind, count in e.events.items()))
@@ -60,8 +59,12 @@ def page(e: Examination) -> Page:
     return Page(str(e.path), facts, findings(e), [grid for grid in grids if grid.rows])
 
 
-def _and(days: tuple[date, ...]) -> str:
-    return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
+def _fitted(e: Examination) -> str:
+    days = str(e.fitted[0]) if len(e.fitted) == 1 else f"{e.fitted[0]} to {e.fitted[-1]}"
+    last = e.windows[0].last
+    if e.fitted[0] <= last:
+        return f"fitted on {days}"
+    return f"fitted on days to {last}, which are gone: {days} stand in for them"
 
 
 def _tasks(e: Examination) -> Grid:

@@ -21,7 +21,9 @@ from trainers.studies.doctor import Examination, Finding, examine, findings
 from trainers.studies.doctor.network import LayerFacts, layer_facts
 from trainers.studies.doctor.page import page
 from trainers.studies.doctor.report import markdown, write_report
+from trainers.studies.doctor.updates import updates
 from trainers.studies.doctor.weight_rules import weight_findings
+from trainers.training.loop import MovingWindow
 
 ROWS = 2000
 DAYS = [date(2025, 1, day) for day in range(1, 8)]
@@ -117,6 +119,12 @@ def test_nothing_else_is_found(sick):
     assert len(findings(sick)) == 7
 
 
+def test_days_that_the_log_has_lost_are_named(healthy):
+    lost = replace(healthy, fitted=(DAYS[2], DAYS[3]))
+    expected = f"fitted on days to {DAYS[1]}, which are gone: {DAYS[2]} to {DAYS[3]} stand in for them"
+    assert page(lost).facts[1].endswith(expected)
+
+
 def test_a_fault_that_has_passed_says_so(healthy):
     facts = {**healthy.inputs["category"]}
     facts[DAYS[3]] = replace(facts[DAYS[3]], missing=0.5)
@@ -131,8 +139,12 @@ def test_a_task_that_is_not_trained_is_found(frozen):
     assert found.remedy == "tasks.like.weight: 1 (it is 0), or drop tasks.like"
 
 
-def test_dead_units_are_counted_and_found(run, healthy):
-    parts = Run.of(run).parts()
+@pytest.fixture(scope="module")
+def parts(run) -> MovingWindow:
+    return Run.of(run).parts()
+
+
+def test_dead_units_are_counted_and_found(parts, healthy):
     model, reader = parts.state.learner.model, parts.state.reader
     batch = next(reader.batches((DAYS[0],), 500, ROWS).one_pass(None))
     features, _, _ = reader.layout.unpack(batch)
@@ -147,6 +159,15 @@ def test_dead_units_are_counted_and_found(run, healthy):
     found = of("dead units", replace(healthy, layers=layers))
     assert found.line == "11 of 16 units are the same for every row (10 of them 0)"
     assert "learning_rate" in found.remedy
+
+
+def test_a_checkpoint_that_is_deleted_meanwhile_is_left_out(parts, healthy, monkeypatch):
+    kept = parts.state.checkpoints.all()
+    gone = kept[0]._replace(number=999)
+    monkeypatch.setattr(parts.state.checkpoints, "all", lambda: [kept[0], gone, *kept[1:]])
+    found = updates(parts.state)  # It leaves the newest checkpoint restored, too.
+    assert [(u.since, u.last, u.ratios) for u in found] == [(u.since, u.last, u.ratios) for u in healthy.updates]
+    assert parts.state.saved.last == DAYS[3]
 
 
 def test_weights_that_went_wrong(healthy):
