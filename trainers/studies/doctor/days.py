@@ -14,7 +14,7 @@ from tfstable.inputs.reader import ExampleReader
 from tfstable.log_columns import feature_columns, label_columns
 from tfstable.specs import Categorical, RegressionTask, TaskSpec
 from trainers.config import Config
-from trainers.studies.doctor.values import Values, values
+from trainers.studies.doctor.values import IDS, Values, values
 
 ROWS = 50_000  # Most rows of a day's sample: a share of 1% is then known to within 0.1%.
 
@@ -55,7 +55,7 @@ class DayRows:
 
 
 def read_day(config: Config, log: DayLog, reader: ExampleReader, day: date) -> DayRows:
-    """Reads a day, in memory for its sample and its distinct ids.
+    """Reads a day, in memory for its sample and at most `IDS` ids per column.
 
     Raises:
         InputError: If a file cannot be read or does not fit the config.
@@ -69,12 +69,15 @@ def read_day(config: Config, log: DayLog, reader: ExampleReader, day: date) -> D
         sample.append(batch.take(pa.array(np.arange(-start % every, batch.num_rows, every))))
         start += batch.num_rows
         for key in dict.fromkeys((columns, _delimiter(config, n)) for n, columns in columns_of.items()):
-            parts.setdefault(key, []).append(values([batch[column] for column in key[0]], key[1]))
+            of_key = parts.setdefault(key, [])
+            of_key.append(values([batch[column] for column in key[0]], key[1]))
+            if sum(len(part.hashes) for part in of_key) > 4 * IDS:  # Joined now and then: a day may have any size.
+                parts[key] = [Values.of(of_key)]
         weight = numbers(pa.chunked_array([batch[config.data.weight]])) if config.data.weight else None
         for name, column in label_columns(config.tasks).items():
             labels[name].add(numbers(pa.chunked_array([batch[column]])), weight)
-    of_key = {key: Values.of(of_batches) for key, of_batches in parts.items()}
-    ids = {name: of_key[columns, _delimiter(config, name)] for name, columns in columns_of.items()}
+    joined = {key: Values.of(of_batches) for key, of_batches in parts.items()}
+    ids = {name: joined[columns, _delimiter(config, name)] for name, columns in columns_of.items()}
     return DayRows(day, start, pa.Table.from_batches(sample), ids, {n: each.facts() for n, each in labels.items()})
 
 

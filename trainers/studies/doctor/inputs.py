@@ -27,10 +27,9 @@ from tfstable.specs import (
     VectorFeature,
 )
 from trainers.studies.doctor.days import DayRows
-from trainers.studies.doctor.values import Values, known_values
+from trainers.studies.doctor.values import ALL, IDS, Values, known_values
 
 DECILES = 10  # Buckets of a numeric feature's stability index.
-IDS = 1_000_000  # Most ids remembered of a feature; of more, those of the smallest hashes stand for all.
 
 
 @dataclass(frozen=True)
@@ -68,22 +67,32 @@ class Seen:
 
     def __init__(self) -> None:
         self.hashes, self.last = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        self._largest = np.uint64(2**64 - 1)  # Hash beyond which no id is remembered.
+        self._largest = ALL
 
     def add(self, day: date, values: Values) -> float | None:
         """Adds a day's values. Returns the share of them, each as often as it occurs, that no day before had."""
-        kept = values.hashes <= self._largest
-        hashes, counts = values.hashes[kept], values.counts[kept]
-        new = ~np.isin(hashes, self.hashes)
-        share = float(counts[new].sum() / counts.sum()) if counts.sum() and len(self.hashes) else None
-        self.last[np.isin(self.hashes, hashes)] = day.toordinal()
-        joined = np.concatenate([self.hashes, hashes[new]])
+        values = values.up_to(self._largest)
+        self._cut(values.largest)
+        new = ~np.isin(values.hashes, self.hashes)
+        total = values.counts.sum()
+        share = float(values.counts[new].sum() / total) if total and len(self.hashes) else None
+        self.last[np.isin(self.hashes, values.hashes)] = day.toordinal()
+        joined = np.concatenate([self.hashes, values.hashes[new]])
         last = np.concatenate([self.last, np.full(int(new.sum()), day.toordinal())])
-        order = np.argsort(joined)[:IDS]
-        if len(joined) > IDS:
-            self._largest = joined[order[-1]]
+        order = np.argsort(joined)
         self.hashes, self.last = joined[order], last[order]
+        if len(self.hashes) > IDS:
+            self._cut(int(self.hashes[IDS - 1]))
         return share
+
+    @property
+    def distinct(self) -> int:
+        """Number of different ids so far, estimated where not all are remembered."""
+        return round(len(self.hashes) * (ALL / self._largest))
+
+    def _cut(self, largest: int) -> None:
+        kept = self.hashes <= np.uint64(largest)
+        self.hashes, self.last, self._largest = self.hashes[kept], self.last[kept], largest
 
 
 class Inputs:
@@ -136,8 +145,8 @@ class Inputs:
                 unknown = float(ids.counts[~np.isin(ids.hashes, known)].sum() / ids.counts.sum())
             return InputFacts(
                 missing=_share(_is_missing(arrays)),
-                distinct=len(ids.hashes),
-                only=float(ids.hashes[0]) if len(ids.hashes) == 1 else None,
+                distinct=ids.distinct,
+                only=float(ids.hashes[0]) if ids.distinct == 1 else None,
                 unknown=unknown,
                 new=self.seen[name].add(rows.day, ids),
             )

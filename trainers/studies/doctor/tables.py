@@ -89,9 +89,9 @@ def _ids(seen: list[Seen], ids: IdMap | None, days: list[date]) -> tuple[int | N
         return len(last), idle_share(last, IDLE_DAYS, days[-1])
     if not seen:
         return None, None
-    most = max(seen, key=lambda each: len(each.hashes))
+    most = max(seen, key=lambda each: each.distinct)
     is_long = (days[-1] - days[0]).days >= IDLE_DAYS
-    return len(most.hashes), idle_share(most.last, IDLE_DAYS, days[-1]) if is_long else None
+    return most.distinct, idle_share(most.last, IDLE_DAYS, days[-1]) if is_long else None
 
 
 def idle_share(last: np.ndarray, days: int, today: date) -> float | None:

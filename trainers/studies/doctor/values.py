@@ -13,6 +13,9 @@ from tfstable.inputs.ids import IdMap
 from tfstable.inputs.statistics import Statistics, table_name
 from tfstable.specs import MISSING_INT, Feature, VocabularyFeature
 
+IDS = 1_000_000  # Most values held of a column. Of more, those of the smallest hashes stand for all: an even sample.
+ALL = 2**64 - 1  # The largest hash.
+
 
 @dataclass(frozen=True)
 class Values:
@@ -21,18 +24,32 @@ class Values:
     Attributes:
         hashes: `(values,)` uint64, increasing.
         counts: `(values,)` int64.
+        largest: Largest hash of a value that would be here.
     """
 
     hashes: np.ndarray
     counts: np.ndarray
+    largest: int = ALL
+
+    @property
+    def distinct(self) -> int:
+        """Number of different values, estimated where not all are here."""
+        return round(len(self.hashes) * (ALL / self.largest))
 
     @classmethod
     def of(cls, parts: Sequence["Values"]) -> "Values":
-        """Returns the values of several parts as one."""
+        """Returns the values of several parts as one, at most `IDS` of them."""
         hashes, places = np.unique(np.concatenate([part.hashes for part in parts]), return_inverse=True)
-        counts = np.zeros(len(hashes), np.int64)
-        np.add.at(counts, places, np.concatenate([part.counts for part in parts]))
-        return cls(hashes, counts)
+        counts = np.bincount(places, np.concatenate([part.counts for part in parts]), len(hashes)).astype(np.int64)
+        largest = min(part.largest for part in parts)
+        if len(hashes) > IDS:
+            largest = min(largest, int(hashes[IDS - 1]))
+        return cls(hashes, counts).up_to(largest)
+
+    def up_to(self, largest: int) -> "Values":
+        """Returns the values of hashes up to `largest`."""
+        end = int(np.searchsorted(self.hashes, np.uint64(largest), side="right"))
+        return Values(self.hashes[:end], self.counts[:end], min(self.largest, largest))
 
 
 def values(columns: Sequence[pa.Array], delimiter: str | None) -> Values:

@@ -77,10 +77,23 @@ def test_of_too_many_ids_an_even_sample_is_remembered(monkeypatch):
     monkeypatch.setattr(inputs, "IDS", 500)
     seen = Seen()
     seen.add(date(2025, 1, 1), some(*range(4000)))
-    share = seen.add(date(2025, 1, 2), some(*range(3000, 7000)))
     assert len(seen.hashes) == 500
+    assert seen.distinct == pytest.approx(4000, rel=0.1)
+    share = seen.add(date(2025, 1, 2), some(*range(3000, 7000)))
     assert share == pytest.approx(0.75, abs=0.06)
+    assert seen.distinct == pytest.approx(7000, rel=0.1)
     assert seen.add(date(2025, 1, 3), some(*range(7000))) == 0.0
+
+
+def test_a_day_of_too_many_ids_is_a_sample_too(monkeypatch):
+    seen = Seen()
+    seen.add(date(2025, 1, 1), some(*range(4000)))
+    monkeypatch.setattr("trainers.studies.doctor.values.IDS", 400)
+    day = Values.of([some(*range(3000, 6000)), some(*range(5000, 7000))])
+    assert len(day.hashes) == 400
+    assert day.distinct == pytest.approx(4000, rel=0.15)
+    assert seen.add(date(2025, 1, 2), day) == pytest.approx(0.8, abs=0.06)  # 5000 to 5999 came twice.
+    assert seen.distinct == pytest.approx(7000, rel=0.15)
 
 
 def test_a_span_is_the_newest_run_of_days():
