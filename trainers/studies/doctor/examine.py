@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from tfstable.errors import InputError
 from trainers.config import Config
 from trainers.store.window_record import WindowRecord
 from trainers.studies.doctor.days import DayRows, LabelFacts, read_day
@@ -72,10 +73,15 @@ def examine(run: Run, days: int = DAYS, progress: Progress = lambda *_: None) ->
     Raises:
         InputError: If no window has been trained yet, or the log does not fit the run.
     """
+    windows = run.windows()
+    if windows and run.log.days[-1] < windows[0].window[0]:
+        raise InputError(
+            f"{run.log.path}: no day from {windows[0].window[0]} on, the run's first; name its log with --data"
+        )
     trained_to = run.trained_to()
     assert trained_to is not None  # Else there is no finished window.
     parts = run.parts()
-    windows, log = run.windows(), parts.log
+    log = parts.log
     first, last = windows[0].window
     since = [day for day in log.days if day >= first]
     chosen = [day for day in since if day <= last or day in since[-days:]]

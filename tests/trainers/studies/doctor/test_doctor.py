@@ -1,6 +1,7 @@
 """The doctor on a healthy run, on a log with planted faults, and on a task that is not trained."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -248,7 +249,7 @@ def test_the_page_in_markdown(sick, tmp_path):
     assert "| bottom/dense_0 | 16 |" in tables
 
 
-def test_wrong_uses_are_one_line(run, monkeypatch, capsys, tmp_path):
+def test_wrong_uses_are_one_line(run, log, monkeypatch, capsys, tmp_path):
     def said(*arguments: object) -> str:
         return complaint(tfstable(monkeypatch, capsys, "doctor", *arguments))
 
@@ -258,3 +259,8 @@ def test_wrong_uses_are_one_line(run, monkeypatch, capsys, tmp_path):
     assert said(run, "--out", "page.txt") == "--out page.txt: name a file that ends in .md or .json"
     assert "not written by `tfstable doctor`" in said(run, "--out", foreign)
     assert foreign.read_text() == "mine"
+    for number in (1, 2):
+        shutil.copytree(log / f"date={DAYS[number]}", tmp_path / "earlier" / f"date=2024-12-0{number}")
+    assert "no day from 2025-01-01 on, the run's first; name its log with --data" in said(
+        run, "--data", tmp_path / "earlier"
+    )
