@@ -71,7 +71,7 @@ def examine(run: Run, days: int = DAYS, progress: Progress = lambda *_: None) ->
         progress: Called with the work done, the total, and its name.
 
     Raises:
-        InputError: If no window has been trained yet, or the log does not fit the run.
+        InputError: If no window has been trained yet, or the log does not fit the run or has none of its days.
     """
     windows = run.windows()
     if windows and run.log.days[-1] < windows[0].window[0]:
