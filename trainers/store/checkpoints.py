@@ -26,6 +26,7 @@ class Saved(NamedTuple):
         step: Batches done of the window after it.
         good: Whether this model's metrics of the next day were in line.
         watch: State of the `LossWatch`.
+        begun: The keys that number the batches of the window after `last`, while it is being trained; None at its end.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Saved(NamedTuple):
     step: int
     good: bool
     watch: dict[str, Any] | None = None
+    begun: dict[str, Any] | None = None
 
 
 class Checkpoints:
@@ -57,11 +59,18 @@ class Checkpoints:
         """Returns the checkpoints, the oldest first."""
         return [self._known(number) for number in self._numbers()]
 
-    def save(self, last: date | None, step: int, watch: dict[str, Any], good: bool = False) -> Saved:
+    def save(
+        self,
+        last: date | None,
+        step: int,
+        watch: dict[str, Any],
+        good: bool = False,
+        begun: dict[str, Any] | None = None,
+    ) -> Saved:
         """Writes the next checkpoint and prunes the older ones."""
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
-        saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
+        saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch, begun)
         for left_over in self._directory.glob(".[0-9]*"):  # Left by a process killed while saving or pruning.
             if re.fullmatch(r"\.[0-9]+\.(partial|pruned)", left_over.name) and not left_over.is_symlink():
                 shutil.rmtree(left_over)
@@ -176,7 +185,7 @@ class Checkpoints:
         if not index.is_file() or digest(index) != about["index"]:
             raise InputError(f"{index}: damaged, its checksum does not match; {remedy}")
         last = about["last"] and date.fromisoformat(about["last"])
-        return Saved(number, last, about["step"], about["good"], about["watch"])
+        return Saved(number, last, about["step"], about["good"], about["watch"], about.get("begun"))
 
     @staticmethod
     def _write_about(directory: Path, saved: Saved) -> None:

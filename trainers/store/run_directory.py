@@ -16,7 +16,8 @@ from tfstable.files import FORMAT, plain, read_json, stranger, write_json
 from tfstable.inputs.statistics import Statistics
 from tfstable.locks import LOCK, locked, refuse_if_locked
 from tfstable.serving.versions import OWN as VERSION
-from trainers.config import Config, weight_keys
+from trainers.config import Change, Config, When, changes
+from trainers.store.changed_keys import event, noted_changes
 from trainers.store.params import NAME, read_config, read_params, write_params
 from trainers.store.window_record import Metrics, WindowRecord
 
@@ -50,13 +51,16 @@ class RunDirectory:
         writable: Whether this process writes the run's files. Of several workers the chief does; on the others, writing
             methods do nothing.
 
+    Attributes:
+        changed: The keys that have changed since the last start, once `begin` has noted them in events.jsonl.
+
     Raises:
         InputError: If the directory holds a run with another config or format, or anything but a run, or the path is no
             directory.
     """
 
     def __init__(self, path: Path, config: Config, fresh: bool = False, writable: bool = True):
-        self.writable = writable
+        self.writable, self.changed = writable, list[Change]()
         self.path, self._config, self._fresh = Path(path), config, fresh
         self._params = self.path / NAME
         self._check()
@@ -83,12 +87,21 @@ class RunDirectory:
             if self._fresh:
                 self._delete()
             self.path.mkdir(parents=True, exist_ok=True)
+            self._note_changes()
             write_params(self._params, self._config)
             if not os.path.lexists(self._preprocessing):
                 write_json(self._preprocessing, {"format": FORMAT, **statistics.model_dump(mode="json")})
             return self.statistics() or statistics
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --model-dir") from None
+
+    def _note_changes(self) -> None:
+        if not self._params.exists():
+            return
+        replaced, noted = read_params(self._params)["checksum"], self.events("config_changed")
+        self.changed = noted_changes(read_config(self.path), self._config, replaced, noted)
+        if self.changed:
+            self.add_event("config_changed", **event(self.changed, replaced))
 
     @property
     def _preprocessing(self) -> Path:
@@ -235,12 +248,10 @@ class RunDirectory:
         self._fresh = False
 
     def _check_same(self, config: Config, earlier: Config) -> None:
-        now, before = weight_keys(config), weight_keys(earlier)
-        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
-        if changed:
-            shown = ", ".join(f"{key} ({before.get(key)} -> {now.get(key)})" for key in changed[:3])
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        if refused := [change for change in changes(earlier, config) if change.when is When.NEVER]:
+            more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
             raise InputError(
-                f"{self.path}: holds a run with another config: {shown}{more}; "
-                "use another --model-dir, or --fresh to delete this run"
+                f"{self.path}: holds a run with another config: {', '.join(map(str, refused[:3]))}{more}, which "
+                "changes shapes or meaning; use --init-from with another --model-dir to carry the model over, or "
+                "--fresh to delete this run"
             )

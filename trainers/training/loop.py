@@ -17,7 +17,7 @@ from tfstable.inputs.reader import Stream
 from tfstable.inputs.statistics import Statistics
 from trainers.build.learner import Learner
 from trainers.build.shuffle import make_shuffle
-from trainers.config import Config
+from trainers.config import Config, window_keys
 from trainers.devices.memory import keep_freed_memory
 from trainers.devices.termination import Terminated, Termination
 from trainers.health.recoveries import Diverged
@@ -126,6 +126,7 @@ class MovingWindow:
         profiler: Profiler | None = None,
     ):
         self.config, self.log, self.statistics, self.run, self.report = config, log, statistics, run, report
+        self.numbering = config  # Its keys number the batches of the windows at hand.
         self.termination, self.profiler = termination or Termination(), profiler or Profiler(None)
         self.state = RunState(config, log, statistics, run, report)
         self.termination.install_again()
@@ -155,10 +156,12 @@ class MovingWindow:
             batches: Stream[Arrays] | None = None
             try:
                 self._catch_up()
-                todo = self._windows()
+                self.numbering, todo = state.numbering(), self._windows()
+                if begun := bool(todo) and self.numbering is not self.config:
+                    todo = todo[:1]
                 # One stream over all windows: the next one is read while this one is trained and evaluated.
                 batches = Stream(self.stream(todo))
-                iterator = iter(state.feed(batches, self.config.trainer.batch_size))
+                iterator = iter(state.feed(batches, self.numbering.trainer.batch_size))
                 for window in todo:
                     now = self._begin(window, iterator)
                     with (
@@ -173,11 +176,13 @@ class MovingWindow:
                         self._end(now)
                     self._look_at_next_days(window.last, window.next_days)
                 batches.close()  # Not where SIGTERM came: it must not wait for a buffer that is being read.
-                finished = True
+                finished = not begun
+                if begun:
+                    state.learner.retrace()
             except Diverged as diverged:
                 if batches is not None:
                     batches.close()
-                self.recovery.recover(diverged)
+                self.recovery.recover(diverged, self.numbering.trainer.batch_size)
         if self.config.export.when == "last" and state.position.last_day is not None:
             self.publish()
 
@@ -213,7 +218,7 @@ class MovingWindow:
 
     def plan(self, window: Window) -> Plan:
         """Returns the plan of a window."""
-        trainer, rows = self.config.trainer, self.config.data.buffer_rows
+        trainer, rows = self.numbering.trainer, self.numbering.data.buffer_rows
         shuffle = make_shuffle(trainer.shuffle)
         return plan(window, self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle), trainer)
 
@@ -224,7 +229,7 @@ class MovingWindow:
 
     def _numbers(self, plan: Plan, start: int) -> np.ndarray:
         """Returns the batches of a window to train from `start` on: those that no recovery left out."""
-        return self.recovery.numbers(plan.window.last, start, plan.total)
+        return self.recovery.numbers(plan.window.last, start, plan.total, plan.batch_size)
 
     def _catch_up(self) -> None:
         """Does what an earlier start left undone, and evaluates days that the log has gained."""
@@ -256,18 +261,18 @@ class MovingWindow:
         self.seconds_per_step = seconds / state.agreement.workers / count
         now.done += count
         self.infinite.tell(state.reader.checks.infinite())
-        show(now.done, count * self.config.trainer.batch_size, state.iteration, call.losses)
+        show(now.done, count * now.plan.batch_size, state.iteration, call.losses)
         self.losses.look(call.numbers, call.losses)
         due = time.monotonic() - now.checkpointed > 60 * self.config.trainer.checkpoint_minutes
         if (stop or due) and now.done < len(now.numbers):
-            state.save(state.position.last_day, int(call.numbers[-1]) + 1)
+            state.save(state.position.last_day, int(call.numbers[-1]) + 1, begun=window_keys(self.numbering))
             now.checkpointed = time.monotonic()
             if stop:
                 raise Terminated(self.termination.number)
 
     def _end(self, now: _Training) -> None:
         """Records a window whose training is complete, and saves the model."""
-        size, window, batches = self.config.trainer.batch_size, now.plan.window, now.plan.batches
+        size, window, batches = now.plan.batch_size, now.plan.window, now.plan.batches
         seconds = time.monotonic() - now.began
         whole = self._numbers(now.plan, 0)  # Also what an earlier start of the run has trained.
         copies = batches.steps * size - batches.rows  # Rows that fill up the last batch of a pass.

@@ -14,7 +14,7 @@ from rich.console import Console
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from trainers.build.model import model_class
-from trainers.config import Config
+from trainers.config import Config, When
 from trainers.devices.cluster import read_cluster
 from trainers.devices.facts import devices_and_code
 from trainers.devices.failures import full_disk, lost_workers
@@ -237,6 +237,8 @@ class Run:
             )
             for remark in statistics.remarks:
                 report.found(remark)
+            if changed := ", ".join(str(c) for c in run.changed if c.when is not When.OPERATIONAL):
+                report.found(f"config changed: {changed}")
             profiler = Profiler(tensorboard if profile else None)
             parts = MovingWindow(config, self._log, statistics, run, report, termination, profiler)
             parts.infinite.tell(checks.infinite())

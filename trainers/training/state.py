@@ -4,6 +4,7 @@ from collections.abc import Generator
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,7 +22,7 @@ from trainers.build.learner import make_learner
 from trainers.build.model import make_model
 from trainers.build.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
 from trainers.build.steps import Steps
-from trainers.config import Config
+from trainers.config import Config, changes, with_window_keys
 from trainers.devices.agreement import Agreement
 from trainers.devices.cluster import read_cluster
 from trainers.devices.strategy import is_one_cpu, make_strategy
@@ -163,12 +164,37 @@ class RunState:
             return self.learner.model
         return on_host(self._placed, self.learner.model, make_model(self._config, self._statistics))
 
-    def save(self, last: date | None, step: int, good: bool = False) -> None:
-        """Saves the state, `step` batches into the window after the one that ends at `last`."""
+    def numbering(self) -> Config:
+        """Returns the config whose keys number the batches of the next window: the begun one keeps its own.
+
+        Raises:
+            InputError: If the batches of the begun window cannot be shared by this number of replicas.
+        """
+        begun = self.saved.begun if self.saved and self.position.batch else None
+        config = with_window_keys(self._config, begun or {})
+        if (size := config.trainer.batch_size) % self.replicas:
+            raise InputError(
+                f"{self._run.path}: the window that is being trained has batches of {size} rows, which is not a "
+                f"multiple of the number of replicas, {self.replicas}; finish it with another number of devices"
+            )
+        if config is not self._config:
+            later = ", ".join(map(str, changes(config, self._config)))
+            self._report.found(f"the window that is partly trained keeps its batches; after it {later}")
+        return config
+
+    def save(self, last: date | None, step: int, good: bool = False, begun: dict[str, Any] | None = None) -> None:
+        """Saves the state, `step` batches into the window after the one that ends at `last`.
+
+        Args:
+            last: Last day of the newest finished window; None: there is none.
+            step: Batches done of the window after it.
+            good: Whether the model is known to be good.
+            begun: The keys that number those batches.
+        """
         self.position.window.assign(last.toordinal() if last else 0)
         self.position.step.assign(step)
         if self._run.writable:
-            self.saved = self.checkpoints.save(last, step, self.watch.state(), good)
+            self.saved = self.checkpoints.save(last, step, self.watch.state(), good, begun)
 
     def save_window(self, last: date, first: date) -> None:
         """Saves the state at the end of a window.
@@ -205,6 +231,7 @@ class RunState:
         """Restores the newest checkpoint that can be read, or the one with a number; sets damaged ones aside."""
         damaged: list[tuple[Path, str]] = []
         self.saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)), number)
+        self.learner.set_rates()
         found = self.saved.number if self.saved else 0
         if len(set(numbers := self.agreement.exchange(found))) > 1:
             raise InputError(
