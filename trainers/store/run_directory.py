@@ -16,7 +16,7 @@ from tfstable.files import FORMAT, plain, read_json, stranger, write_json
 from tfstable.inputs.statistics import Statistics
 from tfstable.locks import LOCK, locked, refuse_if_locked
 from tfstable.serving.versions import OWN as VERSION
-from trainers.config import Change, Config, When, changes
+from trainers.config import Config, When, changes
 from trainers.store.changed_keys import event, noted_changes
 from trainers.store.params import NAME, read_config, read_params, write_params
 from trainers.store.window_record import Metrics, WindowRecord
@@ -24,13 +24,17 @@ from trainers.store.window_record import Metrics, WindowRecord
 #: Files of a checkpoint's directory, as a pattern for `files.stranger`.
 CHECKPOINT = r"about\.json|\.about\.json\.partial|checkpoint\.(index|data-\d+-of-\d+)"
 #: All that a run writes below MODEL_DIR: what --fresh deletes, and nothing else.
-OWN = re.compile(
-    r"(params\.yaml|preprocessing\.json|recovery\.json|metrics\.json|days\.json|workers\.json|events\.jsonl)"
-    r"|\.(lock|(params\.yaml|(preprocessing|recovery|metrics|days|workers)\.json)\.partial)"
-    rf"|checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
+_DAYS = (
+    rf"checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
     r"|windows/(\d{4}-\d\d-\d\d/(metrics\.json|\.metrics\.json\.partial)?)?"
     r"|counters/(\.?\d{4}-\d\d-\d\d\.(json|npz)(\.partial)?)?"
-    rf"|export/(latest@|\.lock|\.latest\.partial@|(\d+|latest)/({VERSION})?)?"
+    r"|(recovery|metrics|days)\.json|\.(recovery|metrics|days)\.json\.partial"
+)
+OWN = re.compile(
+    r"(params\.yaml|preprocessing\.json|workers\.json|going_back\.json|events\.jsonl)"
+    r"|\.(lock|(params\.yaml|(preprocessing|workers|going_back)\.json)\.partial)"
+    rf"|{_DAYS}|set_aside/(\d{{4}}-\d\d-\d\dT\d{{6}}Z/({_DAYS}|export/(\d+/({VERSION})?)?)?)?"
+    rf"|export/(latest@|\.lock|\.latest\.partial@|\.highest(\.partial)?|\.\.highest\.partial|(\d+|latest)/({VERSION})?)?"
     r"|export/\.(tfstable-[0-9a-f]{12}\.partial|\d+\.(old|partial))/.*"
     r"|tensorboard/(events\.out\.tfevents\.[^/@]*|plugins/.*)?"
     r"|\.deleted\.partial/.*"
@@ -52,7 +56,7 @@ class RunDirectory:
             methods do nothing.
 
     Attributes:
-        changed: The keys that have changed since the last start, once `begin` has noted them in events.jsonl.
+        remarks: Lines for the user on what the begin of this run has changed.
 
     Raises:
         InputError: If the directory holds a run with another config or format, or anything but a run, or the path is no
@@ -60,7 +64,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, config: Config, fresh: bool = False, writable: bool = True):
-        self.writable, self.changed = writable, list[Change]()
+        self.writable, self.remarks = writable, list[str]()
         self.path, self._config, self._fresh = Path(path), config, fresh
         self._params = self.path / NAME
         self._check()
@@ -99,9 +103,11 @@ class RunDirectory:
         if not self._params.exists():
             return
         replaced, noted = read_params(self._params)["checksum"], self.events("config_changed")
-        self.changed = noted_changes(read_config(self.path), self._config, replaced, noted)
-        if self.changed:
-            self.add_event("config_changed", **event(self.changed, replaced))
+        new = noted_changes(read_config(self.path), self._config, replaced, noted)
+        if new:
+            self.add_event("config_changed", **event(new, replaced))
+        if shown := ", ".join(str(change) for change in new if change.when is not When.OPERATIONAL):
+            self.remarks.append(f"config changed: {shown}")
 
     @property
     def _preprocessing(self) -> Path:

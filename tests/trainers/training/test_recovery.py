@@ -197,7 +197,7 @@ def test_a_run_killed_while_it_recovers_goes_on_as_if_it_had_not(outliers, recov
 
 
 def test_the_readers_of_a_diverged_run_end_before_its_recovery(outliers, tmp_path, monkeypatch):
-    def recover(self, diverged):
+    def recover(self, diverged, batch_size):
         raise CrashError([t.name for t in set(threading.enumerate()) - before if "PoolExecutor" in t.name])
 
     monkeypatch.setattr(Recovery, "recover", recover)
