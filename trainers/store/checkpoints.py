@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from tfstable.errors import InputError
 from tfstable.files import FORMAT, digest, read_json, stranger, whole, write_json
+from tfstable.inputs.living_ids import Ids
 from trainers.store.run_directory import CHECKPOINT as OWN
 
-CHECKPOINT, ABOUT = "checkpoint", "about.json"
+CHECKPOINT, ABOUT, IDS = "checkpoint", "about.json", "ids.parquet"
 _OWN = re.compile(OWN)
 
 
@@ -27,6 +28,7 @@ class Saved(NamedTuple):
         good: Whether this model's metrics of the next day were in line.
         watch: State of the `LossWatch`.
         begun: The keys that number the batches of the window after `last`, while it is being trained; None at its end.
+        ids: Digest of its `ids.parquet`; None without one.
     """
 
     number: int
@@ -35,12 +37,14 @@ class Saved(NamedTuple):
     good: bool
     watch: dict[str, Any] | None = None
     begun: dict[str, Any] | None = None
+    ids: str | None = None
 
 
 class Checkpoints:
     """Saves, finds, restores and prunes the checkpoints of a run.
 
-    `directory/N/checkpoint.*` are TensorFlow's files, `directory/N/about.json` is a `Saved`. A checkpoint gets its
+    `directory/N/checkpoint.*` are TensorFlow's files, `directory/N/about.json` is a `Saved`, `directory/N/ids.parquet`
+    are the rows of ids in a run that has such features. A checkpoint gets its
     number by one rename after it is whole on disk. Pruning keeps the newest `keep`, the newest that is known to be
     good, and, for each of the last `keep_weekly` ISO weeks of data, the newest that ends a window in it.
 
@@ -66,6 +70,7 @@ class Checkpoints:
         watch: dict[str, Any],
         good: bool = False,
         begun: dict[str, Any] | None = None,
+        ids: Ids | None = None,
     ) -> Saved:
         """Writes the next checkpoint and prunes the older ones."""
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
@@ -76,6 +81,9 @@ class Checkpoints:
                 shutil.rmtree(left_over)
         with whole(self._path(saved.number)) as hidden:
             self._checkpoint.write(str(hidden / CHECKPOINT))
+            if ids is not None:
+                ids.write(hidden / IDS)
+                saved = saved._replace(ids=digest(hidden / IDS))
             self._write_about(hidden, saved)
         self._prune()
         return saved
@@ -96,6 +104,8 @@ class Checkpoints:
             path = self._path(found_number)
             try:
                 saved = self._about(found_number)
+                if saved.ids is not None:
+                    self._check(path / IDS, saved.ids)
                 self._checkpoint.read(str(path / CHECKPOINT)).assert_existing_objects_matched()
                 return saved
             except (InputError, tf.errors.OpError, IndexError) as error:  # IndexError: shorter than its index says.
@@ -112,6 +122,10 @@ class Checkpoints:
                 f"start again with --fresh (the last one tried: {reason})"
             )
         return None
+
+    def ids(self, number: int, dtypes: Mapping[str, str]) -> Ids:
+        """Returns the rows of ids that a checkpoint holds; see `Ids.read`."""
+        return Ids.read(self._path(number) / IDS, dtypes)
 
     def set_aside(self, path: Path) -> None:
         """Renames a damaged checkpoint, so that no later start tries it again."""
@@ -182,10 +196,15 @@ class Checkpoints:
         path, remedy = self._path(number), "an older checkpoint takes its place"
         about = read_json(path / ABOUT, remedy)
         index = path / f"{CHECKPOINT}.index"
-        if not index.is_file() or digest(index) != about["index"]:
-            raise InputError(f"{index}: damaged, its checksum does not match; {remedy}")
+        self._check(index, about["index"])
         last = about["last"] and date.fromisoformat(about["last"])
-        return Saved(number, last, about["step"], about["good"], about["watch"], about.get("begun"))
+        known = {key: about.get(key) for key in ("begun", "ids")}  # Later than the format.
+        return Saved(number, last, about["step"], about["good"], about["watch"], **known)
+
+    @staticmethod
+    def _check(file: Path, expected: str) -> None:
+        if not file.is_file() or digest(file) != expected:
+            raise InputError(f"{file}: damaged, its checksum does not match; an older checkpoint takes its place")
 
     @staticmethod
     def _write_about(directory: Path, saved: Saved) -> None:

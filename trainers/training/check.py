@@ -16,7 +16,7 @@ from tfstable.locks import clear_abandoned, grow, settle
 from tfstable.log_columns import label_columns
 from tfstable.options import check_lists
 from tfstable.sources.simulate import simulate
-from tfstable.specs import BinaryTask, Categorical, HashFeature, QuantileFeature, VocabularyFeature, counters
+from tfstable.specs import BinaryTask, Categorical, HashFeature, IdFeature, QuantileFeature, VocabularyFeature, counters
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
 from trainers.store.params import read_config
@@ -235,6 +235,8 @@ def tables(config: Config) -> dict[str, tuple[int, int]]:
     for name, feature in config.features.items():
         if isinstance(feature, HashFeature):
             sizes[table_name(name, feature)] = (feature.buckets + 1, feature.dim)
+        elif isinstance(feature, IdFeature):
+            sizes[table_name(name, feature)] = (feature.capacity + 1, feature.dim)
         elif isinstance(feature, VocabularyFeature):
             sizes[table_name(name, feature)] = (feature.max_size + 1, feature.dim)
         elif isinstance(feature, QuantileFeature):
