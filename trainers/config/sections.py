@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tfstable.specs import OPERATIONAL, Positive, Spec
+from tfstable.specs import CHANGEABLE, OPERATIONAL, Positive, Spec
 
 # Marks keys that number the batches of a window: a run may change them, and a window that has begun keeps them.
 WINDOW_END: dict[str, Any] = {"changeable": "at a window's end"}
@@ -94,6 +94,13 @@ class TrainerConfig(Spec):
     )
     steps: int | None = Field(
         None, ge=1, description="Steps per window, instead of passes.", json_schema_extra=WINDOW_END
+    )
+    refit_windows: int | None = Field(
+        None,
+        ge=1,
+        description="Fit the moments of numeric features anew every N windows, on the days of the window that is about "
+        "to be trained. Default: those of the first window stay.",
+        json_schema_extra=CHANGEABLE,
     )
     batch_size: int = Field(
         1024, ge=1, description="Examples per step, summed over all replicas.", json_schema_extra=WINDOW_END

@@ -29,6 +29,7 @@ class Saved(NamedTuple):
         watch: State of the `LossWatch`.
         begun: The keys that number the batches of the window after `last`, while it is being trained; None at its end.
         ids: Digest of its `ids.parquet`; None without one.
+        moments: The moments of numeric features, as `LivingMoments.stored` returns them; None: those of the first fit.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Saved(NamedTuple):
     watch: dict[str, Any] | None = None
     begun: dict[str, Any] | None = None
     ids: str | None = None
+    moments: dict[str, Any] | None = None
 
 
 class Checkpoints:
@@ -71,11 +73,12 @@ class Checkpoints:
         good: bool = False,
         begun: dict[str, Any] | None = None,
         ids: Ids | None = None,
+        moments: dict[str, Any] | None = None,
     ) -> Saved:
         """Writes the next checkpoint and prunes the older ones."""
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
-        saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch, begun)
+        saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch, begun, None, moments)
         for left_over in self._directory.glob(".[0-9]*"):  # Left by a process killed while saving or pruning.
             if re.fullmatch(r"\.[0-9]+\.(partial|pruned)", left_over.name) and not left_over.is_symlink():
                 shutil.rmtree(left_over)
@@ -198,7 +201,7 @@ class Checkpoints:
         index = path / f"{CHECKPOINT}.index"
         self._check(index, about["index"])
         last = about["last"] and date.fromisoformat(about["last"])
-        known = {key: about.get(key) for key in ("begun", "ids")}  # Later than the format.
+        known = {key: about.get(key) for key in ("begun", "ids", "moments")}  # Later than the format.
         return Saved(number, last, about["step"], about["good"], about["watch"], **known)
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +27,11 @@ from trainers.store.window_record import WindowRecord
 from trainers.training.infinite_values import InfiniteValues
 from trainers.training.judge import Judge
 from trainers.training.losses import Losses
-from trainers.training.plan import Plan, next_needed, plan, stream
+from trainers.training.numbering import numbering
+from trainers.training.plan import Plan, Training, next_needed, plan, stream
 from trainers.training.publishing import ExportedCounters, Publisher
 from trainers.training.recover import Recovery
+from trainers.training.refitting import refit
 from trainers.training.state import RunState
 from trainers.training.trained_days import TrainedDays
 
@@ -82,24 +83,6 @@ def train_window(
         yield Call(chosen, losses, time.monotonic() - began)
     if learner.optimizer.averaging is not None:
         learner.optimizer.averaging.snapshot()
-
-
-@dataclass
-class _Training:
-    """The window that is being trained.
-
-    Attributes:
-        plan: Its batches.
-        numbers: Those that this process trains.
-        began, checkpointed: When the training began, and the last checkpoint was saved; seconds of a clock.
-        done: How many of `numbers` are trained.
-    """
-
-    plan: Plan
-    numbers: np.ndarray
-    began: float
-    checkpointed: float
-    done: int = 0
 
 
 class MovingWindow:
@@ -156,7 +139,7 @@ class MovingWindow:
             batches: Stream[Arrays] | None = None
             try:
                 self._catch_up()
-                self.numbering, todo = state.numbering(), self._windows()
+                self.numbering, todo = numbering(self.config, state, self.report), self._windows()
                 if begun := bool(todo) and self.numbering is not self.config:
                     todo = todo[:1]
                 # One stream over all windows: the next one is read while this one is trained and evaluated.
@@ -222,7 +205,8 @@ class MovingWindow:
         trainer, rows = self.numbering.trainer, self.numbering.data.buffer_rows
         shuffle = make_shuffle(trainer.shuffle)
         ids = self.state.ids_of(window)
-        batches = self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle, ids=ids)
+        fitted = self.state.moments.before(window).statistics
+        batches = self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle, ids=ids, statistics=fitted)
         return plan(window, batches, trainer)
 
     def _windows(self, days: Sequence[date] | None = None) -> list[Window]:
@@ -246,19 +230,20 @@ class MovingWindow:
         if publish and self.config.export.when == "every_window":
             self.publish()
 
-    def _begin(self, window: Window, iterator: Iterator[Any]) -> _Training:
+    def _begin(self, window: Window, iterator: Iterator[Any]) -> Training:
         state = self.state
         self.days.begin(window, state.position.last_day)
         plan = self.plan(window)
         numbers = self._numbers(plan, state.position.batch)
+        refit(state, window, self.run, self.report)
         state.renew_ids(window)
         self.losses.begin(plan)
         if len(numbers):
             state.learner.trace(iterator)  # Takes long, and SIGTERM may end it: nothing is lost yet.
         now = time.monotonic()
-        return _Training(plan, numbers, began=now, checkpointed=now)
+        return Training(plan, numbers, began=now, checkpointed=now)
 
-    def _after_call(self, now: _Training, call: Call, show: Callable[..., None]) -> None:
+    def _after_call(self, now: Training, call: Call, show: Callable[..., None]) -> None:
         """Reports a call, and saves a checkpoint if one is due or a worker was asked to stop."""
         state, count = self.state, len(call.numbers)
         stop, seconds = state.agreement.total(self.termination.requested, call.seconds)
@@ -274,7 +259,7 @@ class MovingWindow:
             if stop:
                 raise Terminated(self.termination.number)
 
-    def _end(self, now: _Training) -> None:
+    def _end(self, now: Training) -> None:
         """Records a window whose training is complete, and saves the model."""
         size, window, batches = now.plan.batch_size, now.plan.window, now.plan.batches
         seconds = time.monotonic() - now.began

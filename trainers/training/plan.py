@@ -27,6 +27,24 @@ class Plan:
     batch_size: int
 
 
+@dataclass
+class Training:
+    """The window that is being trained.
+
+    Attributes:
+        plan: Its batches.
+        numbers: Those that this process trains.
+        began, checkpointed: When the training began, and the last checkpoint was saved; seconds of a clock.
+        done: How many of `numbers` are trained.
+    """
+
+    plan: Plan
+    numbers: np.ndarray
+    began: float
+    checkpointed: float
+    done: int = 0
+
+
 def plan(window: Window, batches: Batches, trainer: TrainerConfig) -> Plan:
     """Returns the plan of a window: `trainer.steps` batches, or `trainer.passes` passes."""
     total = trainer.steps or max(1, round(trainer.passes * batches.steps))

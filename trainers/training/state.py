@@ -15,6 +15,7 @@ from tfstable.data.window import Arrays, Window, windows
 from tfstable.errors import InputError
 from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.living_ids import LivingIds
+from tfstable.inputs.living_moments import Fitted, LivingMoments
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader, Stream
 from tfstable.inputs.statistics import Statistics
@@ -26,7 +27,7 @@ from trainers.build.model import make_model
 from trainers.build.renewal import renew
 from trainers.build.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
 from trainers.build.steps import Steps
-from trainers.config import Config, changes, with_window_keys
+from trainers.config import Config
 from trainers.devices.agreement import Agreement
 from trainers.devices.cluster import read_cluster
 from trainers.devices.strategy import is_one_cpu, make_strategy
@@ -74,6 +75,7 @@ class RunState:
     Attributes:
         saved: The checkpoint that this state was last saved to or restored from; None before there is one.
         ids: The rows of ids before and after each window; None without such features.
+        moments: The moments of numeric features before and after each window.
     """
 
     def __init__(self, config: Config, log: DayLog, statistics: Statistics, run: RunDirectory, report: Report):
@@ -95,6 +97,8 @@ class RunState:
         self.ids: LivingIds | None = None
         if living(config.features):
             self.ids = LivingIds(log, config.features, statistics)
+        length, stride, every = config.trainer.window_days, config.trainer.stride_days, config.trainer.refit_windows
+        self.moments = LivingMoments(log, config.features, statistics, every, length, stride)
         self.counters = CounterStore(run.counters, log)
         if self.reader.counted is not None:
             self.reader.counted.earlier = self.counters.newest
@@ -147,16 +151,19 @@ class RunState:
             return of_worker(tf.distribute.InputContext())
         return self.strategy.distribute_datasets_from_function(of_worker)
 
-    def predict(self, day: date, as_of: date | None = None) -> dict[str, np.ndarray]:
+    def predict(
+        self, day: date, as_of: date | None = None, statistics: Statistics | None = None
+    ) -> dict[str, np.ndarray]:
         """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order.
 
         Args:
             day: A day of the log.
             as_of: The day whose counters the rows see; None: their own.
+            statistics: Those of the model; None: as its position has them.
         """
-        size = self._config.evaluation.batch_size
+        size, statistics = self._config.evaluation.batch_size, statistics or self.fitted().statistics
         rows = self._config.data.buffer_rows
-        batches = self.reader.batches((day,), size, rows, as_of=as_of, ids=self.ids_now())
+        batches = self.reader.batches((day,), size, rows, as_of=as_of, ids=self.ids_now(), statistics=statistics)
         with self.reader.input_errors(), self.learner.optimizer.averaged_weights():
             return self.learner.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
 
@@ -173,11 +180,20 @@ class RunState:
 
     def ids_now(self) -> dict[str, IdTable]:
         """Returns the rows of ids that the model has at its position, by table."""
-        trainer, last = self._config.trainer, self.position.last_day
-        if self.ids is None or not self.position.batch:
-            return {} if self.ids is None else self.ids.after(last).tables
-        days = [*self._log.days, *self._log.held_out]
-        return self.ids_of(windows(days, trainer.window_days, trainer.stride_days, last)[0])
+        if self.ids is None:
+            return {}
+        return self.ids_of(begun) if (begun := self.begun()) else self.ids.after(self.position.last_day).tables
+
+    def begun(self) -> Window | None:
+        """Returns the window that is partly trained; None at a window's end."""
+        trainer, days = self._config.trainer, [*self._log.days, *self._log.held_out]
+        if not self.position.batch:
+            return None
+        return next(iter(windows(days, trainer.window_days, trainer.stride_days, self.position.last_day)), None)
+
+    def fitted(self) -> Fitted:
+        """Returns the moments that the model has at its position."""
+        return self.moments.before(begun) if (begun := self.begun()) else self.moments.after(self.position.last_day)
 
     def renew_ids(self, window: Window) -> None:
         """Gives rows to the ids that are new in a window, unless a part of it is trained."""
@@ -198,25 +214,8 @@ class RunState:
         """Returns the model in the form that runs on any device."""
         if not self._placed:
             return self.learner.model
-        return on_host(self._placed, self.learner.model, make_model(self._config, self._statistics))
-
-    def numbering(self) -> Config:
-        """Returns the config whose keys number the batches of the next window: the begun one keeps its own.
-
-        Raises:
-            InputError: If the batches of the begun window cannot be shared by this number of replicas.
-        """
-        begun = self.saved.begun if self.saved and self.position.batch else None
-        config = with_window_keys(self._config, begun or {})
-        if (size := config.trainer.batch_size) % self.replicas:
-            raise InputError(
-                f"{self._run.path}: the window that is being trained has batches of {size} rows, which is not a "
-                f"multiple of the number of replicas, {self.replicas}; finish it with another number of devices"
-            )
-        if config is not self._config:
-            later = ", ".join(map(str, changes(config, self._config)))
-            self._report.found(f"the window that is partly trained keeps its batches; after it {later}")
-        return config
+        statistics = self.learner.model.statistics
+        return on_host(self._placed, self.learner.model, make_model(self._config, statistics))
 
     def save(self, last: date | None, step: int, good: bool = False, begun: dict[str, Any] | None = None) -> None:
         """Saves the state, `step` batches into the window after the one that ends at `last`.
@@ -231,7 +230,8 @@ class RunState:
         self.position.step.assign(step)
         if self._run.writable:
             ids = None if self.ids is None else self.ids.after(last)
-            self.saved = self.checkpoints.save(last, step, self.watch.state(), good, begun, ids)
+            moments = self.moments.stored(self.fitted())
+            self.saved = self.checkpoints.save(last, step, self.watch.state(), good, begun, ids, moments)
 
     def save_window(self, last: date, first: date) -> None:
         """Saves the state at the end of a window.
@@ -246,6 +246,7 @@ class RunState:
                 self.counters.save(last, counted)  # First: a checkpoint says that they are there.
         if self.ids is not None:
             self.ids.forget(last)
+        self.moments.forget(last)
         self.save(last, 0)
         if self.reader.counted is not None and self._run.writable:
             self.counters.prune({saved.last for saved in self.checkpoints.all()})
@@ -274,6 +275,10 @@ class RunState:
         found = self.saved.number if self.saved else 0
         if self.saved is not None and self.ids is not None:
             self.ids.restore(self.saved.last, self.checkpoints.ids(found, self.ids.dtypes))
+        if self.saved is not None:
+            begun = self.begun()
+            self.moments.restore(self.saved.last, begun.last if begun else None, self.saved.moments)
+        self.learner.model.statistics = self.fitted().statistics
         if len(set(numbers := self.agreement.exchange(found))) > 1:
             raise InputError(
                 f"{self._run.path}: the workers find different checkpoints, in their order {numbers}; "
