@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.trainers import launch
 from tests.trainers.runs import (
     DAYS,
     StoppedError,
@@ -14,15 +15,16 @@ from tests.trainers.runs import (
     assert_same_run,
     begun,
     copy_days,
+    is_model_weight,
     load,
     start,
     weights,
 )
 from tfstable.errors import InputError
+from trainers import config as configs
 from trainers.store import run_directory
 
 RATES = ("optimizer.dense.learning_rate=0.01", "optimizer.embeddings.learning_rate=0.02")
-ACCUMULATED = "optimizer.embeddings.initial_accumulator=null"
 
 
 def changed(run: Path) -> list[dict[str, list]]:
@@ -176,3 +178,35 @@ def test_what_changes_shapes_is_refused_and_names_the_way(four, tmp_path):
         "meaning; use --init-from with another --model-dir to carry the model over, or --fresh to delete this run"
     )
     assert changed(four / "run") == []
+
+
+@pytest.mark.slow
+def test_two_workers_take_the_changes_together(log, tmp_path):
+    """A changed rate and batch size, moments fitted anew, and a return to an earlier day: as one process does."""
+    keys = (*PLAIN, "trainer.refit_windows=1", "trainer.keep_checkpoints=4")
+    config = tmp_path / "config.yaml"
+    config.write_text(configs.dump(load(log, *keys)))
+    changes = ("optimizer.dense.learning_rate=0.02", "trainer.batch_size=128")
+    go_back = ("--from-day", str(DAYS[3]))
+    for started in ((), go_back):
+        overrides = changes if started else ()
+        workers = [
+            launch.start(
+                config, tmp_path / "two", "trainer.strategy=multi_worker", *overrides, flags=started, environment=e
+            )
+            for e in launch.cluster(2)
+        ]
+        for worker in workers:
+            launch.finish(worker)
+        launch.finish(launch.start(config, tmp_path / "one", *overrides, flags=started))
+    ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in ours.items():
+        if is_model_weight(name):
+            distance = np.linalg.norm(value - theirs[name]) / max(np.linalg.norm(value), 1e-12)
+            assert distance <= 1e-4, (name, distance)
+    found = [change for change in changed(tmp_path / "two") if "trainer.batch_size" in change]
+    assert found[0]["trainer.batch_size"] == [256, 128]
+    kinds = [json.loads(line)["event"] for line in (tmp_path / "two" / "events.jsonl").read_text().splitlines()]
+    assert kinds.count("went_back") == 1
+    assert kinds.count("config_changed") == 1
+    assert kinds.count("moments_refitted") == 3 + 2
