@@ -76,6 +76,7 @@ SEQUENCES = {
     "user": {"features": ["seen"], "query": ["video_id", "user_id"], "attention": "decoder", "units": [8]},
     "read": {"features": ["seen", "gap"], "query": ["video_id"], "attention": "encoder", "units": [8], "heads": 2},
     "all": {"features": ["gap"], "attention": "mean"},
+    "ids": {"features": ["seen_id"], "query": ["id"], "units": [8]},
 }
 
 

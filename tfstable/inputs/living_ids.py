@@ -39,24 +39,41 @@ class Ids:
         """Looks up the rows of ids, by table."""
         return {table: IdTable(ids) for table, ids in self.maps.items()}
 
-    def write(self, path: Path) -> None:
-        """Writes the maps as a Parquet file: a row per table and id."""
-        parts = []
-        for table, ids in self.maps.items():
-            known, column = ids.known, "number" if pa.types.is_integer(ids.known.schema.field("id").type) else "text"
-            names = pa.array([table] * len(known), pa.string())
-            parts.append(known.rename_columns([column, *known.column_names[1:]]).append_column("table", names))
-        pq.write_table(pa.concat_tables(parts, promote_options="default"), path)
 
-    @classmethod
-    def read(cls, path: Path, dtypes: Mapping[str, str]) -> "Ids":
-        """Reads what `write` wrote, of tables whose ids have these raw dtypes."""
-        file, maps = pq.read_table(path, partitioning=None), {}
+def write(path: Path, before: Ids, now: Ids | None) -> None:
+    """Writes maps as a Parquet file: a row per table, time and id.
+
+    Args:
+        path: The file.
+        before: The maps before a window.
+        now: Those with which a part of it is trained; None: no part is.
+    """
+    parts = []
+    for time, ids in (("before", before), ("now", now)):
+        for table, each in ids.maps.items() if ids is not None else ():
+            column = "number" if pa.types.is_integer(each.known.schema.field("id").type) else "text"
+            part = each.known.rename_columns([column, *each.known.column_names[1:]])
+            for name, value in (("table", table), ("time", time)):
+                part = part.append_column(name, pa.array([value] * len(part), pa.string()))
+            parts.append(part)
+    pq.write_table(pa.concat_tables(parts, promote_options="default"), path)
+
+
+def read_maps(path: Path, dtypes: Mapping[str, str]) -> tuple[Ids, Ids | None]:
+    """Returns the maps before a window and now, of tables whose ids have these raw dtypes, as `write` wrote them."""
+    file = pq.read_table(path, partitioning=None)
+    found = []
+    for time in ("before", "now"):
+        of_time, maps = file.filter(pc.equal(file["time"], time)), {}
         for table, dtype in dtypes.items():
-            own, column = file.filter(pc.equal(file["table"], table)), "number" if dtype == "int64" else "text"
-            known = own.select([column, "row", "count", "last"]) if column in own.column_names else own
-            maps[table] = IdMap(known.rename_columns(["id", "row", "count", "last"])) if len(own) else IdMap.none(dtype)
-        return cls(maps)
+            own, column = of_time.filter(pc.equal(of_time["table"], table)), "number" if dtype == "int64" else "text"
+            maps[table] = IdMap.none(dtype)
+            if len(own):
+                known = own.select([column, "row", "count", "last"])
+                maps[table] = IdMap(known.rename_columns(["id", "row", "count", "last"]))
+        found.append(Ids(maps))
+    before, now = found
+    return before, now if any(len(ids.known) for ids in now.maps.values()) else None
 
 
 class Living(NamedTuple):

@@ -34,7 +34,8 @@ class LivingMoments:
     days. A missing value keeps its place: it stands for the mean of the first fit. A feature without variation in the
     days keeps its moments, and so does one whose `moments` are given.
 
-    Several threads may ask.
+    Several threads may ask, one perhaps for a window that the other has left behind. So nothing is forgotten: moments
+    are a few numbers a window.
 
     Args:
         log: The log.
@@ -95,12 +96,12 @@ class LivingMoments:
         moments = {name: list(fitted.statistics.moments[name]) for name in self._features}
         return {"moments": moments, "windows": fitted.windows}
 
-    def restore(self, last: date | None, begun: date | None, stored: dict[str, Any] | None) -> None:
-        """Goes on from what a checkpoint has kept.
+    def restore(self, last: date | None, inside: bool, stored: dict[str, Any] | None) -> Fitted:
+        """Goes on from what a checkpoint has kept, and returns it.
 
         Args:
             last: Last day of the newest finished window; None: there is none.
-            begun: Last day of the window after it, if a part of it is trained; the moments are then its own.
+            inside: Whether a part of the window after it is trained; the moments are then its own.
             stored: What `stored` returned.
         """
         with self._lock:
@@ -111,15 +112,10 @@ class LivingMoments:
             self._before = {day: each for day, each in self._before.items() if day <= (last or date.min)}
             self._after = {day: each for day, each in self._after.items() if day < (last or date.min)}
             self._after[last or date.min] = fitted
-            if begun is not None:
-                self._before[begun] = fitted
-                self._after[begun] = self._trained(begun)
-
-    def forget(self, last: date) -> None:
-        """Frees what only windows up to the one that ends at `last` need, but for the moments after it."""
-        with self._lock:
-            self._before = {day: each for day, each in self._before.items() if day > last}
-            self._after = {day: each for day, each in self._after.items() if day >= last}
+            for begun in windows(self._log.days, self._length, self._stride, after=last)[:1] if inside else ():
+                self._before[begun.last] = fitted
+                self._after[begun.last] = self._trained(begun.last)
+            return fitted
 
     def _trained(self, last: date) -> Fitted:
         before = self._before[last]

@@ -67,7 +67,7 @@ class Preprocessor(tf.Module):
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         found = self.of_rows(raw) | self.buckets(self.hashes(raw))
-        found |= {n: rows_of(found[n], self._ids[table_name(n, feature)]) for n, feature in self.living.items()}
+        found |= {name: rows_of(found[name], self._ids, table_name(name, f)) for name, f in self.living.items()}
         return {name: found[name] for name in self.features}
 
     def of_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -126,9 +126,11 @@ class Preprocessor(tf.Module):
         return tf.where(is_missing(x), -1, rows) if several else rows
 
 
-def rows_of(ids: tf.Tensor, table: IdTable) -> tf.Tensor:
-    """Returns the rows of ids, int32 of their shape; where there may be several, -1 for a missing one."""
-    rows = table(ids)
+def rows_of(ids: tf.Tensor, tables: Mapping[str, IdTable], table: str) -> tf.Tensor:
+    """Returns the rows of ids in a table, int32 of their shape; where there may be several, -1 for a missing one."""
+    if table not in tables:
+        raise ValueError(f"ids must have a table {table!r}, such as `LivingIds.before` returns; got {[*tables]}.")
+    rows = tables[table](ids)
     return tf.where(is_missing(ids), -1, rows) if ids.shape.rank == 2 else rows
 
 

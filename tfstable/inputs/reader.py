@@ -219,7 +219,7 @@ class ExampleReader:
         raw, places = raw_values(table, self._columns, self._crossed)
         with tf.device("CPU:0"):
             found = dict(self._preprocessing(statistics)(raw))
-            found |= {name: rows_of(found[name], ids[table]) for name, table in self._table_of.items()}
+            found |= {name: rows_of(found[name], ids, table) for name, table in self._table_of.items()}
         features = {name: tensor.numpy() for name, tensor in found.items()}
         for name, sources in self._columns_of.items():
             if (source := sources[0]) in places:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfstable.errors import InputError
 from tfstable.files import FORMAT, digest, read_json, stranger, whole, write_json
+from tfstable.inputs import living_ids
 from tfstable.inputs.living_ids import Ids
 from trainers.store.run_directory import CHECKPOINT as OWN
 
@@ -72,10 +73,15 @@ class Checkpoints:
         watch: dict[str, Any],
         good: bool = False,
         begun: dict[str, Any] | None = None,
-        ids: Ids | None = None,
+        ids: tuple[Ids, Ids | None] | None = None,
         moments: dict[str, Any] | None = None,
     ) -> Saved:
-        """Writes the next checkpoint and prunes the older ones."""
+        """Writes the next checkpoint and prunes the older ones.
+
+        Args:
+            last, step, watch, good, begun, moments: See `Saved`.
+            ids: The rows of ids before the window after `last`, and now; see `living_ids.write`.
+        """
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
         saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch, begun, None, moments)
@@ -85,7 +91,7 @@ class Checkpoints:
         with whole(self._path(saved.number)) as hidden:
             self._checkpoint.write(str(hidden / CHECKPOINT))
             if ids is not None:
-                ids.write(hidden / IDS)
+                living_ids.write(hidden / IDS, *ids)
                 saved = saved._replace(ids=digest(hidden / IDS))
             self._write_about(hidden, saved)
         self._prune()
@@ -126,9 +132,9 @@ class Checkpoints:
             )
         return None
 
-    def ids(self, number: int, dtypes: Mapping[str, str]) -> Ids:
-        """Returns the rows of ids that a checkpoint holds; see `Ids.read`."""
-        return Ids.read(self._path(number) / IDS, dtypes)
+    def ids(self, number: int, dtypes: Mapping[str, str]) -> tuple[Ids, Ids | None]:
+        """Returns the rows of ids that a checkpoint holds; see `living_ids.read_maps`."""
+        return living_ids.read_maps(self._path(number) / IDS, dtypes)
 
     def set_aside(self, path: Path) -> None:
         """Renames a damaged checkpoint, so that no later start tries it again."""

@@ -14,7 +14,7 @@ from tfstable.data.log import DayLog
 from tfstable.data.window import Arrays, Window, windows
 from tfstable.errors import InputError
 from tfstable.inputs.id_table import IdTable
-from tfstable.inputs.living_ids import LivingIds
+from tfstable.inputs.living_ids import Ids, LivingIds
 from tfstable.inputs.living_moments import Fitted, LivingMoments
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader, Stream
@@ -38,25 +38,8 @@ from trainers.store.counters import CounterStore
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import tables
 from trainers.training.first_window import value_checks
+from trainers.training.position import Position
 from trainers.training.publishing import ExportedCounters
-
-
-class Position(tf.Module):
-    """Where in the data a run is: part of every checkpoint."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.window = tf.Variable(0, dtype=tf.int64)  # Last day of the newest finished window, as an ordinal; 0: none.
-        self.step = tf.Variable(0, dtype=tf.int64)  # Batches done of the window after it, those left out included.
-
-    @property
-    def last_day(self) -> date | None:
-        ordinal = int(self.window.numpy())
-        return date.fromordinal(ordinal) if ordinal else None
-
-    @property
-    def batch(self) -> int:
-        return int(self.step.numpy())
 
 
 class RunState:
@@ -95,10 +78,12 @@ class RunState:
             log, self.preprocessor, statistics, config.tasks, config.data.weight, value_checks(config)
         )
         self.ids: LivingIds | None = None
+        self._restored_ids: Ids | None = None  # Of a checkpoint in the middle of a window.
         if living(config.features):
             self.ids = LivingIds(log, config.features, statistics)
-        length, stride, every = config.trainer.window_days, config.trainer.stride_days, config.trainer.refit_windows
-        self.moments = LivingMoments(log, config.features, statistics, every, length, stride)
+        self._lengths = config.trainer.window_days, config.trainer.stride_days
+        self.moments = LivingMoments(log, config.features, statistics, config.trainer.refit_windows, *self._lengths)
+        self._restored_moments: Fitted | None = None  # Of a checkpoint in the middle of a window.
         self.counters = CounterStore(run.counters, log)
         if self.reader.counted is not None:
             self.reader.counted.earlier = self.counters.newest
@@ -182,18 +167,20 @@ class RunState:
         """Returns the rows of ids that the model has at its position, by table."""
         if self.ids is None:
             return {}
-        return self.ids_of(begun) if (begun := self.begun()) else self.ids.after(self.position.last_day).tables
-
-    def begun(self) -> Window | None:
-        """Returns the window that is partly trained; None at a window's end."""
-        trainer, days = self._config.trainer, [*self._log.days, *self._log.held_out]
         if not self.position.batch:
-            return None
-        return next(iter(windows(days, trainer.window_days, trainer.stride_days, self.position.last_day)), None)
+            return self.ids.after(self.position.last_day).tables
+        # In the middle of a window. The log may be another one than that of the training.
+        return (self._restored_ids or self.ids.before(self._begun(self.position.last_day)).ids).tables
 
     def fitted(self) -> Fitted:
         """Returns the moments that the model has at its position."""
-        return self.moments.before(begun) if (begun := self.begun()) else self.moments.after(self.position.last_day)
+        if not self.position.batch:
+            return self.moments.after(self.position.last_day)
+        return self._restored_moments or self.moments.before(self._begun(self.position.last_day))
+
+    def _begun(self, last: date | None) -> Window:
+        """The window that is trained after the one that ends at `last`."""
+        return windows(self._log.days, *self._lengths, after=last)[0]
 
     def renew_ids(self, window: Window) -> None:
         """Gives rows to the ids that are new in a window, unless a part of it is trained."""
@@ -228,10 +215,13 @@ class RunState:
         """
         self.position.window.assign(last.toordinal() if last else 0)
         self.position.step.assign(step)
+        self._restored_moments = None  # The log is that of the training.
         if self._run.writable:
-            ids = None if self.ids is None else self.ids.after(last)
-            moments = self.moments.stored(self.fitted())
-            self.saved = self.checkpoints.save(last, step, self.watch.state(), good, begun, ids, moments)
+            ids, fitted = None, self.moments.before(self._begun(last)) if step else self.moments.after(last)
+            if self.ids is not None:
+                ids = self.ids.after(last), self.ids.before(self._begun(last)).ids if step else None
+            kept = begun, ids, self.moments.stored(fitted)
+            self.saved = self.checkpoints.save(last, step, self.watch.state(), good, *kept)
 
     def save_window(self, last: date, first: date) -> None:
         """Saves the state at the end of a window.
@@ -246,7 +236,6 @@ class RunState:
                 self.counters.save(last, counted)  # First: a checkpoint says that they are there.
         if self.ids is not None:
             self.ids.forget(last)
-        self.moments.forget(last)
         self.save(last, 0)
         if self.reader.counted is not None and self._run.writable:
             self.counters.prune({saved.last for saved in self.checkpoints.all()})
@@ -274,10 +263,12 @@ class RunState:
         self.learner.set_rates()
         found = self.saved.number if self.saved else 0
         if self.saved is not None and self.ids is not None:
-            self.ids.restore(self.saved.last, self.checkpoints.ids(found, self.ids.dtypes))
+            before, self._restored_ids = self.checkpoints.ids(found, self.ids.dtypes)
+            self.ids.restore(self.saved.last, before)
         if self.saved is not None:
-            begun = self.begun()
-            self.moments.restore(self.saved.last, begun.last if begun else None, self.saved.moments)
+            inside = self.saved.step > 0
+            fitted = self.moments.restore(self.saved.last, inside, self.saved.moments)
+            self._restored_moments = fitted if inside else None
         self.learner.model.statistics = self.fitted().statistics
         if len(set(numbers := self.agreement.exchange(found))) > 1:
             raise InputError(

@@ -142,8 +142,8 @@ def test_the_moments_are_a_function_of_the_log(drifting, tmp_path):
     assert two[2] == two[3] != two[1]
     ahead, other = living(2), living(2)
     ahead.before(todo[3])
-    other.restore(todo[1].last, None, ahead.stored(ahead.after(todo[1].last)))
+    other.restore(todo[1].last, False, ahead.stored(ahead.after(todo[1].last)))
     assert other.before(todo[3]).statistics.moments == two[3]
-    other.restore(todo[1].last, todo[2].last, ahead.stored(ahead.before(todo[2])))
+    other.restore(todo[1].last, True, ahead.stored(ahead.before(todo[2])))
     assert other.before(todo[3]) == ahead.before(todo[3])
     assert RunDirectory(tmp_path / "none", config).statistics() is None
