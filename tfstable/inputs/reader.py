@@ -207,7 +207,8 @@ class ExampleReader:
             if known is statistics:
                 return function
         preprocessor = Preprocessor(self._specs, statistics)
-        function = tf.function(preprocessor.of_rows, input_signature=[preprocessor.signature()], autograph=False)
+        traced = tf.function(preprocessor.of_rows, input_signature=[preprocessor.signature()], autograph=False)
+        function = traced.get_concrete_function()  # TensorFlow warns of many functions that are traced when called.
         own, *others = self._functions
         self._functions = [own, *others[-1:], (statistics, function)]
         return function

@@ -81,7 +81,9 @@ def test_rates_clipping_and_loss_weights_change_and_are_written_down_once(four, 
     assert not np.array_equal(weights(kept)[name], weights(run)[name])
 
 
-@pytest.mark.parametrize("first", [0, 1], ids=["to a schedule", "to a constant rate"])
+@pytest.mark.parametrize(
+    "first", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["to a schedule", "to a constant rate"]
+)
 def test_a_constant_rate_and_a_schedule_may_follow_each_other(log, tmp_path, first):
     """The optimizer's slots stay where the checkpoint has them, and the rate is the new config's."""
     rates = ("optimizer.dense.schedule={}", "optimizer.dense.schedule={warmup_steps: 100}")

@@ -76,6 +76,7 @@ def test_it_resumes_exactly_inside_a_window_and_predicts_as_it_did(drifting, ref
     assert all(np.array_equal(ours[task], theirs[task]) for task in ours)
 
 
+@pytest.mark.slow
 def test_a_run_may_begin_and_cease_to_refit(drifting, refitted, tmp_path):
     run = shutil.copytree(refitted, tmp_path / "run")
     before = Run.of(run).predict(DAYS[4])
