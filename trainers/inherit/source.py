@@ -43,11 +43,16 @@ class Source(Protocol):
     def last(self) -> date | None: ...
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Returns the shape of each weight, by its path in the model (see `names.in_model`): "bottom/dense_0/kernel"."""
+        """Returns each weight's shape by its path in the model, such as "bottom/dense_0/kernel"; see `names.in_model`."""
         ...
 
-    def weight(self, path: str) -> np.ndarray:
-        """Returns a weight, of the shape that `shapes` gives. Embedding tables are stacked as in `Embeddings`."""
+    def weight(self, path: str, averaged: bool = False) -> np.ndarray:
+        """Returns a weight, of the shape that `shapes` gives. Embedding tables are stacked as in `Embeddings`.
+
+        Args:
+            path: One of `shapes`.
+            averaged: As an export would hold it: the average over training, where the source keeps one.
+        """
         ...
 
     def slot(self, path: str, name: str) -> np.ndarray | None:
@@ -58,5 +63,5 @@ class Source(Protocol):
         ...
 
     def count(self, name: str) -> int | None:
-        """Returns a count of the optimizer: "iteration", "covered" (by an Ema), "snapshots" (of a Swa); None without."""
+        """Returns a count of the optimizer: "iteration", "covered" (of an Ema), "snapshots" (of a Swa); None without."""
         ...
