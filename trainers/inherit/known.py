@@ -25,9 +25,10 @@ from trainers.config import Config
 from trainers.inherit.source import Source
 
 #: Keys that say where values come from, or how a table is trained: they do not change what the model computes of them.
-_PLACES = {"column", "columns", "by", "type", "types", "table", "rate", "trainable", "pretrained"}
+#: What a counter counts (of) is told number by number; see `_counted`.
+_PLACES = {"column", "columns", "by", "of", "type", "types", "table", "rate", "trainable", "pretrained"}
 #: Keys that change the inputs somewhat: the weights still fit, predictions move.
-_SOFT = {"pooling", "max_values", "keep", "delimiter", "half_life_days", "smoothing", "delay_days", "missing", "of"}
+_SOFT = {"pooling", "max_values", "keep", "delimiter", "half_life_days", "smoothing", "delay_days", "missing"}
 #: Keys of the tables' sizes, which `rows.places` and the statistics treat, and of a file that a table starts from.
 _SIZES = {"buckets", "max_size", "min_count", "boundaries", "moments", "pretrained_sha256"}
 
