@@ -132,3 +132,20 @@ def test_it_goes_on_to_the_same_bits_and_needs_its_source_once(log, source, tmp_
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+def test_check_shows_the_plan(log, source, run, tmp_path):
+    load(log)  # Writes the config.
+    keys = (*MODEL, *CONSTANT, f"data.path={log}", "tasks.like={kind: binary}", "features.tags.buckets=70")
+    flags = [word for key in keys for word in ("--set", key)]
+    flags += ["--init-from", source.path, "--rename", "category=kind"]
+    flags += ["--set", "features.kind={kind: vocabulary, column: category, dim: 4}"]
+    status, out, _ = run("check", "--config", log.parent / "config.yaml", *flags)
+    assert status == 0
+    print(out)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert ["task like", "made anew", "new: starts at its base rate"] in rows
+    assert ["feature kind", "copied", "was category"] in rows
+    assert ["feature category", "made anew", "new: starts at zero"] in rows
+    assert any(row[:2] == ["feature tags", "made anew"] and row[2].startswith("buckets 50 -> 70") for row in rows)
+    assert "largest difference of predictions from the source's, on 1,000 rows of the log: click 0." in out
