@@ -103,9 +103,10 @@ def _carry_average(
     for path, name in names.items():
         if (slot := state.get(f"{_flat(path)}_average")) is not None:
             slot.assign(plan.weight(name, values[name].astype(slot.dtype), of_average, means))
-        if (slot := state.get(f"{_flat(path)}_average_covered")) is not None:
-            covered = plan.slot(name, slot.numpy(), partial(plan.source.slot, name="average_covered"))
-            slot.assign(np.full_like(covered, steps) if stands else covered)
+        for kind in ("average_covered", "average_before"):  # Of each row of a table.
+            if (slot := state.get(f"{_flat(path)}_{kind}")) is not None:
+                count = plan.slot(name, slot.numpy(), partial(plan.source.slot, name=kind))
+                slot.assign(np.full_like(count, steps) if stands and kind == "average_covered" else count)
     for name in COUNTS:
         if name in state:
             state[name].assign(steps if stands and name == "covered" else plan.source.count(name))

@@ -15,11 +15,14 @@ from tfstable.specs import (
     CounterFeature,
     Feature,
     HashFeature,
+    IdFeature,
     NumericFeature,
     QuantileFeature,
     RegressionTask,
     Spec,
     TaskSpec,
+    VocabularyFeature,
+    living,
 )
 from trainers.config import Config
 from trainers.inherit.source import Source
@@ -31,6 +34,8 @@ _PLACES = {"column", "columns", "by", "of", "type", "types", "table", "rate", "t
 _SOFT = {"pooling", "max_values", "keep", "delimiter", "half_life_days", "smoothing", "delay_days", "missing"}
 #: Keys of the tables' sizes, which `rows.places` and the statistics treat, and of a file that a table starts from.
 _SIZES = {"buckets", "max_size", "min_count", "boundaries", "moments", "pretrained_sha256"}
+#: Keys by which ids get their rows: a map goes on by new ones.
+_GIVING = {"kind", "capacity", "expire_days", "grow"}
 
 
 @dataclass(frozen=True)
@@ -168,8 +173,12 @@ def _changed(
     name: str, spec: Feature, columns: Mapping[str, RawColumn], old: str, before: Feature, source: Source
 ) -> str | None:
     """Why the weights of a feature there do not fit; None if they do."""
-    if spec.kind != before.kind:
+    if spec.kind != before.kind and not (is_living(spec) and isinstance(before, VocabularyFeature | IdFeature)):
         return f"{spec.kind}, was {before.kind}"
+    if is_living(before) and not is_living(spec):
+        return "its values keep their rows, were given new ones"
+    if is_living(before) and table_name(old, before) not in source.ids():
+        return "an export does not say how often its ids were seen; name the run or a checkpoint"
     if isinstance(spec, Categorical):
         ours = [columns[column].dtype for column in feature_columns({name: spec})[name]]
         theirs = [source.statistics.columns[column].dtype for column in feature_columns({old: before})[old]]
@@ -185,9 +194,14 @@ def _changed(
     if isinstance(spec, CounterFeature) and isinstance(before, CounterFeature) and len(spec.by) != len(before.by):
         return f"by {', '.join(spec.by)}, was by {', '.join(before.by)}"
     for key, value, was in _differences(spec, before):
-        if key not in _PLACES | _SOFT | _SIZES:
+        if key not in _PLACES | _SOFT | _SIZES | (_GIVING if is_living(spec) else set()):
             return f"{key} {was} -> {value}"
     return None
+
+
+def is_living(spec: Feature) -> bool:
+    """Whether the feature's map from value to row changes with the days."""
+    return bool(living({"": spec}))
 
 
 def _soft_changes(spec: Spec, before: Spec) -> list[str]:

@@ -12,11 +12,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from tfstable.errors import InputError
 from tfstable.files import digest, read_json
-from tfstable.inputs.statistics import Statistics
+from tfstable.inputs.ids import IdMap
+from tfstable.inputs.statistics import Statistics, table_name
 from tfstable.options import RankingOptions
 from tfstable.serving import card as cards
 from tfstable.serving import facts, versions
-from tfstable.specs import Feature, TaskSpec
+from tfstable.specs import Feature, TaskSpec, living
 from trainers.config import Config, EmaConfig, InitConfig, SwaConfig
 from trainers.inherit.source import Source
 from trainers.store.params import NAME, read_config
@@ -109,6 +110,16 @@ class RunSource:
 
         return Tensors(self.path / "checkpoints" / str(self.number) / "checkpoint")
 
+    def ids(self) -> Mapping[str, IdMap]:
+        columns = self.statistics.columns
+        dtypes = {table_name(n, f): columns[f.column or n].dtype for n, f in living(self.features).items()}
+        if not dtypes:
+            return {}
+        from tfstable.inputs.living_ids import read_maps
+
+        before, now = read_maps(self.path / "checkpoints" / str(self.number) / "ids.parquet", dtypes)
+        return (now or before).maps
+
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self._tensors.shapes()
 
@@ -133,8 +144,10 @@ class RunSource:
         s = np.asarray(self.count("covered") if covered is None else covered, np.float64)
         t, h = float(self.count("iteration") or 0), float(config.horizon(self.config.trainer.batch_size))
         decay = np.minimum(s, h) / max(min(t, h), 1) * np.exp((max(t, h) - np.maximum(s, h)) * np.log1p(-1 / h))
+        decay = np.asarray(decay)
         decay = decay.reshape(decay.shape + (1,) * (value.ndim - decay.ndim)) if decay.ndim else decay
-        return (value + (average - value) * decay).astype(value.dtype)
+        v = value.astype(average.dtype)
+        return (v + (average - v) * decay.astype(average.dtype)).astype(value.dtype)
 
 
 @dataclass(frozen=True)
@@ -185,6 +198,9 @@ class ExportSource:
         from trainers.inherit.tensors import Tensors
 
         return Tensors(self.path / "variables" / "variables")
+
+    def ids(self) -> Mapping[str, IdMap]:
+        return {}  # Its tables do not say how often and when an id was seen.
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self._tensors.shapes()

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfstable.inputs.statistics import Statistics, table_name, table_rows
-from tfstable.specs import Feature, HashFeature, QuantileFeature, VocabularyFeature
+from tfstable.specs import Feature, HashFeature, QuantileFeature, VocabularyFeature, living
 
 
 class Rows(NamedTuple):
     """The rows of a table.
 
     Attributes:
-        old: `(rows,)` row there by row here.
+        old: `(rows,)` row there by row here; -1 for one that no value has yet.
         joined: `(rows,)` bool: values that had no row of their own there. They start as the unknown value, whose row
             they had, but the optimizer has seen nothing of them.
         exact: Whether every value finds the row that it had.
@@ -41,6 +41,9 @@ def rows(
     """
     count, was = table_rows(name, spec, statistics), table_rows(old, before, old_statistics)
     same = np.zeros(count, bool)
+    if living({name: spec}):  # Its ids keep their rows; see `ids.inherited_ids`.
+        note = "" if count == was else f"{was:,} rows -> {count:,}"
+        return Rows(np.where(np.arange(count) < was, np.arange(count), -1), same, count >= was, note)
     if isinstance(spec, VocabularyFeature):
         values = statistics.vocabularies[table_name(name, spec)]
         row_of = {value: row for row, value in enumerate(old_statistics.vocabularies[table_name(old, before)], 1)}

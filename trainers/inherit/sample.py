@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from tfstable.data.log import DayLog, read
 from tfstable.errors import InputError
+from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader
-from tfstable.inputs.statistics import scaling
+from tfstable.inputs.statistics import scaling, table_name
 from tfstable.log_columns import feature_columns, label_columns
 from tfstable.models import RankingModel
-from tfstable.specs import NumericFeature, VectorFeature, counters
+from tfstable.specs import NumericFeature, VectorFeature, counters, living
 from trainers.config import Config
 from trainers.inherit.names import in_model
 from trainers.inherit.source import Source
@@ -39,22 +40,28 @@ class Sample:
         self._columns = set.intersection(*(set(schema.names) for schema in log.schemas(day).values()))
         self._every = max(1, log.rows(day) // rows)
 
-    def of_reader(self, reader: ExampleReader) -> dict[str, tf.Tensor]:
-        """Returns the inputs that a reader makes, by feature."""
+    def of_reader(self, reader: ExampleReader, ids: Mapping[str, IdTable]) -> dict[str, tf.Tensor]:
+        """Returns the inputs that a reader makes, by feature, with the rows of `ids` by table."""
         parts, seen = [], 0
         for batch in read(self._log.units(self._day), reader.columns):
             parts.append(batch.take(pa.array(range(-seen % self._every, batch.num_rows, self._every))))
             seen += batch.num_rows
-        packed = reader.convert(pa.Table.from_batches(parts), first=self._day)
+        packed = reader.convert(pa.Table.from_batches(parts), first=self._day, ids=ids)
         features, _, _ = reader.layout.unpack(packed)
         return {name: tf.constant(value) for name, value in features.items()}
 
-    def of_model(self, model: RankingModel, given: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def of_model(
+        self, model: RankingModel, given: Mapping[str, tf.Tensor], ids: Mapping[str, IdTable]
+    ) -> dict[str, tf.Tensor]:
         """Returns the inputs of a model, by feature; of a feature whose columns the log lacks, missing values.
 
         Args:
             model: The model; need not be built.
             given: Inputs that are there already.
+            ids: The rows of ids by table.
+
+        Raises:
+            InputError: If rows of ids are needed that are not there.
         """
         features, statistics = model.feature_specs, model.statistics
         needed = feature_columns(features)
@@ -62,6 +69,8 @@ class Sample:
         for name, counter in counters(features).items():
             needed[name] += tuple(labels[task] for task in counter.of)
         read_here = {n: f for n, f in features.items() if n not in given and self._columns.issuperset(needed[n])}
+        if lacking := [name for name, f in living(read_here).items() if table_name(name, f) not in ids]:
+            raise InputError(f"the source does not say which id of {lacking[0]} has which row")
         found = dict(given)
         if read_here:
             counted = {task for counter in counters(read_here).values() for task in counter.of}
@@ -69,9 +78,8 @@ class Sample:
             used = {column for columns in feature_columns(read_here).values() for column in columns}
             columns = {name: column for name, column in statistics.columns.items() if name in used}
             own = statistics.model_copy(update={"columns": columns})
-            found |= self.of_reader(
-                ExampleReader(self._log, Preprocessor(read_here, own), own, tasks, self._config.data.weight)
-            )
+            reader = ExampleReader(self._log, Preprocessor(read_here, own), own, tasks, self._config.data.weight)
+            found |= self.of_reader(reader, ids)
         rows = len(next(iter(found.values()))) if found else 1
         return {name: found[name] if name in found else _missing(model, name, rows) for name in features}
 

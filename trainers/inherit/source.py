@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tfstable.inputs.ids import IdMap
 from tfstable.inputs.statistics import Statistics
 from tfstable.options import RankingOptions
 from tfstable.specs import Feature, TaskSpec
@@ -41,6 +42,10 @@ class Source(Protocol):
     def precision(self) -> str: ...
     @property
     def last(self) -> date | None: ...
+
+    def ids(self) -> Mapping[str, IdMap]:
+        """Returns the rows of ids by table, of features whose map from value to row changes with the days."""
+        ...
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Returns each weight's shape by its path in the model, as "bottom/dense_0/kernel"; see `names.in_model`."""

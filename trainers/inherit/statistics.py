@@ -24,7 +24,7 @@ def inherited(config: Config, fitted: Statistics, known: Known, source: Source) 
     vocabularies, boundaries = dict(fitted.vocabularies), dict(fitted.boundaries)
     for table, (name, old) in known.tables.items():
         spec, was = features[name], source.features[old]
-        if isinstance(spec, VocabularyFeature) and isinstance(was, VocabularyFeature):
+        if isinstance(spec, VocabularyFeature) and isinstance(was, VocabularyFeature) and not spec.grow:
             values = list(before.vocabularies[table_name(old, was)])
             if spec.max_size > was.max_size:
                 had = set(values)

@@ -11,6 +11,7 @@ from rich.table import Table
 from tfstable.data.columns import RawColumn
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
+from tfstable.inputs.living_ids import Ids
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader
 from tfstable.inputs.statistics import Statistics
@@ -19,6 +20,7 @@ from trainers.build.learner import Learner, make_learner
 from trainers.config import Config
 from trainers.devices.memory import give_back_memory
 from trainers.inherit.carry import carry_out, keeps_average
+from trainers.inherit.ids import inherited_ids
 from trainers.inherit.known import Known, known
 from trainers.inherit.opening import open_source
 from trainers.inherit.plan import Plan, plan
@@ -41,6 +43,7 @@ class Inheritance:
 
     Attributes:
         source: The trained model.
+        ids: The rows of ids at the start.
 
     Raises:
         InputError: If it cannot be used.
@@ -51,6 +54,7 @@ class Inheritance:
         self._config, self._log, self._init = config, log, config.init
         self.source: Source = open_source(config.init)
         self._known: Known = known(config, statistics.columns, self.source, config.init.rename)
+        self.ids = inherited_ids(config, statistics.columns, self._known, self.source)
 
     def carry_out(
         self, learner: Learner, reader: ExampleReader, strategy: tf.distribute.Strategy
@@ -71,11 +75,11 @@ class Inheritance:
         what = plan(learner.model, self.source, self._known)
         average = self._init.slots and keeps_average(what, learner)
         sample = Sample(self._config, self._log, self._log.days[0])
-        inputs, theirs, of_old, missed = sample.of_reader(reader), None, {}, ""
+        inputs, theirs, of_old, missed = sample.of_reader(reader, self.ids.tables), None, {}, ""
         of_average: dict[str, np.ndarray] = {}
         try:
             model = rebuilt(self.source, averaged=True)
-            theirs = sample.of_model(model, self._same_counters(inputs))
+            theirs = sample.of_model(model, self._same_counters(inputs), Ids(self.source.ids()).tables)
             before = predictions(model, theirs)
             if what.folds:
                 of_average = means(model, theirs)
@@ -126,6 +130,8 @@ def inherit(
     inheritance = Inheritance(config, log, statistics)
     if len(set(names := state.agreement.exchange(inheritance.source.name))) > 1:
         raise InputError(f"init.from: the workers find different checkpoints, {names}; name one: DIR/checkpoints/N")
+    if state.ids is not None:
+        state.ids.restore(None, inheritance.ids)
     shown, event = inheritance.carry_out(state.learner, state.reader, state.strategy)
     run.add_event("initialised", **event)
     report.tell(*shown)

@@ -8,7 +8,7 @@ from tests.trainers.runs import DAYS, ROWS, load
 from tfstable.sources.simulate import simulate
 from trainers import Run
 
-#: Two features are constant, so that their mean is all that they give; averages are kept.
+#: One feature has living ids, two are constant, so that their mean is all that they give; averages are kept.
 MODEL = (
     "model.rezero=true",
     "model.cross_depth=1",
@@ -16,6 +16,7 @@ MODEL = (
     "model.tower_units=[8]",
     "optimizer.averaging={kind: ema, horizon_steps: 10}",
     "export.gate=null",
+    "features.video_id={kind: id, capacity: 80, dim: 4, expire_days: 30}",
 )
 CONSTANT = (
     "features.any={kind: hash, column: user_id, buckets: 1, dim: 4}",

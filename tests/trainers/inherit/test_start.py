@@ -30,7 +30,9 @@ FEATURES = {
     "of_video": {"kind": "counter", "by": ["video_id"], "of": ["click"]},
 }
 ADDED = tuple(f"features.{name}={json.dumps(spec)}" for name, spec in FEATURES.items())
-TASK, ROWS = ("tasks.like={kind: binary}",), ("features.user_id.buckets=1500", "features.tags.buckets=100")
+TASK = ("tasks.like={kind: binary}",)
+ROWS = ("features.user_id.buckets=1500", "features.tags.buckets=100", "features.video_id.capacity=200")
+ROWS += ("features.category={kind: vocabulary, dim: 4, grow: true}",)
 RATES = (
     "optimizer.dense.learning_rate=0.01",
     "optimizer.dense.clipping={kind: clippy}",
@@ -100,7 +102,7 @@ def test_predictions_stay(log, source, change, tmp_path):
 
 def test_what_is_gone_leaves_its_mean_and_names_may_change(log, tmp_path):
     """The features that go are constant: without cross layers, their mean is all that they gave."""
-    plain = (*MODEL, "model.cross_depth=0", "trainer.steps=4")
+    plain = (*MODEL, "model.cross_depth=0", "trainer.steps=4", "features.video_id={kind: hash, buckets: 300, dim: 4}")
     source = Run.open(load(log, *plain, *CONSTANT, f"data.until={DAYS[1]}"), tmp_path / "source")
     source.train()
     config = load(log, *plain, f"init.from={source.path / 'export' / '1'}", "init.rename={follow: subscribe}")
