@@ -103,6 +103,8 @@ def plan(new: RankingModel, source: Source, known: Known) -> Plan:
         lines = [replace(line, note="new", exact=False) if line.note.startswith("new: ") else line for line in lines]
         lines.append(Line(f"model {type(new).__name__}", "copied", "stages of its own: weights by path", exact=False))
         folds = []
+    if (precision := new.dtype_policy.name) != source.precision:
+        lines.append(Line("precision", "copied", f"{source.precision} -> {precision}: rounds otherwise", exact=False))
     names, shapes = in_model(variable.path for variable in new.variables), source.shapes()
     for path in [path for path, move in moves.items() if isinstance(move, Carry) and move.old not in shapes]:
         del moves[path]

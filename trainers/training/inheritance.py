@@ -1,7 +1,7 @@
 """Fills a new run's model from a trained one, and measures by how much its predictions differ."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -31,6 +31,14 @@ from trainers.store.run_directory import RunDirectory
 from trainers.training.first_window import fit_statistics
 from trainers.training.init_config import inherited_statistics
 from trainers.training.state import RunState
+
+
+class _There(NamedTuple):
+    """What a sample shows of the source's model: its predictions, and the means of what its layers read."""
+
+    predictions: dict[str, np.ndarray]
+    means: dict[str, np.ndarray]
+    averaged_means: dict[str, np.ndarray]
 
 
 class Inheritance:
@@ -72,28 +80,19 @@ class Inheritance:
         Raises:
             InputError: If the source cannot be read.
         """
-        what = plan(learner.model, self.source, self._known)
-        average = self._init.slots and keeps_average(what, learner)
+        what, missed = plan(learner.model, self.source, self._known), ""
         sample = Sample(self._config, self._log, self._log.days[0])
-        inputs, theirs, of_old, missed = sample.of_reader(reader, self.ids.tables), None, {}, ""
-        of_average: dict[str, np.ndarray] = {}
+        inputs = sample.of_reader(reader, self.ids.tables)
         try:
-            model = rebuilt(self.source, averaged=True)
-            theirs = sample.of_model(model, self._same_counters(inputs), Ids(self.source.ids()).tables)
-            before = predictions(model, theirs)
-            if what.folds:
-                of_average = means(model, theirs)
-                del model
-                of_old = means(rebuilt(self.source, averaged=False), theirs) if average else {}
+            there = self._look(sample, inputs, what, self._init.slots and keeps_average(what, learner))
         except InputError as error:
-            missed = str(error)
-            what = Plan(what.source, what.lines, what.moves, [])  # Without a mean nothing can join the biases.
-        optimizer = carry_out(what, learner, strategy, self._init.slots, of_old, of_average)
-        found: dict[str, float] = {}
-        if theirs is not None and not missed:
-            with learner.optimizer.averaged_weights():
-                after = predictions(learner.model, inputs)
-            found = {name: _difference(after[name], before[old]) for name, old in self._known.tasks.items()}
+            there, missed = _There({}, {}, {}), str(error)
+            what = replace(what, folds=[])  # Without a mean nothing can join the biases.
+        optimizer = carry_out(what, learner, strategy, self._init.slots, there.means, there.averaged_means)
+        with learner.optimizer.averaged_weights():
+            after = predictions(learner.model, inputs)
+        pairs = [(name, old) for name, old in self._known.tasks.items() if old in there.predictions]
+        found = {name: _difference(after[name], there.predictions[old]) for name, old in pairs}
         give_back_memory()
         rows = len(next(iter(inputs.values())))
         shown = f"predictions not compared: {missed}" if missed else _line(found, rows)
@@ -105,6 +104,17 @@ class Inheritance:
             "differences": found,
         }
         return [what.table(), optimizer, shown], event
+
+    def _look(self, sample: Sample, inputs: dict[str, tf.Tensor], what: Plan, average: bool) -> "_There":
+        """Runs a sample through the source's model, where the plan asks for it also without the average."""
+        model = rebuilt(self.source, averaged=True)
+        theirs = sample.of_model(model, self._same_counters(inputs), Ids(self.source.ids()).tables)
+        before = predictions(model, theirs)
+        if not what.folds:
+            return _There(before, {}, {})
+        averaged = means(model, theirs)
+        del model  # Two would need the memory of both.
+        return _There(before, means(rebuilt(self.source, averaged=False), theirs) if average else {}, averaged)
 
     def _same_counters(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Inputs there that are equal here: counting a log takes a pass over it."""

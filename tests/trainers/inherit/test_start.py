@@ -93,7 +93,6 @@ def test_predictions_stay_whatever_joins(log, source, tmp_path):
         ("model.units=[16,16,16,16]",),
         ("optimizer.averaging={kind: swa}",),
         ("optimizer.averaging=null", "optimizer.dense.rule=adam", "init.slots=false"),
-        ("trainer.precision=float64",),
     ],
 )
 def test_predictions_stay(log, source, change, tmp_path):
@@ -153,7 +152,6 @@ def test_check_shows_the_plan(log, source, run, tmp_path):
     flags += ["--set", "features.kind={kind: vocabulary, column: category, dim: 4}"]
     status, out, _ = run("check", "--config", log.parent / "config.yaml", *flags)
     assert status == 0
-    print(out)
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
     assert ["task like", "made anew", "new: starts at its base rate"] in rows
     assert ["feature kind", "copied", "was category"] in rows
