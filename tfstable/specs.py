@@ -6,7 +6,7 @@ A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an 
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
@@ -14,6 +14,11 @@ MISSING_INT = -(2**63)  # The smallest int64 marks a null in integer arrays; no 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+# Marks keys that affect the weights only by rounding: a resumed run may change them.
+OPERATIONAL: dict[str, Any] = {"operational": True}
+# Marks keys that a running model may take: they change neither shapes nor the meaning of its state.
+CHANGEABLE: dict[str, Any] = {"changeable": "now"}
 
 TYPE = (
     "Type of the column in CSV files. Default: guessed from the first rows of the log's files. Files that state their "
@@ -56,12 +61,17 @@ class Categorical(Spec):
         min_length=1,
         description="File of vectors that the table starts from: Parquet with columns id and vector, or .npz with "
         "arrays of these names. Other ids start as usual.",
+        json_schema_extra=OPERATIONAL,  # Of the file the content counts, not the place.
     )
     pretrained_sha256: str | None = Field(
         None, description="SHA-256 of the pretrained file, filled in when a run begins. Other content is an error."
     )
     trainable: bool = Field(True, description="Whether the table is trained. false needs pretrained.")
-    rate: Positive = Field(1.0, description="Learning rate of the table, relative to that of its optimizer.")
+    rate: Positive = Field(
+        1.0,
+        description="Learning rate of the table, relative to that of its optimizer.",
+        json_schema_extra=CHANGEABLE,
+    )
 
     @model_validator(mode="after")
     def _frozen_tables_are_given(self) -> Self:
@@ -279,7 +289,13 @@ class Task(Spec):
     """Common keys of the task kinds. A null label masks the task for that example."""
 
     label: str | None = Field(None, description="Label column. Default: the name of the task.")
-    weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="Weight of the task's loss in the total loss.")
+    weight: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of the task's loss in the total loss.",
+        json_schema_extra=CHANGEABLE,
+    )
 
 
 class BinaryTask(Task):
