@@ -73,7 +73,7 @@ class RunSource:
             about = _about(path, must=number is not None)
             if about is not None and statistics is not None:
                 last = about["last"] and date.fromisoformat(about["last"])
-                return cls(run, config, statistics, int(path.name), last)
+                return cls(run, config, _refitted(statistics, about.get("moments")), int(path.name), last)
         raise InputError(f"init.from: {run}: no checkpoint can be read; train it first, or name another directory")
 
     @property
@@ -213,6 +213,15 @@ class ExportSource:
 
     def count(self, name: str) -> int | None:
         return None
+
+
+def _refitted(first: Statistics, stored: dict[str, Any] | None) -> Statistics:
+    """The statistics that a checkpoint's weights fit: their moments may have been refitted since the first window."""
+    moments = {name: (mean, deviation) for name, (mean, deviation) in (stored or {"moments": {}})["moments"].items()}
+    stand_ins = {name: first.stand_ins.get(name, first.moments[name][0]) for name in moments}
+    return first.model_copy(
+        update={"moments": first.moments | moments, "stand_ins": first.stand_ins | stand_ins} if moments else {}
+    )
 
 
 def _about(checkpoint: Path, must: bool) -> dict[str, Any] | None:

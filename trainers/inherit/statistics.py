@@ -34,11 +34,13 @@ def inherited(config: Config, fitted: Statistics, known: Known, source: Source) 
             same = (spec.buckets, spec.boundaries) == (was.buckets, was.boundaries)
             boundaries |= {name: before.boundaries[old]} if same else {}
     moments = {name: before.moments[old] for name, old in known.features.items() if old in before.moments}
+    stand_ins = {name: before.stand_ins[old] for name, old in known.features.items() if old in before.stand_ins}
     return fitted.model_copy(
         update={
             "vocabularies": vocabularies,
             "boundaries": boundaries,
             "moments": fitted.moments | moments,
+            "stand_ins": fitted.stand_ins | stand_ins,
             "base_rates": fitted.base_rates | {name: before.base_rates[old] for name, old in known.tasks.items()},
         }
     )
