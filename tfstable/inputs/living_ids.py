@@ -39,6 +39,11 @@ class Ids:
         """Looks up the rows of ids, by table."""
         return {table: IdTable(ids) for table, ids in self.maps.items()}
 
+    def counted_to(self) -> date:
+        """Returns the last day whose rows they count."""
+        days = [pc.max(ids.known["last"]).as_py() for ids in self.maps.values() if len(ids.known)]
+        return date.fromordinal(max(days)) if days else date.min
+
 
 def write(path: Path, before: Ids, now: Ids | None) -> None:
     """Writes maps as a Parquet file: a row per table, time and id.
@@ -132,6 +137,8 @@ class LivingIds:
             if window.last not in self._before:
                 start = max(last for last in (*self._after, *self._before) if last < window.last)
                 maps = dict(self._at(start).maps)
+                if start == date.min:
+                    start = self._at(start).counted_to()
                 for day in self._log.counted:
                     if start < day <= window.last:
                         maps = {table: maps[table].plus(day, *found) for table, found in self._count(day).items()}
@@ -148,6 +155,8 @@ class LivingIds:
     def restore(self, last: date | None, ids: Ids) -> None:
         """Goes on from the maps after the window that ends at `last`."""
         with self._lock:
+            if last is None:  # Of a run that starts from another one; else there are none yet.
+                self._after[date.min] = ids
             self._after.setdefault(last or date.min, ids)
 
     def forget(self, last: date) -> None:

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli.options import DAY, ConfigFile, ModelDir, Overrides, RecipeName, read_config
+from trainers.cli.options import (
+    DAY,
+    ConfigFile,
+    InitFrom,
+    ModelDir,
+    Overrides,
+    RecipeName,
+    Rename,
+    read_config,
+    with_source,
+)
 from trainers.cli.screen import console, progress_bar, quiet_tensorflow
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
@@ -17,6 +27,8 @@ def train(
     recipe: RecipeName = None,
     model_dir: ModelDir,
     overrides: Overrides = [],  # noqa: B006  (typer's way to give a list option a default)
+    init_from: InitFrom = None,
+    rename: Rename = [],  # noqa: B006
     fresh: Annotated[bool, typer.Option(help="Delete what an earlier run left in MODEL_DIR.")] = False,
     from_day: Annotated[
         datetime | None,
@@ -39,8 +51,12 @@ def train(
     143 SIGTERM (both after a checkpoint).
     """
     from trainers.devices.workers import Workers, config_on_every_worker
+    from trainers.training.init_config import with_init
 
-    settings = config_on_every_worker(lambda: read_config(config, recipe, overrides, Config))
+    overrides = with_source(overrides, init_from, rename)
+    settings = config_on_every_worker(
+        lambda: with_init(read_config(config, recipe, overrides, Config), model_dir, fresh)
+    )
     from trainers.training.start import start_together
 
     day = from_day.date() if from_day else None

@@ -2,6 +2,7 @@
 
 from trainers.config.changes import Change, When, changes, window_keys, with_window_keys
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
+from trainers.config.init import InitConfig
 from trainers.config.loading import dump, load, set_key
 from trainers.config.model import ModelConfig
 from trainers.config.optimizer import ClippingConfig, EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
@@ -26,6 +27,7 @@ __all__ = [
     "EvaluationConfig",
     "ExportConfig",
     "GateConfig",
+    "InitConfig",
     "ModelConfig",
     "OptimizerConfig",
     "RecoveryConfig",
