@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfstable.data.columns import ARROW, MISSING, arrow_types
 from tfstable.data.log import DayLog, read
-from tfstable.data.window import Window
+from tfstable.data.window import Window, windows
 from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.ids import Given, IdMap, Rules
 from tfstable.inputs.preprocessor import Preprocessor
@@ -96,19 +96,20 @@ class Living(NamedTuple):
 class LivingIds:
     """The maps before and after each window: a function of the log's days up to its last one.
 
-    Several threads may ask, in the order of the windows. Memory holds the maps since `forget`.
+    Several threads may ask. Memory holds the maps since `forget`.
 
     Args:
         log: The log.
         features: Feature specs by name.
         statistics: Statistics of the log.
+        length, stride: Of the windows, in days.
 
     Attributes:
         dtypes: Raw dtype of the ids by table.
     """
 
-    def __init__(self, log: DayLog, features: dict[str, Feature], statistics: Statistics):
-        self._log, self._features = log, living(features)
+    def __init__(self, log: DayLog, features: dict[str, Feature], statistics: Statistics, length: int, stride: int):
+        self._log, self._features, self._length, self._stride = log, living(features), length, stride
         self._users: dict[str, list[str]] = {}
         for name, feature in self._features.items():
             self._users.setdefault(table_name(name, feature), []).append(name)
@@ -136,15 +137,12 @@ class LivingIds:
         with self._lock:
             if window.last not in self._before:
                 start = max(last for last in (*self._after, *self._before) if last < window.last)
-                maps = dict(self._at(start).maps)
-                if start == date.min:
-                    start = self._at(start).counted_to()
-                for day in self._log.counted:
-                    if start < day <= window.last:
-                        maps = {table: maps[table].plus(day, *found) for table, found in self._count(day).items()}
-                both = {table: maps[table].given(window, rules) for table, rules in self._rules.items()}
-                ids = Ids({table: ids for table, (ids, _) in both.items()})
-                self._before[window.last] = Living(ids, {table: given for table, (_, given) in both.items()})
+                days = [*self._log.days, *self._log.held_out]
+                # Window by window, since whoever reads ahead may leave out one that is not trained.
+                for each in windows(days, self._length, self._stride, after=None if start == date.min else start):
+                    if each.last <= window.last:
+                        self._before[each.last] = self._next(each, self._at(start), start)
+                        start = each.last
             return self._before[window.last]
 
     def after(self, last: date | None) -> Ids:
@@ -177,6 +175,16 @@ class LivingIds:
             same = all(kept[table] is ids.maps[table] for table in kept)
             self._after[last] = ids if same else Ids(kept)
         return self._after[last]
+
+    def _next(self, window: Window, ids: Ids, after: date) -> Living:
+        """The maps with which a window trains, from those after the window that ends at `after`."""
+        maps, counted = dict(ids.maps), ids.counted_to() if after == date.min else after
+        for day in self._log.counted:
+            if counted < day <= window.last:
+                maps = {table: maps[table].plus(day, *found) for table, found in self._count(day).items()}
+        both = {table: maps[table].given(window, rules) for table, rules in self._rules.items()}
+        given = {table: given for table, (_, given) in both.items()}
+        return Living(Ids({table: ids for table, (ids, _) in both.items()}), given)
 
     def _count(self, day: date) -> dict[str, tuple[pa.Array, np.ndarray]]:
         """The distinct ids of a day by table, and how many of its rows have each."""

@@ -1,10 +1,9 @@
 """Reads a log as batches of model inputs, for the trainer and for `Model.fit`."""
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import date
-from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -125,7 +124,7 @@ class ExampleReader:
         buffer_rows: int,
         shuffle: Shuffle = FullShuffle(),  # noqa: B008
         as_of: date | None = None,
-        ids: Mapping[str, IdTable] = MappingProxyType({}),
+        ids: Callable[[], Mapping[str, IdTable]] = dict,
         statistics: Statistics | None = None,
     ) -> Batches:
         """Returns the batches over `days`.
@@ -136,14 +135,14 @@ class ExampleReader:
             buffer_rows: Rows held at a time; see `Batches`.
             shuffle: The order of the rows.
             as_of: The day whose counters all rows see; None: each row those of its own day.
-            ids: The rows of ids by table.
+            ids: Returns the rows of ids by table. Called as rows are read.
             statistics: Statistics with other moments than the reader's; None: the reader's.
         """
         units = [unit for day in days for unit in self._log.units(day)]
         return Batches(
             units,
             self.columns,
-            partial(self.convert, first=min(days), as_of=as_of, ids=ids, statistics=statistics),
+            lambda table: self.convert(table, min(days), as_of, ids(), statistics),
             batch_size=batch_size,
             buffer_rows=buffer_rows,
             shuffle=shuffle,
@@ -163,7 +162,8 @@ class ExampleReader:
         Args:
             table: The rows, with the columns of `columns`.
             first: The first day that rows of the same days come from: counting begins for it, not for the first here.
-            as_of, ids, statistics: See `batches`.
+            as_of, statistics: See `batches`.
+            ids: The rows of ids by table.
         """
         weight = np.ones(table.num_rows, np.float32)
         if self._weight:

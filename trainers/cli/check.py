@@ -41,7 +41,8 @@ def check(
         from trainers.build.model import model_class
 
         model_class(settings)
-    console.print(*sizes(settings, log, columns), sep="\n")
+    for line in sizes(settings, log, columns):
+        console.print(line, soft_wrap=isinstance(line, str))
     if settings.init is not None:
         quiet_tensorflow()
         from trainers.training.inheritance import preview

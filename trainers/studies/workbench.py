@@ -91,7 +91,8 @@ class Workbench:
         shuffle = shuffle or self.config.trainer.shuffle
         if (days, size, shuffle, ids.key) not in self._batches:
             rows, order = self.config.data.buffer_rows, make_shuffle(shuffle)
-            self._batches[days, size, shuffle, ids.key] = self.reader.batches(days, size, rows, order, ids=ids.tables)
+            made = self.reader.batches(days, size, rows, order, ids=lambda: ids.tables)
+            self._batches[days, size, shuffle, ids.key] = made
         return self._batches[days, size, shuffle, ids.key]
 
     def ids(self, trainer: TrainerConfig, window: Window | None = None, trained: bool = False) -> IdsOf:
@@ -118,7 +119,7 @@ class Workbench:
     def _maps(self, trainer: TrainerConfig) -> LivingIds:
         key = trainer.window_days, trainer.stride_days
         if key not in self._living:
-            self._living[key] = LivingIds(self.log, self.config.features, self.statistics)
+            self._living[key] = LivingIds(self.log, self.config.features, self.statistics, *key)
         return self._living[key]
 
     def plans(self, trainer: TrainerConfig, last: date) -> list[Plan]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import date
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,7 +207,7 @@ class MovingWindow:
         """Returns the plan of a window."""
         trainer, rows = self.numbering.trainer, self.numbering.data.buffer_rows
         shuffle = make_shuffle(trainer.shuffle)
-        ids = self.state.ids_of(window)
+        ids = cache(partial(self.state.ids_of, window))  # Not for a window that is left out: it may be over.
         fitted = self.state.moments.before(window).statistics
         batches = self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle, ids=ids, statistics=fitted)
         return plan(window, batches, trainer)

@@ -77,11 +77,11 @@ class RunState:
         self.reader = ExampleReader(
             log, self.preprocessor, statistics, config.tasks, config.data.weight, value_checks(config)
         )
+        self._lengths = config.trainer.window_days, config.trainer.stride_days
         self.ids: LivingIds | None = None
         self._restored_ids: Ids | None = None  # Of a checkpoint in the middle of a window.
         if living(config.features):
-            self.ids = LivingIds(log, config.features, statistics)
-        self._lengths = config.trainer.window_days, config.trainer.stride_days
+            self.ids = LivingIds(log, config.features, statistics, *self._lengths)
         self.moments = LivingMoments(log, config.features, statistics, config.trainer.refit_windows, *self._lengths)
         self._restored_moments: Fitted | None = None  # Of a checkpoint in the middle of a window.
         self.counters = CounterStore(run.counters, log)
@@ -148,7 +148,7 @@ class RunState:
         """
         size, statistics = self._config.evaluation.batch_size, statistics or self.fitted().statistics
         rows = self._config.data.buffer_rows
-        batches = self.reader.batches((day,), size, rows, as_of=as_of, ids=self.ids_now(), statistics=statistics)
+        batches = self.reader.batches((day,), size, rows, as_of=as_of, ids=self.ids_now, statistics=statistics)
         with self.reader.input_errors(), self.learner.optimizer.averaged_weights():
             return self.learner.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
 
@@ -215,7 +215,7 @@ class RunState:
         """
         self.position.window.assign(last.toordinal() if last else 0)
         self.position.step.assign(step)
-        self._restored_moments = None  # The log is that of the training.
+        self._restored_ids = self._restored_moments = None  # The log is that of the training.
         if self._run.writable:
             ids, fitted = None, self.moments.before(self._begun(last)) if step else self.moments.after(last)
             if self.ids is not None:

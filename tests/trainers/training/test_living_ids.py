@@ -87,9 +87,9 @@ def test_labels_do_not_change_the_maps_and_each_window_is_a_function_of_its_days
     for path in (log, other):
         config, days = load(path), DayLog(path)
         statistics = fit_statistics(config, days, check_log(config, days))
-        living, every = LivingIds(days, config.features, statistics), windows(DAYS, 2, 1)
+        living, every = LivingIds(days, config.features, statistics, 2, 1), windows(DAYS, 2, 1)
         before = [living.before(window).ids.maps for window in every]
-        again = LivingIds(days, config.features, statistics)
+        again = LivingIds(days, config.features, statistics, 2, 1)
         again.restore(DAYS[2], living.after(DAYS[2]))
         assert again.before(every[2]).ids.maps["tags"].known.equals(before[2]["tags"].known)
         of_log.append(before)
