@@ -205,6 +205,11 @@ class Embeddings(keras.layers.Layer):
         absolute = tf.cast(tf.maximum(rows, 0), dtype) + tf.constant(offsets, dtype)
         return columns, tf.cast(tf.gather(self._tables[stack].value, absolute), self.compute_dtype)
 
+    def places(self) -> dict[str, tuple[str, int, int]]:
+        """Returns the variable in which each table lies, its first row there, and its rows, by its name."""
+        found = {f.table: (f"tables_{f.stack}", self._offsets[f.table], f.rows) for f in self.features.values()}
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
     def tables(self) -> dict[str, np.ndarray]:
         """Returns a copy of each table, `(rows, dim)` float32, by its name."""
         found = {}

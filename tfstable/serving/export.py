@@ -14,8 +14,8 @@ from tfstable.errors import InputError
 from tfstable.inputs.counters import CounterTable
 from tfstable.models import RankingModel
 from tfstable.serving import card as cards
+from tfstable.serving import facts, warmup
 from tfstable.serving import versions as numbered
-from tfstable.serving import warmup
 from tfstable.serving.card import ModelCard
 from tfstable.serving.examples import parse
 from tfstable.serving.gradients import without_gradients
@@ -185,6 +185,7 @@ def _write(
     described = {name: _described(signature) for name, signature in signatures.items()}
     shown = {name: column.model_dump() for name, column in columns.items()}
     cards.write(partial, replace(card, columns=shown, signatures=described))
+    facts.write(partial, model)
 
 
 def _signature(function: Callable[[Any], Mapping[str, tf.Tensor]], inputs: Any) -> Any:

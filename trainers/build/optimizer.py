@@ -98,10 +98,7 @@ def _is_of_tables(group: str, variables: Sequence[Any]) -> bool:
 def _average(config: EmaConfig | SwaConfig, batch_size: int) -> Ema | Swa:
     if isinstance(config, SwaConfig):
         return Swa(config.horizon_windows)
-    if config.horizon_steps is not None:
-        return Ema(config.horizon_steps)
-    assert config.horizon_examples is not None  # One of the two is set.
-    return Ema(max(2, round(config.horizon_examples / batch_size)))  # Over less than two steps nothing is averaged.
+    return Ema(config.horizon(batch_size))
 
 
 def _rule(config: RuleConfig, track_every: int) -> keras.optimizers.Optimizer:

@@ -1,6 +1,7 @@
 """The config of a run: keys with their types, defaults and rules. Imports no TensorFlow."""
 
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
+from trainers.config.init import InitConfig
 from trainers.config.loading import dump, load, set_key
 from trainers.config.model import ModelConfig
 from trainers.config.optimizer import ClippingConfig, EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
@@ -24,6 +25,7 @@ __all__ = [
     "EvaluationConfig",
     "ExportConfig",
     "GateConfig",
+    "InitConfig",
     "ModelConfig",
     "OptimizerConfig",
     "RecoveryConfig",

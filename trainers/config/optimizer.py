@@ -162,6 +162,10 @@ class EmaConfig(Spec):
             raise ValueError("give one of horizon_steps and horizon_examples")
         return self
 
+    def horizon(self, batch_size: int) -> int:
+        """Returns the horizon in steps: over less than two nothing is averaged."""
+        return self.horizon_steps or max(2, round((self.horizon_examples or 0) / batch_size))
+
 
 class SwaConfig(Spec):
     """The mean of the weights at the ends of windows."""

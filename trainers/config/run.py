@@ -21,6 +21,7 @@ from tfstable.specs import (
     counters,
 )
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
+from trainers.config.init import InitConfig
 from trainers.config.model import ModelConfig
 from trainers.config.optimizer import OptimizerConfig
 from trainers.config.sections import OPERATIONAL, DataConfig, EvaluationConfig, ExportConfig, TrainerConfig
@@ -55,6 +56,12 @@ class Config(Spec):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How to evaluate a day.")
     export: ExportConfig = Field(
         default_factory=ExportConfig, description="When to export the model, and with which signatures."
+    )
+
+    init: InitConfig | None = Field(
+        None,
+        description="A trained model to start from. Default: new weights.",
+        json_schema_extra=OPERATIONAL,
     )
 
     @model_validator(mode="after")

@@ -43,7 +43,7 @@ class Source(Protocol):
     def last(self) -> date | None: ...
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Returns each weight's shape by its path in the model, such as "bottom/dense_0/kernel"; see `names.in_model`."""
+        """Returns each weight's shape by its path in the model, as "bottom/dense_0/kernel"; see `names.in_model`."""
         ...
 
     def weight(self, path: str, averaged: bool = False) -> np.ndarray:
@@ -63,5 +63,5 @@ class Source(Protocol):
         ...
 
     def count(self, name: str) -> int | None:
-        """Returns a count of the optimizer: "iteration", "covered" (of an Ema), "snapshots" (of a Swa); None without."""
+        """Returns a count of the optimizer, "iteration", "covered" (Ema) or "snapshots" (Swa); None without one."""
         ...

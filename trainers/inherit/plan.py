@@ -1,0 +1,155 @@
+"""What a new model takes over of a trained one: a table to read, and the moves that carry it out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from rich.table import Table
+
+from tfstable.errors import InputError
+from tfstable.layers import Embeddings
+from tfstable.models import RankingModel
+from trainers.inherit.known import Known, Line
+from trainers.inherit.layers import layers
+from trainers.inherit.moves import Carry, Fold, Move, Read, Stack, TablePart
+from trainers.inherit.names import in_model
+from trainers.inherit.rows import Rows, rows
+from trainers.inherit.source import Source
+
+PLAIN = "tfstable.models.RankingModel"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each part of a model.
+
+    Attributes:
+        source: The trained model.
+        lines: What the user reads.
+        moves: By name of the weight in the new model.
+        folds: What joins its biases.
+    """
+
+    source: Source
+    lines: list[Line]
+    moves: Mapping[str, Move]
+    folds: list[Fold]
+
+    @property
+    def exact(self) -> bool:
+        """Whether predictions stay, but for rounding."""
+        return all(line.exact for line in self.lines)
+
+    def weight(self, path: str, fresh: np.ndarray, read: Read, means: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns a weight of the new model.
+
+        Args:
+            path: Its name; see `names.in_model`.
+            fresh: Its value in a new model.
+            read: Reads weights of the source.
+            means: What `folds` ask for.
+        """
+        value = self.moves[path](fresh, read, True) if path in self.moves else fresh
+        for fold in self.folds:
+            if fold.bias == path:
+                value = fold(value, means[fold.mean], read)
+        return value
+
+    def slot(self, path: str, fresh: np.ndarray, read: Read) -> np.ndarray:
+        """Returns the optimizer's state of a weight: new parts of it stay as they are in a new optimizer."""
+        return self.moves[path](fresh, read, False) if path in self.moves else fresh
+
+    def table(self) -> Table:
+        """Returns the plan as a table for the console."""
+        table = Table("part", "what becomes of it", "", title=f"initialised from {self.source.name}")
+        for line in self.lines:
+            table.add_row(line.part, line.done, line.note if line.exact else f"{line.note or line.done} (not exact)")
+        return table
+
+
+def plan(new: RankingModel, source: Source, known: Known) -> Plan:
+    """Plans what a built model takes over.
+
+    Args:
+        new: The model.
+        source: The trained model.
+        known: What it knows of the config, by name.
+
+    Raises:
+        InputError: If the source's config does not make a model.
+    """
+    try:
+        old = RankingModel(source.features, source.tasks, source.statistics, **source.options.model_dump())
+    except (TypeError, ValueError) as error:
+        raise InputError(f"init.from: {source.name}: {error}") from None
+    if not isinstance(new.embeddings, Embeddings):
+        raise InputError("init.from: tables on SparseCores cannot be filled; begin the run on another device")
+    lines = list(known.lines)
+    moves, folds = _tables(new, old, known, source, lines)
+    if is_plain := type(new) is RankingModel and source.model_class == PLAIN:
+        found = layers(new, old, known)
+        moves, folds, lines = found.moves | moves, [*folds, *found.folds], [*lines, *found.lines]
+    else:  # Only its author knows what a subclass does with the weights.
+        lines.append(Line(f"model {type(new).__name__}", "copied", "a subclass: weights by path", exact=False))
+        folds = []
+    names, shapes = in_model(variable.path for variable in new.variables), source.shapes()
+    for variable in new.variables:
+        path, is_seed = names[variable.path], "seed_generator" in variable.path
+        if path in moves or (is_plain and not is_seed):
+            continue
+        if shapes.get(path) == tuple(variable.shape):
+            moves[path] = Carry(path)
+        elif not is_seed:
+            lines.append(
+                Line(path, "made anew", f"shape {tuple(variable.shape)}, was {shapes.get(path, 'not there')}", False)
+            )
+    return Plan(source, lines, moves, folds)
+
+
+def _tables(
+    new: RankingModel, old: RankingModel, known: Known, source: Source, lines: list[Line]
+) -> tuple[dict[str, Move], list[Fold]]:
+    """Plans the embedding tables and the wide part's; adds to `lines`."""
+    found: dict[str, Rows] = {}
+    for table, (name, before) in known.tables.items():
+        ours, theirs = new.feature_specs[name], source.features[before]
+        found[table] = rows(name, ours, new.statistics, before, theirs, source.statistics)
+        lines.append(Line(f"table {table}", "copied", found[table].note, found[table].exact))
+    moves = _stacks("embeddings", new.embeddings, old.embeddings, found, known, None)
+    if new.wide is None and old.wide is None:
+        return moves, []
+    if old.wide is None:
+        lines.append(Line("wide part", "made anew", "new: starts at zero"))
+        return moves, []
+    columns = [known.tasks.get(task) for task in new.wide_tasks]
+    places = np.array([old.wide_tasks.index(task) if task in old.wide_tasks else -1 for task in columns], int)
+    kept: set[str] = set()
+    if new.wide is not None:
+        moves |= _stacks("wide", new.wide, old.wide, found, known, places)
+        kept = {known.features[name] for name in new.wide.features if name in known.features}
+    else:
+        lines.append(Line("wide part", "dropped", "its mean contribution stays", exact=False))
+    gone = [number for number, name in enumerate(old.wide.features) if name not in kept]
+    folds = []
+    for name, task in known.tasks.items():
+        if gone and task in old.wide_tasks:
+            of_task = np.array(gone) * len(old.wide_tasks) + old.wide_tasks.index(task)
+            folds.append(Fold(f"output_{name}/bias", "wide", of_task, ()))
+    return moves, folds
+
+
+def _stacks(
+    layer: str, new: Embeddings, old: Embeddings, found: Mapping[str, Rows], known: Known, columns: np.ndarray | None
+) -> dict[str, Move]:
+    parts: dict[str, list[TablePart]] = {}
+    there = old.places()
+    for table, (variable, start, _) in new.places().items():
+        if table not in found:
+            continue
+        before = old.features.get(known.tables[table][1])
+        if before is None:  # The wide part has the pooled features alone.
+            continue
+        was, was_start, was_rows = there[before.table]
+        part = TablePart(start, f"{layer}/{was}", was_start, was_rows, found[table].old, found[table].joined, columns)
+        parts.setdefault(f"{layer}/{variable}", []).append(part)
+    return {path: Stack(tuple(of_path)) for path, of_path in parts.items()}

@@ -1,0 +1,114 @@
+"""Fills a new run's model from a trained one, and measures by how much its predictions differ."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from rich.table import Table
+
+from tfstable.data.log import DayLog
+from tfstable.errors import InputError
+from tfstable.inputs.reader import ExampleReader
+from tfstable.inputs.statistics import Statistics
+from tfstable.specs import counters
+from trainers.build.learner import Learner
+from trainers.config import Config
+from trainers.devices.memory import give_back_memory
+from trainers.inherit.carry import carry_out, keeps_average
+from trainers.inherit.known import Known, known
+from trainers.inherit.opening import open_source
+from trainers.inherit.plan import Plan, plan
+from trainers.inherit.sample import Sample, means, predictions, rebuilt
+from trainers.inherit.source import Source
+
+
+class Inheritance:
+    """What a new run takes over of a trained model.
+
+    Args:
+        config: The run's config, with `init`.
+        log: The log.
+        statistics: The run's statistics.
+
+    Attributes:
+        source: The trained model.
+
+    Raises:
+        InputError: If it cannot be used.
+    """
+
+    def __init__(self, config: Config, log: DayLog, statistics: Statistics):
+        assert config.init is not None  # Callers ask for it.
+        self._config, self._log, self._init = config, log, config.init
+        self.source: Source = open_source(config.init)
+        self._known: Known = known(config, statistics.columns, self.source, config.init.rename)
+
+    def carry_out(
+        self, learner: Learner, reader: ExampleReader, strategy: tf.distribute.Strategy
+    ) -> tuple[list[str | Table], dict[str, Any]]:
+        """Fills a new learner.
+
+        Args:
+            learner: The learner, untrained.
+            reader: Makes the inputs of its model.
+            strategy: Whose scope it was made under.
+
+        Returns:
+            What the user reads, and the same for events.jsonl.
+
+        Raises:
+            InputError: If the source cannot be read.
+        """
+        what = plan(learner.model, self.source, self._known)
+        average = self._init.slots and keeps_average(what, learner)
+        sample = Sample(self._config, self._log, self._log.days[0])
+        inputs, theirs, of_old, missed = sample.of_reader(reader), None, {}, ""
+        try:
+            model = rebuilt(self.source, averaged=True)
+            theirs = sample.of_model(model, self._same_counters(inputs))
+            before = predictions(model, theirs)
+            if average and what.folds:
+                model = rebuilt(self.source, averaged=False)
+            of_old = means(model, theirs) if what.folds else {}
+            del model
+        except InputError as error:
+            missed = str(error)
+            what = Plan(what.source, what.lines, what.moves, [])  # Without a mean nothing can join the biases.
+        optimizer = carry_out(what, learner, strategy, self._init.slots, of_old)
+        found: dict[str, float] = {}
+        if theirs is not None and not missed:
+            with learner.optimizer.averaged_weights():
+                after = predictions(learner.model, inputs)
+            found = {name: _difference(after[name], before[old]) for name, old in self._known.tasks.items()}
+        give_back_memory()
+        rows = len(next(iter(inputs.values())))
+        shown = f"predictions not compared: {missed}" if missed else _line(found, rows)
+        event = {
+            "source": self.source.name,
+            "parts": [asdict(line) for line in what.lines],
+            "optimizer": optimizer,
+            "rows": rows,
+            "differences": found,
+        }
+        return [what.table(), optimizer, shown], event
+
+    def _same_counters(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Inputs there that are equal here: counting a log takes a pass over it."""
+        exact = {line.part for line in self._known.lines if line.exact}
+        ours, theirs = counters(self._config.features), counters(self.source.features)
+        return {
+            old: inputs[name]
+            for name, old in self._known.features.items()
+            if name in ours and f"feature {name}" in exact and len(ours[name].of) == len(theirs[old].of)
+        }
+
+
+def _difference(after: np.ndarray, before: np.ndarray) -> float:
+    """The largest difference of two predictions: absolute up to 1, relative above."""
+    return float(np.max(np.abs(after - before) / np.maximum(1, np.abs(before))))
+
+
+def _line(found: dict[str, float], rows: int) -> str:
+    each = ", ".join(f"{name} {difference:.1g}" for name, difference in found.items())
+    return f"largest difference of predictions from the source's, on {rows:,} rows of the log: {each}"
