@@ -29,6 +29,7 @@ class Input(NamedTuple):
         turn: Makes our table, or its slot, from TFRS's.
         vocabulary: Values of rows 1, 2, ... of a lookup.
         remark: What the user should know about it.
+        has_unknown: Whether an unknown value finds the row that it had.
     """
 
     feature: Feature
@@ -39,6 +40,7 @@ class Input(NamedTuple):
     turn: Callable[[np.ndarray], np.ndarray] = lambda table: table
     vocabulary: list[int] | list[str] | None = None
     remark: str | None = None
+    has_unknown: bool = True
 
 
 def read_input(objects: Objects, name: str, spec: InputSpec) -> Input:
@@ -69,7 +71,8 @@ def read_input(objects: Objects, name: str, spec: InputSpec) -> Input:
         return _buckets(objects, spec, found, key, embedding, height, dim)
     if spec.hash_bins or "hashing" in found:
         return _hashed(objects, spec, found, key, embedding, height, dim)
-    values, oov, mask, text = _vocabulary(objects, spec, found, key)
+    values, oov, mask = _vocabulary(objects, spec, found, key)
+    text = not values or isinstance(values[0], str)
     first = oov + mask  # The row of the first value.
     if first + len(values) > height:
         raise InputError(
@@ -102,6 +105,7 @@ def read_input(objects: Objects, name: str, spec: InputSpec) -> Input:
         rows,
         [values[i] for i in kept],
         f"{key}: {'; '.join(remarks)}" if remarks else None,
+        oov == 1,
     )
 
 
@@ -120,18 +124,18 @@ def _kind(objects: Objects, node: int) -> str | None:
     return None
 
 
-def _vocabulary(objects: Objects, spec: InputSpec, found: Found, key: str) -> tuple[list, int, bool, bool]:
-    """Values in the order of their rows, number of rows of unknown ones, whether row 0 is a mask's, whether text."""
+def _vocabulary(objects: Objects, spec: InputSpec, found: Found, key: str) -> tuple[list, int, bool]:
+    """The values in the order of their rows, the number of rows of unknown ones, whether row 0 is a mask's."""
     config = objects.config(found["lookup"][1])[1] if "lookup" in found else {}
     oov = config.get("num_oov_indices", 1) if spec.oov is None else spec.oov
     mask = config.get("mask_token") is not None if spec.mask is None else spec.mask
     if spec.vocabulary is not None:
         try:
             lines = spec.vocabulary.read_text(encoding="utf-8").splitlines()
-            return ([int(line) for line in lines] if spec.type == "int" else lines), oov, mask, spec.type == "string"
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{key}.vocabulary: {spec.vocabulary} cannot be read ({reason})") from None
+        return _typed(lines, spec, key), oov, mask
     if "lookup" not in found or not objects.has_tables:
         raise InputError(
             f"{key}: {objects.place} does not hold the vocabulary; name a text file of it, one value per line, in "
@@ -150,7 +154,17 @@ def _vocabulary(objects: Objects, spec: InputSpec, found: Found, key: str) -> tu
             f"{key}: values of {path} have rows {rows.min()} to {rows.max()}, not {len(rows)} rows from {first} on; "
             f"correct {key}.oov or {key}.mask"
         )
-    return ([value.decode() for value in keys] if text else [int(value) for value in keys]), oov, mask, text
+    return _typed([value.decode() if text else int(value) for value in keys], spec, key), oov, mask
+
+
+def _typed(values: list, spec: InputSpec, key: str) -> list:
+    """The values in the type of the column."""
+    if spec.type is None or not values or isinstance(values[0], str) == (spec.type == "string"):
+        return values
+    try:
+        return [int(value) for value in values] if spec.type == "int" else [str(value) for value in values]
+    except ValueError as error:
+        raise InputError(f"{key}.type: a value of the vocabulary is no integer ({error}); drop type: int") from None
 
 
 def _buckets(

@@ -33,10 +33,11 @@ class Dense(NamedTuple):
 
 
 class Network(NamedTuple):
-    """Options of the model, and its weights by path, without embedding tables."""
+    """Options of the model, its weights by path, without embedding tables, and tasks that end with a sigmoid."""
 
     options: dict[str, Any]
     weights: dict[str, Weight]
+    sigmoids: set[str]
 
 
 def read_network(objects: Objects, spec: TfrsModel, order: np.ndarray) -> Network:
@@ -71,7 +72,7 @@ def read_network(objects: Objects, spec: TfrsModel, order: np.ndarray) -> Networ
             own = _add(weights, f"tower_{name}/dense_{i}", layer, own)
         _check_output(name, spec.tasks[name], output)
         _add(weights, f"output_{name}", output, own)
-    return Network(options, weights)
+    return Network(options, weights, {name for name, layers in towers.items() if layers[-1].activation == "sigmoid"})
 
 
 class _Input(NamedTuple):

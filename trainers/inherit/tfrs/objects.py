@@ -181,10 +181,11 @@ class Objects:
         config = metadata.get("config", {})
         return str(metadata.get("class_name", "")).rpartition(">")[2], config if isinstance(config, dict) else {}
 
-    def optimizer_config(self) -> dict[str, Any]:
-        """Returns the config of the optimizer that the model was compiled with; {} where it is not saved."""
+    def optimizer(self) -> tuple[str, dict[str, Any]]:
+        """Returns class and config of the optimizer that the model was compiled with; "" and {} where not saved."""
         training = self._metadata.get(0, {}).get("training_config") or {}
-        return (training.get("optimizer_config") or {}).get("config", {})
+        saved = training.get("optimizer_config") or {}
+        return saved.get("class_name", "").rpartition(">")[2], saved.get("config", {})
 
     @cached_property
     def _metadata(self) -> dict[int, dict[str, Any]]:

@@ -28,7 +28,12 @@ class TfrsSource:
         file: The file that says what is what; see `TfrsModel`.
 
     Attributes:
+        file: As above.
+        spec: What it says.
+        objects: What is saved.
         remarks: What does not move over as it was.
+        without_unknown: Inputs whose unknown values had no row of their own, or several.
+        sigmoids: Tasks whose score in TFRS is a probability.
 
     Raises:
         InputError: If the file or the model cannot be read, or the model has a part that tfstable does not know.
@@ -40,7 +45,7 @@ class TfrsSource:
     last: date | None = None
 
     def __init__(self, file: Path):
-        self.spec = read(file)
+        self.file, self.spec = file, read(file)
         self.name = f"{file}, a TFRS model"
         self.objects = Objects(self.spec.saved_model, self.spec.checkpoint)
         inputs = {name: read_input(self.objects, name, given) for name, given in self.spec.inputs.items()}
@@ -54,6 +59,8 @@ class TfrsSource:
         network = read_network(self.objects, self.spec, _order(inputs))
         self.options = RankingOptions(**network.options)
         self.remarks = [given.remark for given in inputs.values() if given.remark]
+        self.without_unknown = {name for name, given in inputs.items() if not given.has_unknown}
+        self.sigmoids = network.sigmoids
         self._weights = _stacked(inputs, tables) | network.weights
         self.statistics = self._statistics(inputs, tables)
 
@@ -77,18 +84,26 @@ class TfrsSource:
         return weight.turn(slots) + np.float32(self.epsilon)
 
     def count(self, name: str) -> int | None:
-        if name != "iteration" or self.spec.optimizer is None:
-            return None
-        counts = [self.objects.scalar(f"{self.spec.optimizer}/{counter}") for counter in ("_iterations", "iter")]
-        return next((int(count) for count in counts if count is not None), None)
+        steps = self._of_optimizer("_iterations", "iter") if name == "iteration" else None
+        return None if steps is None else int(steps)
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The learning rate, where it is a saved variable and no schedule."""
+        return self._of_optimizer("_learning_rate", "learning_rate")
 
     @property
     def epsilon(self) -> float:
         """What is added to the accumulators. Keras's older Adagrad adds its epsilon to the root, where it is lost."""
         if self.objects.is_legacy:
             return 0.0
-        saved = self.objects.optimizer_config().get("epsilon", EPSILON)
+        saved = self.objects.optimizer()[1].get("epsilon", EPSILON)
         return float(saved if self.spec.epsilon is None else self.spec.epsilon)
+
+    def _of_optimizer(self, *names: str) -> float | None:
+        """A number that the optimizer keeps, under the name that its version of Keras has for it."""
+        found = [self.objects.scalar(f"{self.spec.optimizer}/{name}") for name in names if self.spec.optimizer]
+        return next((number for number in found if number is not None), None)
 
     def _statistics(self, inputs: Mapping[str, Input], tables: Mapping[str, str]) -> Statistics:
         columns = {self.spec.inputs[name].column or name: given.column for name, given in inputs.items()}

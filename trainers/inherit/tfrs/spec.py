@@ -40,7 +40,9 @@ class InputSpec(Spec):
         description="Text file with the lookup's values, one per line, in the order of its rows. Default: read from "
         "the SavedModel; a checkpoint does not hold them.",
     )
-    type: Literal["string", "int"] = Field("string", description="Type of the values in `vocabulary`.")
+    type: Literal["string", "int"] | None = Field(
+        None, description="Type of the column. int also for a StringLookup of numbers. Default: that of the lookup."
+    )
     oov: int | None = Field(
         None, ge=0, description="Rows of unknown values. Default: as the SavedModel says; 1 with `vocabulary`."
     )

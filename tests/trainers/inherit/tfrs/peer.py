@@ -109,6 +109,47 @@ class DCN(tfrs.Model):
         return self.task(labels=label[:, None], predictions=self(features))
 
 
+class Odd(tfrs.Model):
+    """What else can be in a model: hashes, masks, two rows of unknown values, a shared table, a diagonal, a sigmoid."""
+
+    def __init__(self):
+        super().__init__()
+        self.movies = tf_keras.layers.StringLookup(vocabulary=MOVIES)
+        self.jobs = tf_keras.layers.StringLookup(vocabulary=JOBS, mask_token="", num_oov_indices=1)
+        self.ages = tf_keras.layers.IntegerLookup(vocabulary=AGES, num_oov_indices=3)
+        self.hashing, self.masked_hashing = tf_keras.layers.Hashing(40), tf_keras.layers.Hashing(30, mask_value="")
+        self.tables = {
+            name: tf_keras.layers.Embedding(height, 4)
+            for name, height in {"movie": 130, "job": 6, "age": 10, "user": 40, "user_again": 30}.items()
+        }
+        self.cross = tfrs.layers.dcn.Cross(diag_scale=0.5, use_bias=False)
+        self.tower = tf_keras.Sequential(
+            [
+                tf_keras.layers.Dense(16, activation="swish"),
+                tf_keras.layers.Dropout(0.2),
+                tf_keras.layers.Dense(1, activation="sigmoid", use_bias=False),
+            ]
+        )
+        self.task = tfrs.tasks.Ranking(loss=tf_keras.losses.BinaryCrossentropy())
+
+    def call(self, features, training=False):
+        movie = self.tables["movie"]
+        parts = [
+            self.tables["user"](self.hashing(features["user_id"])),
+            movie(self.movies(features["movie_title"])),
+            self.tables["age"](self.ages(features["age"])),
+            tf.reshape(features["hour"], [-1, 1]),
+            movie(self.movies(features["last_title"])),
+            self.tables["job"](self.jobs(features["job"])),
+            self.tables["user_again"](self.masked_hashing(features["user_id"])),
+        ]
+        return self.tower(self.cross(tf.concat(parts, axis=1)), training=training)
+
+    def compute_loss(self, batch, training=False):
+        features, label = batch
+        return self.task(labels=label[:, None], predictions=self(features, training=training))
+
+
 def make_rows(seed, rows, unknown=0.1):
     """Random rows; a share of the ids is unknown to the model."""
     rng = np.random.default_rng(seed)
@@ -120,9 +161,11 @@ def make_rows(seed, rows, unknown=0.1):
     return {
         "user_id": some(USERS, ["9001", "9002"]),
         "movie_title": some(MOVIES, ["An unseen film"]),
+        "last_title": some(MOVIES, ["A second unseen film"]),
         "job": some(JOBS, ["farmer"]),
         "age": some(AGES, [7, -5, 99]).astype(np.int64),
         "timestamp": rng.normal(8.8e8, 5e6, rows).astype(np.float32),
+        "hour": rng.random(rows).astype(np.float32),
         "rating": rng.integers(1, 6, rows).astype(np.float32),
         "click": (rng.random(rows) < 0.3).astype(np.float32),
     }
@@ -159,15 +202,18 @@ def main(folder):
             "click",
             of_dcn,
         ),
+        "odd": (Odd(), tf_keras.optimizers.Adagrad(0.1), "click", (*of_dcn[:-1], "hour", "last_title")),
     }
     results = {}
     for name, (model, optimizer, label, columns) in cases.items():
         model.compile(optimizer)
         model.fit(dataset(first, label, columns), epochs=1, verbose=0)
         results[f"{name}.before"] = score(model, scored, columns)
-        model.save(folder / name / "saved_model", save_format="tf")
+        if name == "ratings_old":
+            tf.saved_model.save(model, str(folder / name / "saved_model"))  # Without configs of the layers.
+        else:
+            model.save(folder / name / "saved_model", save_format="tf")
         tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(folder / name / "checkpoint"))
-        model.save_weights(str(folder / name / "weights"))
         model.fit(dataset(later, label, columns), epochs=1, verbose=0)
         results[f"{name}.after"] = score(model, scored, columns)
     np.savez(folder / "scores.npz", **results)
