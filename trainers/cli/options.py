@@ -1,5 +1,6 @@
 """Options that several commands share, and the reading of the config that they name."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -24,10 +25,38 @@ Overrides = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the config: --set trainer.batch_size=2048."),
 ]
+InitFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--init-from",
+        metavar="DIR",
+        help="Start from a trained model: a run, a checkpoint DIR/checkpoints/N, or an exported version DIR/export/N. "
+        "The same as --set init.from=DIR.",
+    ),
+]
+Rename = Annotated[
+    list[str],
+    typer.Option(
+        "--rename", metavar="OLD=NEW", help="With --init-from: a feature, task or sequence that has another name now."
+    ),
+]
 ModelDir = Annotated[Path, typer.Option("--model-dir", help="Directory of the run.")]
 Data = Annotated[Path, typer.Option(help="Directory of the log.")]
 DAY = {"formats": ["%Y-%m-%d"], "metavar": "YYYY-MM-DD"}
 Day = Annotated[datetime | None, typer.Option("--day", help="Day to use. Default: the last day of the log.", **DAY)]
+
+
+def with_source(overrides: list[str], init_from: Path | None, rename: list[str]) -> list[str]:
+    """Returns the overrides with those that `--init-from` and `--rename` stand for.
+
+    Raises:
+        InputError: If a rename is not OLD=NEW.
+    """
+    if wrong := [text for text in rename if not all(text.partition("="))]:
+        raise InputError(f"--rename {wrong[0]}: write --rename old_name=new_name")
+    names = dict(text.split("=", 1) for text in rename)
+    given = [] if init_from is None else [f"init.from={json.dumps(str(init_from))}"]
+    return [*overrides, *given, *([f"init.rename={json.dumps(names)}"] if names else [])]
 
 
 def read_config(config: Path | None, recipe: str | None, overrides: list[str], kind: type[AnyConfig]) -> AnyConfig:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from trainers.cli.options import ConfigFile, ModelDir, Overrides, RecipeName, read_config
+from trainers.cli.options import ConfigFile, InitFrom, ModelDir, Overrides, RecipeName, Rename, read_config, with_source
 from trainers.cli.screen import console, progress_bar, quiet_tensorflow
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
@@ -16,6 +16,8 @@ def train(
     recipe: RecipeName = None,
     model_dir: ModelDir,
     overrides: Overrides = [],  # noqa: B006  (typer's way to give a list option a default)
+    init_from: InitFrom = None,
+    rename: Rename = [],  # noqa: B006
     fresh: Annotated[bool, typer.Option(help="Delete what an earlier run left in MODEL_DIR.")] = False,
     profile: Annotated[bool, typer.Option(help="Write a TensorFlow profile to MODEL_DIR/tensorboard.")] = False,
 ) -> None:
@@ -30,8 +32,12 @@ def train(
     143 SIGTERM (both after a checkpoint).
     """
     from trainers.devices.workers import Workers, config_on_every_worker
+    from trainers.training.init_config import with_init
 
-    settings = config_on_every_worker(lambda: read_config(config, recipe, overrides, Config))
+    overrides = with_source(overrides, init_from, rename)
+    settings = config_on_every_worker(
+        lambda: with_init(read_config(config, recipe, overrides, Config), model_dir, fresh)
+    )
     from trainers.training.start import start_together
 
     workers = Workers(read_cluster(settings.trainer.strategy), settings.trainer.start_minutes)

@@ -225,7 +225,7 @@ def align(new: Sequence[tuple[int, bool]], old: Sequence[tuple[int, bool]]) -> l
     """Returns the layer there of each layer here, None for a new one that starts as the identity.
 
     Layers of one kind can be paired, in order; ReZero layers may join or go. Of several ways the one with the fewest
-    changed widths is taken, then the one with the fewest ReZero layers that go, then the one that pairs early layers.
+    ReZero layers that go is taken, then the one with the fewest changed widths, then the one that pairs early layers.
 
     Args:
         new, old: (width, whether it is a ReZero layer) of each layer.
@@ -247,13 +247,13 @@ def align(new: Sequence[tuple[int, bool]], old: Sequence[tuple[int, bool]]) -> l
         if i == len(new) and j == len(old):
             ways.append(((0, 0), []))
         if i < len(new) and j < len(old) and new[i][1] == old[j][1] and (rest := of(i + 1, j + 1)):
-            (widths, gone), pairs = rest
-            ways.append(((widths + (new[i][0] != old[j][0]), gone), [j, *pairs]))
+            (gone, widths), pairs = rest
+            ways.append(((gone, widths + (new[i][0] != old[j][0])), [j, *pairs]))
         if i < len(new) and new[i][1] and (rest := of(i + 1, j)):
             ways.append((rest[0], [None, *rest[1]]))
         if j < len(old) and old[j][1] and (rest := of(i, j + 1)):
-            (widths, gone), pairs = rest
-            ways.append(((widths, gone + 1), pairs))
+            (gone, widths), pairs = rest
+            ways.append(((gone + 1, widths), pairs))
         best[i, j] = min(ways, key=lambda way: way[0], default=None)
         return best[i, j]
 

@@ -100,9 +100,8 @@ def plan(new: RankingModel, source: Source, known: Known) -> Plan:
         if shapes.get(path) == tuple(variable.shape):
             moves[path] = Carry(path)
         elif not is_seed:
-            lines.append(
-                Line(path, "made anew", f"shape {tuple(variable.shape)}, was {shapes.get(path, 'not there')}", False)
-            )
+            note = f"shape {tuple(variable.shape)}, was {shapes.get(path, 'not there')}"
+            lines.append(Line(path, "made anew", note, exact=False))
     return Plan(source, lines, moves, folds)
 
 

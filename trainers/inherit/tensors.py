@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from tfstable.errors import InputError
 from trainers.inherit.names import in_model
@@ -27,9 +28,7 @@ class Tensors:
         self._prefix = prefix
         try:
             self._reader = tf.train.load_checkpoint(str(prefix))
-            graph = tf.train.experimental.TrackableObjectGraph.FromString(
-                self._reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
-            )
+            graph = TrackableObjectGraph.FromString(self._reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
         except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
             raise self._damaged(error) from None
         keys = {a.full_name: a.checkpoint_key for node in graph.nodes for a in node.attributes if a.checkpoint_key}

@@ -81,6 +81,17 @@ class Report:
         else:
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
+    def tell(self, *shown: str | Table) -> None:
+        """Shows lines and tables; in the log of `logging` a table's rows are lines."""
+        for each in shown:
+            if isinstance(each, str):
+                self._say(each)
+            elif self._console is not None:
+                self._console.print(each)
+            else:
+                for row in zip(*(column.cells for column in each.columns), strict=True):
+                    LOG.info(" ".join(filter(None, map(str, row))))
+
     def damaged(self, path: Path, reason: str, restored: int) -> None:
         """Shows that a checkpoint cannot be read, and which one was restored instead."""
         self.found(f"{path} cannot be read ({reason}); going on from checkpoint {restored}")

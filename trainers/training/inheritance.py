@@ -3,16 +3,19 @@
 from dataclasses import asdict
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from rich.table import Table
 
+from tfstable.data.columns import RawColumn
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
+from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader
 from tfstable.inputs.statistics import Statistics
 from tfstable.specs import counters
-from trainers.build.learner import Learner
+from trainers.build.learner import Learner, make_learner
 from trainers.config import Config
 from trainers.devices.memory import give_back_memory
 from trainers.inherit.carry import carry_out, keeps_average
@@ -21,6 +24,11 @@ from trainers.inherit.opening import open_source
 from trainers.inherit.plan import Plan, plan
 from trainers.inherit.sample import Sample, means, predictions, rebuilt
 from trainers.inherit.source import Source
+from trainers.report.console import Report
+from trainers.store.run_directory import RunDirectory
+from trainers.training.first_window import fit_statistics
+from trainers.training.init_config import inherited_statistics
+from trainers.training.state import RunState
 
 
 class Inheritance:
@@ -102,6 +110,44 @@ class Inheritance:
             for name, old in self._known.features.items()
             if name in ours and f"feature {name}" in exact and len(ours[name].of) == len(theirs[old].of)
         }
+
+
+def inherit(
+    config: Config, log: DayLog, statistics: Statistics, state: RunState, run: RunDirectory, report: Report
+) -> None:
+    """Fills a run's model from the one that the config names, unless the run has a checkpoint.
+
+    Raises:
+        InputError: If that cannot be used, or the workers find different ones.
+    """
+    if config.init is None or not state.agreement.decide(lambda: state.saved is None):
+        return
+    inheritance = Inheritance(config, log, statistics)
+    if len(set(names := state.agreement.exchange(inheritance.source.name))) > 1:
+        raise InputError(f"init.from: the workers find different checkpoints, {names}; name one: DIR/checkpoints/N")
+    shown, event = inheritance.carry_out(state.learner, state.reader, state.strategy)
+    run.add_event("initialised", **event)
+    report.tell(*shown)
+
+
+def preview(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[str | Table]:
+    """Returns what a training would say of the model that it starts from; writes nothing.
+
+    Args:
+        config: The config, with `init`.
+        log: The log, checked against it.
+        columns: Raw columns of the features.
+
+    Raises:
+        InputError: If the first window or the source cannot be read.
+    """
+    statistics = inherited_statistics(config, columns, fit_statistics(config, log, columns))
+    inheritance = Inheritance(config, log, statistics)
+    keras.utils.set_random_seed(config.trainer.seed)
+    learner = make_learner(config, statistics)
+    reader = ExampleReader(log, Preprocessor(config.features, statistics), statistics, config.tasks, config.data.weight)
+    shown, _ = inheritance.carry_out(learner, reader, tf.distribute.get_strategy())
+    return shown
 
 
 def _difference(after: np.ndarray, before: np.ndarray) -> float:

@@ -26,6 +26,7 @@ from trainers.report.profiler import Profiler
 from trainers.store.run_directory import RunDirectory
 from trainers.store.window_record import WindowRecord
 from trainers.training.infinite_values import InfiniteValues
+from trainers.training.inheritance import inherit
 from trainers.training.judge import Judge
 from trainers.training.losses import Losses
 from trainers.training.plan import Plan, next_needed, plan, stream
@@ -149,6 +150,7 @@ class MovingWindow:
                 f"data.until: {self.run.path} was trained on days to {trained_to}, after {until}; set {trained_to} or "
                 "a later day, or train another --model-dir"
             )
+        inherit(self.config, self.log, self.statistics, state, self.run, self.report)
         state.save_first()
         finished = False
         while not finished:

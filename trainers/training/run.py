@@ -14,7 +14,7 @@ from rich.console import Console
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from trainers.build.model import model_class
-from trainers.config import Config
+from trainers.config import Config, InitConfig
 from trainers.devices.cluster import read_cluster
 from trainers.devices.facts import devices_and_code
 from trainers.devices.failures import full_disk, lost_workers
@@ -28,6 +28,7 @@ from trainers.store.window_record import Metrics, WindowRecord
 from trainers.training.check import check_log, check_run, open_log, open_trained
 from trainers.training.evaluation import evaluate
 from trainers.training.first_window import fit_statistics, value_checks
+from trainers.training.init_config import with_init
 from trainers.training.loop import MovingWindow
 from trainers.training.start import begin, start_together
 
@@ -75,7 +76,9 @@ class Run:
         self._parts: MovingWindow | None = None
 
     @classmethod
-    def open(cls, config: Config, model_dir: Path | str, *, fresh: bool = False) -> "Run":
+    def open(
+        cls, config: Config, model_dir: Path | str, *, fresh: bool = False, init_from: Path | str | None = None
+    ) -> "Run":
         """Opens a new run, or one to resume, and checks log and directory against the config.
 
         It changes nothing on disk, but for a log that `data.simulate` asks for.
@@ -84,10 +87,15 @@ class Run:
             config: The config; `load_config` reads one.
             model_dir: The run's directory.
             fresh: Delete what an earlier run left there when training begins.
+            init_from: A trained model to start from, as the key `init.from`; None: what the config says.
 
         Raises:
             InputError: If log, directory and config do not fit together.
         """
+        if init_from is not None:
+            keys = {} if config.init is None else config.init.model_dump(exclude={"source"})
+            config = config.model_copy(update={"init": InitConfig.model_validate({**keys, "from": init_from})})
+        config = with_init(config, Path(model_dir), fresh)
         log = open_log(config)
         check_run(config, log, Path(model_dir), fresh)
         return cls(config, model_dir, log, fresh=fresh)

@@ -12,6 +12,7 @@ from trainers.devices.workers import Workers, listening
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import Progress, check_run, open_log
 from trainers.training.first_window import fit_statistics
+from trainers.training.init_config import inherited_statistics
 
 
 def start_together(
@@ -65,7 +66,10 @@ def begin(
     run, columns = check_run(config, log, model_dir, fresh)
 
     def fitted() -> str:
-        return (run.statistics() or fit_statistics(config, log, columns, checks)).model_dump_json()
+        if (earlier := run.statistics()) is not None:
+            return earlier.model_dump_json()
+        fitted = fit_statistics(config, log, columns, checks)
+        return inherited_statistics(config, columns, fitted).model_dump_json()
 
     def begun() -> tuple[str, str | None]:
         held.enter_context(run.locked())  # Only now: bad input found so far leaves nothing behind.
