@@ -211,6 +211,10 @@ class Objects:
         order = np.argsort(rows.numpy(), kind="stable")
         return keys.numpy()[order], rows.numpy()[order]
 
+    def forget_loaded(self) -> None:
+        """Frees the memory of `loaded`, a copy of all variables."""
+        self.__dict__.pop("loaded", None)
+
     @cached_property
     def loaded(self) -> Any:
         """The SavedModel, loaded: its signatures run, and its tables are filled."""

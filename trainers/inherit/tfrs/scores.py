@@ -4,23 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.inputs.preprocessor import Preprocessor
-from tfstable.models import RankingModel
 from tfstable.specs import HashFeature, NumericFeature, QuantileFeature, VocabularyFeature
-from trainers.inherit.names import in_model
+from trainers.inherit.sample import rebuilt
 from trainers.inherit.tfrs.source import TfrsSource
 
 UNKNOWN = 0.1  # Share of unknown ids.
-
-
-def copy(source: TfrsSource) -> RankingModel:
-    """Returns tfstable's model with the weights of the source."""
-    options = {name: getattr(source.options, name) for name in type(source.options).model_fields}
-    model = RankingModel(source.features, source.tasks, source.statistics, **options)
-    model.build()
-    names = in_model(variable.path for variable in model.variables)
-    for variable in model.variables:
-        variable.assign(source.weight(names[variable.path]))
-    return model
 
 
 def difference(source: TfrsSource, rows: int = 10_000, seed: int = 0) -> dict[str, float] | str:
@@ -55,7 +43,7 @@ def difference(source: TfrsSource, rows: int = 10_000, seed: int = 0) -> dict[st
     }
     if unnamed := [name for name, output in found.items() if output is None]:
         return f"none of its outputs, {', '.join(theirs)}, is named {unnamed[0]}"
-    model = copy(source)
+    model = rebuilt(source, averaged=False)
     logits = model.logits(Preprocessor(dict(source.features), source.statistics)(raw), training=False)
     ours = {name: tf.sigmoid(x) if name in source.sigmoids else x for name, x in logits.items()}
     return {name: float(np.abs(ours[name].numpy() - found[name].numpy().reshape(-1)).max()) for name in found}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,12 @@ from trainers.inherit.tfrs.spec import read
 from trainers.inherit.tfrs.weights import Weight
 
 EPSILON = 1e-7  # Of Keras 2's Adagrad and of TFRS's ClippyAdagrad.
+
+
+@lru_cache(maxsize=1)
+def open_tfrs(file: Path) -> "TfrsSource":
+    """Returns the source that a file describes. A start asks for it several times, and it takes seconds."""
+    return TfrsSource(file)
 
 
 class TfrsSource:
@@ -49,6 +56,7 @@ class TfrsSource:
         self.name = f"{file}, a TFRS model"
         self.objects = Objects(self.spec.saved_model, self.spec.checkpoint)
         inputs = {name: read_input(self.objects, name, given) for name, given in self.spec.inputs.items()}
+        self.objects.forget_loaded()
         self.features, tables = _features(inputs)
         self.tasks: dict[str, TaskSpec] = {
             name: BinaryTask(kind="binary", label=task.label)

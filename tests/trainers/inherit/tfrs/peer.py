@@ -183,6 +183,7 @@ def score(model, rows, columns):
 
 def main(folder):
     tf_keras.utils.set_random_seed(1)
+    tf.get_logger().setLevel("ERROR")  # Keras warns per model that a load would need its class.
     first, later, scored = make_rows(1, BATCH * BEFORE), make_rows(2, BATCH * AFTER), make_rows(3, ROWS)
     of_dcn = ("user_id", "movie_title", "job", "age", "timestamp")
     clippy = {"variable_relative_threshold": 0.1, "absolute_threshold": 1e-3}
