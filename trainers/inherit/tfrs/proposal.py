@@ -6,6 +6,7 @@ import yaml
 
 from trainers.inherit.tfrs.source import TfrsSource
 
+_SEQUENCE = "tag:yaml.org,2002:seq"
 # Keys of TFRS's ClippyAdagrad, and those of `clipping`.
 CLIPPY = {
     "variable_relative_threshold": "relative",
@@ -41,8 +42,8 @@ class _Plain(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.Node:
-        return super().represent_sequence(tag, sequence, flow_style=True)
+
+_Plain.add_representer(list, lambda dumper, values: dumper.represent_sequence(_SEQUENCE, values, flow_style=True))
 
 
 def _changed(spec: Any) -> dict[str, Any]:

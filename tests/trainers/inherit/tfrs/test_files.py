@@ -1,5 +1,8 @@
 """What is said of a TFRS model that cannot move over, on checkpoints of objects that look like those of Keras 2."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,10 +12,11 @@ from tfstable.errors import InputError
 from tfstable.inputs.preprocessor import Preprocessor
 from trainers.config import InitConfig
 from trainers.inherit.opening import open_source
+from trainers.inherit.sample import rebuilt
 from trainers.inherit.tfrs.inputs import read_input
 from trainers.inherit.tfrs.objects import Objects
 from trainers.inherit.tfrs.source import TfrsSource
-from trainers.inherit.tfrs.spec import InputSpec
+from trainers.inherit.tfrs.spec import InputSpec, TaskLayers, TfrsModel
 
 USERS = ["ann", "bob", "cid"]
 
@@ -64,6 +68,10 @@ def folder(tmp_path_factory):
         head=dense(5, 1),
         wide=dense(5, 2),
         small=embedding(2, 3),
+        towers=Object(
+            click=Object(layer_0=dense(5, 4), layer_1=dense(4, 1)),
+            like=Object(layer_0=dense(5, 4), layer_1=dense(4, 1)),
+        ),
     )
     tf.train.Checkpoint(model=model).write(str(path / "model"))
     (path / "users.txt").write_text("\n".join(USERS))
@@ -154,3 +162,31 @@ def test_every_value_finds_its_row(folder):
     np.testing.assert_array_equal(found.weight("embeddings/tables_3")[inputs["user"]], users[[2, 0, 0, 3]])
     np.testing.assert_array_equal(found.weight("embeddings/tables_2")[inputs["hour"]], hours[[0, 1, 2, 2]])
     np.testing.assert_allclose(inputs["price"], [0, 1, -2, 0])
+
+
+def test_two_tasks_against_numpy(folder):
+    """Numbers before embeddings, cross layers with a diagonal, a shared layer and towers."""
+    names = {"price": "price", "hour": GOOD["inputs"]["hour"], "user": GOOD["inputs"]["user"]}
+    tasks = {name: {"kind": "binary", "layers": f"towers/{name}"} for name in ("click", "like")}
+    found = source(folder, inputs=names, tasks=tasks, diag_scale=0.5)
+    objects = found.objects
+
+    def layer(path: str, x: np.ndarray) -> np.ndarray:
+        return x @ objects.value(objects.find(f"{path}/kernel", "")) + objects.value(objects.find(f"{path}/bias", ""))
+
+    users, hours, price = np.array([1, 3, 0]), np.array([0, 2, 1]), np.array([0.5, -1.0, 2.0], np.float32)
+    user, hour = (objects.value(objects.find(f"{name}/layer-1/embeddings", "")) for name in ("user", "hour"))
+    x = np.concatenate([price[:, None], hour[hours], user[users]], axis=1)
+    x = x * (layer("cross/_dense", x) + 0.5 * x) + x
+    x = np.maximum(layer("deep/layer-0", x), 0)
+    inputs = {"user": tf.constant(users), "hour": tf.constant(hours + 1), "price": tf.constant(price)}
+    logits = rebuilt(found, averaged=False).logits(inputs, training=False)
+    for name in tasks:
+        hidden = np.maximum(layer(f"towers/{name}/layer-0", x), 0)
+        np.testing.assert_allclose(logits[name], layer(f"towers/{name}/layer-1", hidden)[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_docs_have_every_key():
+    page = (Path(__file__).parents[4] / "docs" / "howto" / "from-tfrs.md").read_text()
+    for key in (*TfrsModel.model_fields, *InputSpec.model_fields, *TaskLayers.model_fields):
+        assert re.search(rf"`([\w.]+\.)?{key}`", page), key
