@@ -121,19 +121,16 @@ class Objects:
 
     def accumulator(self, variable: int) -> np.ndarray | None:
         """Returns Adagrad's sum of squares of a variable; None if the optimizer has none of it."""
-        if (slot := self._slots.get(variable)) is not None:
-            return self.value(slot)
-        slot = self._named_slots.get(self._name(variable))
-        return None if slot is None or self.shape(slot) != self.shape(variable) else self.value(slot)
+        slot = (self._slots or self._named_slots).get(variable)
+        return None if slot is None else self.value(slot)
 
     @property
     def is_legacy(self) -> bool:
         """Whether the optimizer is one of `tf.keras.optimizers.legacy`."""
         return bool(self._slots)
 
-    @property
-    def has_accumulators(self) -> bool:
-        return bool(self._slots or self._named_slots)
+    def has_accumulator(self, variable: int) -> bool:
+        return variable in (self._slots or self._named_slots)
 
     @cached_property
     def _slots(self) -> dict[int, int]:
@@ -146,19 +143,24 @@ class Objects:
         }
 
     @cached_property
-    def _named_slots(self) -> dict[str, int]:
-        """Slots by the name of their variable, all that newer optimizers store; without names given twice."""
-        found: dict[str, list[int]] = {}
-        owners: dict[str, int] = {}
+    def _named_slots(self) -> dict[int, int]:
+        """Slots by variable, by name and shape, as newer optimizers store them; variables that are alike in order."""
+        owners: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        slots: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         for node in range(len(self._nodes)):
-            if not self._attributes(node):
-                continue
-            _, accumulator, variable = self._name(node).partition("/accumulator/")
-            if accumulator:
-                found.setdefault(variable, []).append(node)
-            else:
-                owners[self._name(node)] = owners.get(self._name(node), 0) + 1
-        return {name: nodes[0] for name, nodes in found.items() if len(nodes) == 1 and owners.get(name) == 1}
+            if self._attributes(node):
+                _, accumulator, variable = self._name(node).partition("/accumulator/")
+                name = variable if accumulator else self._name(node)
+                (slots if accumulator else owners).setdefault((name, self.shape(node)), []).append(node)
+        trained = self.children(self.children(0).get("trainable_variables", 0))  # Only a SavedModel has this list.
+        place = {node: int(number) for number, node in trained.items() if number.isdecimal()}
+        found: dict[int, int] = {}
+        for alike, of_slots in slots.items():
+            of_variables = owners.get(alike, [])
+            if len(of_slots) == len(of_variables) and (len(of_slots) == 1 or place.keys() >= set(of_variables)):
+                of_variables.sort(key=lambda node: place.get(node, 0))
+                found |= dict(zip(of_variables, of_slots, strict=True))
+        return found
 
     def _attributes(self, node: int) -> list[Any]:
         return [a for a in self._nodes[node].attributes if a.name == "VARIABLE_VALUE"]

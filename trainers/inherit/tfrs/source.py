@@ -66,10 +66,10 @@ class TfrsSource:
         }
         network = read_network(self.objects, self.spec, _order(inputs))
         self.options = RankingOptions(**network.options)
-        self.remarks = [given.remark for given in inputs.values() if given.remark]
         self.without_unknown = {name for name, given in inputs.items() if not given.has_unknown}
         self.sigmoids = network.sigmoids
         self._weights = _stacked(inputs, tables) | network.weights
+        self.remarks = [given.remark for given in inputs.values() if given.remark] + self._of_state()
         self.statistics = self._statistics(inputs, tables)
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -92,7 +92,9 @@ class TfrsSource:
         return weight.turn(slots) + np.float32(self.epsilon)
 
     def count(self, name: str) -> int | None:
-        steps = self._of_optimizer("_iterations", "iter") if name == "iteration" else None
+        if name != "iteration" or not self._has_state():
+            return None
+        steps = self._of_optimizer("_iterations", "iter")
         return None if steps is None else int(steps)
 
     @property
@@ -107,6 +109,23 @@ class TfrsSource:
             return 0.0
         saved = self.objects.optimizer()[1].get("epsilon", EPSILON)
         return float(saved if self.spec.epsilon is None else self.spec.epsilon)
+
+    def _has_state(self) -> bool:
+        has = self.objects.has_accumulator
+        return any(has(variable) for weight in self._weights.values() for variable in weight.variables)
+
+    def _of_state(self) -> list[str]:
+        """A remark on weights without accumulators, if the optimizer's state is to move."""
+        if self.spec.optimizer is None:
+            return []
+        if not self._has_state():
+            return ["no accumulators are saved: the state of the optimizer starts anew"]
+        has = self.objects.has_accumulator
+        without = [path for path, weight in self._weights.items() if not all(has(v) for v in weight.variables)]
+        if not without:
+            return []
+        reason = "a checkpoint does not tell variables of one name and shape apart"
+        return [f"accumulators of {', '.join(without)} start anew: none are saved, or {reason}, as a SavedModel does"]
 
     def _of_optimizer(self, *names: str) -> float | None:
         """A number that the optimizer keeps, under the name that its version of Keras has for it."""

@@ -15,7 +15,7 @@ from tensorflow_recommenders.experimental.optimizers import ClippyAdagrad
 
 ROWS, BATCH, BEFORE, AFTER = 10_000, 64, 60, 20
 USERS = [str(i) for i in range(1, 301)]
-MOVIES = [f"Movie {i}, The" for i in range(120)]
+MOVIES = [f"Movie {i}, The" for i in range(300)]  # As many as users: variables that only their order tells apart.
 AGES, JOBS = [1, 18, 25, 35, 45, 50, 56], ["artist", "doctor", "writer", "lawyer"]
 
 
@@ -27,13 +27,13 @@ class MovieModel(tfrs.Model):
         self.user_model = tf_keras.Sequential(
             [
                 tf_keras.layers.StringLookup(vocabulary=USERS, mask_token=None),
-                tf_keras.layers.Embedding(len(USERS) + 1, 32),
+                tf_keras.layers.Embedding(len(USERS) + 1, 32, name="table"),
             ]
         )
         self.movie_model = tf_keras.Sequential(
             [
                 tf_keras.layers.StringLookup(vocabulary=MOVIES, mask_token=None),
-                tf_keras.layers.Embedding(len(MOVIES) + 1, 32),
+                tf_keras.layers.Embedding(len(MOVIES) + 1, 32, name="table"),
             ]
         )
         self.rating_model = tf_keras.Sequential(
@@ -120,7 +120,7 @@ class Odd(tfrs.Model):
         self.hashing, self.masked_hashing = tf_keras.layers.Hashing(40), tf_keras.layers.Hashing(30, mask_value="")
         self.tables = {
             name: tf_keras.layers.Embedding(height, 4)
-            for name, height in {"movie": 130, "job": 6, "age": 10, "user": 40, "user_again": 30}.items()
+            for name, height in {"movie": 310, "job": 6, "age": 10, "user": 40, "user_again": 30}.items()
         }
         self.cross = tfrs.layers.dcn.Cross(diag_scale=0.5, use_bias=False)
         self.tower = tf_keras.Sequential(

@@ -146,12 +146,16 @@ def test_a_checkpoint_says_the_same_once_vocabularies_are_named(peer, name, tmp_
         yaml.safe_dump({"checkpoint": str(peer / name / "checkpoint"), **spec}, sort_keys=False)
     )
     found = TfrsSource(tmp_path / "tfrs.yaml")
-    assert (found.features, found.options, found.statistics) == (saved.features, saved.options, saved.statistics)
-    assert found.shapes() == saved.shapes()
+    assert (found.features, found.options, found.shapes()) == (saved.features, saved.options, saved.shapes())
     assert found.count("iteration") == saved.count("iteration") == 60
     for path in saved.shapes():
         np.testing.assert_array_equal(found.weight(path), saved.weight(path))
-        np.testing.assert_array_equal(found.slot(path, "accumulator"), saved.slot(path, "accumulator"))
+        if (name, path) != ("ratings", "embeddings/tables_32"):
+            np.testing.assert_array_equal(found.slot(path, "accumulator"), saved.slot(path, "accumulator"))
+    assert saved.remarks == []
+    if name == "ratings":  # Both its tables are called "table", and only a SavedModel says which comes first.
+        assert found.slot("embeddings/tables_32", "accumulator") is None
+        assert "accumulators of embeddings/tables_32 start anew" in found.remarks[0]
 
 
 def test_a_wrong_order_of_inputs_is_found(peer, tmp_path):
