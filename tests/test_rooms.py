@@ -19,6 +19,8 @@ LIGHT = [
     "trainers/health",
     "tfstable/inputs/statistics.py",  # `check` needs it.
     "tfstable/serving/versions.py",  # `export --list` needs it.
+    "trainers/inherit/opening.py",  # A start needs it, before its workers meet.
+    "trainers/training/init_config.py",
 ]
 
 

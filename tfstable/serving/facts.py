@@ -11,7 +11,6 @@ from tfstable.options import RankingOptions
 if TYPE_CHECKING:
     from tfstable.models import RankingModel
 
-CARD = "model_card.json"
 PATH = "assets.extra/model.json"
 
 

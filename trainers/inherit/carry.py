@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfstable.optimizers import Composite, Group
 from trainers.build.learner import Learner
 from trainers.inherit.names import in_model
 from trainers.inherit.plan import Plan
@@ -40,32 +41,70 @@ def carry_out(
     names = in_model(variable.path for variable in model.variables)
     average = slots and keeps_average(plan, learner)
     read = partial(source.weight, averaged=not average)
-    state = {_below(variable): variable for variable in optimizer.variables}
-    kinds = {"step", *(name for group in optimizer.optimizers for name in group.slots())}
-    kinds |= {"average", "average_covered"} if average else set()
     with strategy.scope():
+        values = {}
         for variable in model.variables:
             path = names[variable.path]
             value = plan.weight(path, variable.numpy(), read, means)
             variable.assign(value)
-            flat = variable.path.replace("/", "_").replace(":", "_")
-            for name in kinds if slots else ():
-                if (slot := state.get(f"{flat}_{name}")) is None:
-                    continue
-                of_slot = partial(source.slot, name=name)
-                if name == "average":  # Of new parts it is their weight.
-                    slot.assign(plan.weight(path, value.astype(slot.dtype), of_slot, means))
-                else:
-                    slot.assign(plan.slot(path, slot.numpy(), of_slot))
-        if not slots or (steps := source.count("iteration")) is None:
+            if average:
+                values[path] = value
+        steps = source.count("iteration") if slots else None
+        if steps is None:
             return "the optimizer's state is made anew"
-        for variable in optimizer.variables:
-            if _below(variable) == "iteration":
-                variable.assign(steps)
-            elif average and _below(variable) in COUNTS:
-                variable.assign(source.count(_below(variable)))
-    return f"the optimizer's state is copied, after {steps:,} steps"
+        optimizer.iterations.assign(steps)
+        if average:
+            _carry_average(plan, optimizer, names, values, means)
+        copied = [_carry_group(plan, group, names, steps) for group in optimizer.groups]
+    parts = [f"of {group.variables}" for group, is_copied in zip(optimizer.groups, copied, strict=True) if is_copied]
+    if not parts:
+        return "the optimizer's state is made anew: another rule"
+    return f"the optimizer's state is copied, {' and '.join(parts)}, after {steps:,} steps"
+
+
+def _carry_group(plan: Plan, group: Group, names: Mapping[str, str], steps: int) -> bool:
+    """Gives a group of variables the state of the source's optimizer; returns whether that has one of the same rule."""
+    optimizer, found = group.optimizer, not group.optimizer.slots()
+    state = {_below(variable): variable for variable in optimizer.variables}
+
+    def read(kind: str, path: str) -> np.ndarray | None:
+        nonlocal found
+        value = plan.source.slot(path, kind)
+        found = found or value is not None
+        return value
+
+    for path, name in names.items():
+        for kind in (*optimizer.slots(), "step"):
+            if (slot := state.get(f"{_flat(path)}_{kind}")) is not None:
+                slot.assign(plan.slot(name, slot.numpy(), partial(read, kind)))
+    if found:
+        optimizer.iterations.assign(steps)
+    return found
+
+
+def _carry_average(
+    plan: Plan,
+    optimizer: Composite,
+    names: Mapping[str, str],
+    values: Mapping[str, np.ndarray],
+    means: Mapping[str, np.ndarray],
+) -> None:
+    """Gives an optimizer the source's average of the weights; of new parts it is the weight."""
+    state = {_below(variable): variable for variable in optimizer.variables}
+    for path, name in names.items():
+        if (slot := state.get(f"{_flat(path)}_average")) is not None:
+            of_average = partial(plan.source.slot, name="average")
+            slot.assign(plan.weight(name, values[name].astype(slot.dtype), of_average, means))
+        if (slot := state.get(f"{_flat(path)}_average_covered")) is not None:
+            slot.assign(plan.slot(name, slot.numpy(), partial(plan.source.slot, name="average_covered")))
+    for name in COUNTS:
+        if name in state:
+            state[name].assign(plan.source.count(name))
 
 
 def _below(variable: keras.Variable) -> str:
     return variable.path.partition("/")[2]
+
+
+def _flat(path: str) -> str:
+    return path.replace("/", "_").replace(":", "_")

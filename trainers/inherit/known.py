@@ -25,9 +25,10 @@ from trainers.config import Config
 from trainers.inherit.source import Source
 
 #: Keys that say where values come from, or how a table is trained: they do not change what the model computes of them.
-_PLACES = {"column", "columns", "by", "type", "types", "table", "rate", "trainable", "pretrained"}
+#: What a counter counts (of) is told number by number; see `_counted`.
+_PLACES = {"column", "columns", "by", "of", "type", "types", "table", "rate", "trainable", "pretrained"}
 #: Keys that change the inputs somewhat: the weights still fit, predictions move.
-_SOFT = {"pooling", "max_values", "keep", "delimiter", "half_life_days", "smoothing", "delay_days", "missing", "of"}
+_SOFT = {"pooling", "max_values", "keep", "delimiter", "half_life_days", "smoothing", "delay_days", "missing"}
 #: Keys of the tables' sizes, which `rows.places` and the statistics treat, and of a file that a table starts from.
 _SIZES = {"buckets", "max_size", "min_count", "boundaries", "moments", "pretrained_sha256"}
 
@@ -85,46 +86,55 @@ def known(config: Config, columns: Mapping[str, RawColumn], source: Source, rena
     }
     _check_rename(rename, kinds)
     names = {kind: _counterparts(new, old, rename) for kind, (new, old) in kinds.items()}
-    lines: list[Line] = []
-    tables: dict[str, tuple[str, str]] = {}
-    features = {}
-    for name, old in names["features"].items():
-        spec, before = config.features[name], source.features[old]
-        reason = _changed(name, spec, columns, old, before, source) or _other_table(
-            name, spec, old, tables, config, source
-        )
-        if reason:
-            lines += [Line(f"feature {name}", "made anew", reason, exact=False)]
-            continue
-        features[name] = old
-        soft = _soft_changes(spec, before)
-        lines.append(Line(f"feature {name}", "copied", _note(name, old, soft), exact=not soft))
-        if isinstance(spec, Categorical | QuantileFeature):
-            tables.setdefault(table_name(name, spec), (name, old))
-    lines += [
-        Line(f"feature {name}", "made anew", "new: starts at zero")
-        for name in config.features
-        if name not in names["features"]
-    ]
-    dropped = source.features.keys() - set(names["features"].values())
-    lines += [
-        Line(f"feature {n}", "dropped", "its mean contribution stays", exact=False)
-        for n in source.features
-        if n in dropped
-    ]
-    sequences, more = _sequences(config.model.sequences, source.options.sequences, names["sequences"], features)
-    lines += more
-    tasks, more = _tasks(config.tasks, source.tasks, names["tasks"])
-    lines += more
+    tasks, of_tasks = _tasks(config.tasks, source.tasks, names["tasks"])
+    features, tables, of_features = _features(config, columns, source, names["features"], tasks)
+    sequences, of_sequences = _sequences(config.model.sequences, source.options.sequences, names["sequences"], features)
+    lines = [*of_features, *of_sequences, *of_tasks]
     if not features or not tasks:
-        what, ours, theirs = (
-            ("feature", config.features, source.features) if not features else ("task", config.tasks, source.tasks)
-        )
+        what, kind = ("feature", "features") if not features else ("task", "tasks")
+        ours, theirs = kinds[kind]
         raise InputError(
             f"init.from: {source.name} has no {what} in common with this config: there {', '.join(theirs)}, here "
             f"{', '.join(ours)}; name another directory, or set init.rename"
         )
     return Known(features, sequences, tasks, tables, lines)
+
+
+def _features(
+    config: Config, columns: Mapping[str, RawColumn], source: Source, names: Mapping[str, str], tasks: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, tuple[str, str]], list[Line]]:
+    features: dict[str, str] = {}
+    tables: dict[str, tuple[str, str]] = {}
+    lines = []
+    for name, spec in config.features.items():
+        part, old = f"feature {name}", names.get(name)
+        if old is None:
+            lines.append(Line(part, "made anew", "new: starts at zero"))
+            continue
+        before = source.features[old]
+        reason = _changed(name, spec, columns, old, before, source)
+        if reason := reason or _other_table(name, spec, old, tables, config, source):
+            lines.append(Line(part, "made anew", reason, exact=False))
+            continue
+        features[name] = old
+        soft, counted = _soft_changes(spec, before), _counted(spec, before, tasks)
+        exact = not soft and not any(note.startswith("no longer") for note in counted)
+        lines.append(Line(part, "copied", _note(name, old, [*soft, *counted]), exact))
+        if isinstance(spec, Categorical | QuantileFeature):
+            tables.setdefault(table_name(name, spec), (name, old))
+    gone = [name for name in source.features if name not in names.values()]
+    dropped = [Line(f"feature {name}", "dropped", "its mean contribution stays", exact=False) for name in gone]
+    return features, tables, lines + dropped
+
+
+def _counted(spec: Feature, before: Feature, tasks: Mapping[str, str]) -> list[str]:
+    """What a counter counts now and did not count before, and the reverse."""
+    if not (isinstance(spec, CounterFeature) and isinstance(before, CounterFeature)):
+        return []
+    more = [task for task in spec.of if tasks.get(task) not in before.of]
+    less = [task for task in before.of if task not in map(tasks.get, spec.of)]
+    notes = [f"counts {', '.join(more)}, too"] if more else []
+    return notes + ([f"no longer counts {', '.join(less)}"] if less else [])
 
 
 def _check_rename(rename: Mapping[str, str], kinds: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:

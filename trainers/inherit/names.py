@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 
 #: Parts of a model whose layers have names of their own, except those of `_UNNAMED`. Keras numbers others by process.
-_NAMED = re.compile(r"(embeddings|wide|histories|bottom|tower_|output_|vector_)")
-_UNNAMED = ("sequential", "dropout")
+_NAMED = re.compile(r"embeddings|wide|histories|bottom|tower_|output_|vector_|cross/cross_")
+_UNNAMED = ("sequential", "dropout", "seed_generator")
 _NUMBERED = re.compile(r"(.*?)(?:_(\d+))?")
 
 
@@ -35,7 +35,7 @@ def _renumbered(above: tuple[str, ...], names: set[str]) -> dict[str, str]:
     count: dict[str, int] = {}
     for name in sorted(names, key=_number):
         stem, _ = _number(name)
-        if stem not in _UNNAMED and _NAMED.match(above[0] if above else name):
+        if stem not in _UNNAMED and _NAMED.match("/".join([*above, name])):
             found[name] = name
             continue
         index = count[stem] = count.get(stem, -1) + 1

@@ -14,6 +14,7 @@ from tfstable.errors import InputError
 from tfstable.files import digest, read_json
 from tfstable.inputs.statistics import Statistics
 from tfstable.options import RankingOptions
+from tfstable.serving import card as cards
 from tfstable.serving import facts, versions
 from tfstable.specs import Feature, TaskSpec
 from trainers.config import Config, EmaConfig, InitConfig, SwaConfig
@@ -39,7 +40,7 @@ def open_source(init: InitConfig) -> Source:
         return RunSource.open(path)
     if (path / ABOUT).exists() and path.parent.name == "checkpoints":
         return RunSource.open(path.parent.parent, path.name)
-    if (path / facts.CARD).exists():
+    if (path / cards.JSON).exists():
         return ExportSource.open(path)
     if (file := tfrs.find(path)) is not None:
         from trainers.inherit.tfrs.source import open_tfrs

@@ -93,6 +93,10 @@ def plan(new: RankingModel, source: Source, known: Known) -> Plan:
         lines.append(Line(f"model {type(new).__name__}", "copied", "a subclass: weights by path", exact=False))
         folds = []
     names, shapes = in_model(variable.path for variable in new.variables), source.shapes()
+    for path in [path for path, move in moves.items() if isinstance(move, Carry) and move.old not in shapes]:
+        del moves[path]
+        if "seed_generator" not in path:
+            lines.append(Line(path, "made anew", "not there", exact=False))
     for variable in new.variables:
         path, is_seed = names[variable.path], "seed_generator" in variable.path
         if path in moves or (is_plain and not is_seed):

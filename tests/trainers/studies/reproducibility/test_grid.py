@@ -212,6 +212,10 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
         ("divergence.jump=3", "reproducibility: divergence.jump is not honoured"),
         ("recovery.most=0", "reproducibility: recovery.most is not honoured"),
         (
+            "init={from: runs/a}",
+            "reproducibility: init is not honoured, every training of a grid starts",
+        ),
+        (
             "export.when=every_window",
             "export.when is not honoured, a grid exports nothing; leave it at last",
         ),

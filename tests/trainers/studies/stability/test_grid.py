@@ -206,6 +206,7 @@ def test_deterministic_is_asked_of_tensorflow(log, monkeypatch):
         ("stability.models.deep={units: [0]}", r"model deep under none: units\.0"),
         ("stability.treatments.gc=[{dense: {kind: gradient_norm, treshold: 1}}]", "treshold: unknown key"),
         ("trainer.strategy=mirrored", "stability: trainer.strategy is not honoured.* leave it at one_device"),
+        ("init={from: runs/a}", "stability: init is not honoured, every training of a grid starts with new weights"),
         ("trainer.devices=2", "stability: trainer.devices is not honoured"),
         ("recovery.rate_factor=1", "stability: recovery.rate_factor is not honoured"),
         ("export.keep_versions=9", "stability: export.keep_versions is not honoured, a grid exports nothing"),
