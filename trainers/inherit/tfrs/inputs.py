@@ -53,7 +53,9 @@ def read_input(objects: Objects, name: str, spec: InputSpec) -> Input:
     layers = objects.layers(spec.layers, f"{key}.layers")
     found: Found = {}
     for path, node in layers.items():
-        kind = _kind(objects, node)
+        kind = _kind(objects, node, spec)
+        if kind == "shape":
+            continue
         if kind is None or kind in found:
             what = objects.config(node)[0] or f"an object with {', '.join(objects.attributes(node)) or 'no parts'}"
             twice = f"a second layer of kind {kind}" if kind else what
@@ -109,7 +111,8 @@ def read_input(objects: Objects, name: str, spec: InputSpec) -> Input:
     )
 
 
-def _kind(objects: Objects, node: int) -> str | None:
+def _kind(objects: Objects, node: int, spec: InputSpec) -> str | None:
+    """What a layer does; "shape" if nothing to the values."""
     children, layer = objects.children(node), objects.config(node)[0]
     if "embeddings" in children:
         return "embedding"
@@ -119,9 +122,13 @@ def _kind(objects: Objects, node: int) -> str | None:
         return "normalization"
     if "bin_boundaries" in children or layer == "Discretization":
         return "discretization"
-    if layer == "Hashing" or not objects.attributes(node):  # Nothing of a Hashing is in a checkpoint.
+    if layer == "Hashing":
         return "hashing"
-    return None
+    if layer in ("InputLayer", "Flatten", "Reshape"):
+        return "shape"
+    if layer or objects.attributes(node):
+        return None
+    return "hashing" if spec.hash_bins else "shape"  # Nothing of such a layer is in a checkpoint.
 
 
 def _vocabulary(objects: Objects, spec: InputSpec, found: Found, key: str) -> tuple[list, int, bool]:

@@ -201,9 +201,11 @@ class Objects:
 
     def lookup(self, path: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns keys and rows of the lookup table of a layer at a path, the smallest row first."""
-        loaded = self.loaded
+        loaded, (first, *_) = self.loaded, path.split("/")
+        if first not in self.children(0):  # As `find` has it.
+            loaded = loaded.model
         for part in path.split("/"):
-            loaded = loaded[int(part)] if isinstance(loaded, list) else _attribute(loaded, part)
+            loaded = _attribute(loaded, part)
         table = loaded.lookup_table
         (made,) = table._create_resource.concrete_functions  # A restored table does not state its types otherwise.
         types = next(op.node_def.attr for op in made.graph.get_operations() if "key_dtype" in op.node_def.attr)
@@ -224,4 +226,6 @@ class Objects:
 
 
 def _attribute(loaded: Any, name: str) -> Any:
+    if isinstance(loaded, list | tuple):
+        return loaded[int(name)]
     return loaded[name] if isinstance(loaded, dict) else getattr(loaded, name)

@@ -14,6 +14,8 @@ CLIPPY = {
     "clip_accumulator_update": "clip_accumulator",
     "accumulator_relative_threshold": "accumulator_relative",
 }
+# Keys of every optimizer of Keras 2 that need a decision of the user.
+UNTOLD = ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema")
 
 
 def proposal(source: TfrsSource) -> str:
@@ -54,6 +56,8 @@ def _changed(spec: Any) -> dict[str, Any]:
 def _rule(source: TfrsSource, notes: list[str]) -> tuple[dict[str, Any], bool]:
     """The rule of the optimizer, {} if tfstable's default has to do, and whether it clips each table alone."""
     name, saved = source.objects.optimizer()
+    if given := [key for key in UNTOLD if saved.get(key)]:
+        notes.append(f"the optimizer had {', '.join(given)}; set what you need of it under optimizer")
     rate = saved.get("learning_rate", source.learning_rate)
     if not isinstance(rate, float):
         notes.append(f"set learning_rate and schedule: the model's was {rate or 'not saved'}")

@@ -203,7 +203,7 @@ def main(folder):
             "click",
             of_dcn,
         ),
-        "odd": (Odd(), tf_keras.optimizers.Adagrad(0.1), "click", (*of_dcn[:-1], "hour", "last_title")),
+        "odd": (Odd(), tf_keras.optimizers.Adam(0.01), "click", (*of_dcn[:-1], "hour", "last_title")),
     }
     results = {}
     for name, (model, optimizer, label, columns) in cases.items():

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from typer.testing import CliRunner
 
 from tfstable.errors import InputError
 from tfstable.inputs.preprocessor import Preprocessor
-from trainers.config import InitConfig
+from trainers.cli.app import app
+from trainers.config import InitConfig, load
 from trainers.inherit.opening import open_source
 from trainers.inherit.sample import rebuilt
 from trainers.inherit.tfrs.inputs import read_input
 from trainers.inherit.tfrs.objects import Objects
+from trainers.inherit.tfrs.proposal import proposal
+from trainers.inherit.tfrs.scores import difference
 from trainers.inherit.tfrs.source import TfrsSource
 from trainers.inherit.tfrs.spec import InputSpec, TaskLayers, TfrsModel
 
@@ -184,6 +188,22 @@ def test_two_tasks_against_numpy(folder):
     for name in tasks:
         hidden = np.maximum(layer(f"towers/{name}/layer-0", x), 0)
         np.testing.assert_allclose(logits[name], layer(f"towers/{name}/layer-1", hidden)[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_config_of_a_checkpoint(folder):
+    found = source(folder, optimizer="optimizer")
+    printed = proposal(found)
+    (folder / "config.yaml").write_text(printed)
+    config = load(folder / "config.yaml")
+    assert (config.features, config.tasks) == (found.features, found.tasks)
+    assert (config.init.source, config.model.units, config.model.cross_depth) == (folder / "tfrs.yaml", (5,), 1)
+    assert "the class of the optimizer is not saved; set its rule" in printed
+    assert difference(found) == "a checkpoint has no signature"
+
+
+def test_the_command_needs_the_file(tmp_path):
+    with pytest.raises(InputError, match=r"neither a YAML file nor a directory with tfrs\.yaml"):
+        CliRunner().invoke(app, ["from-tfrs", str(tmp_path)], catch_exceptions=False)
 
 
 def test_the_docs_have_every_key():

@@ -158,6 +158,20 @@ def test_a_checkpoint_says_the_same_once_vocabularies_are_named(peer, name, tmp_
         assert "accumulators of embeddings/tables_32 start anew" in found.remarks[0]
 
 
+def test_what_does_not_move_is_said(peer):
+    printed = CliRunner().invoke(app, ["from-tfrs", str(peer / "odd")], catch_exceptions=False).output
+    source = TfrsSource(peer / "odd" / "tfrs.yaml")
+    assert source.count("iteration") is None
+    for line in (
+        "inputs.age: 3 rows of unknown values become one, their mean",
+        "inputs.job: missing values had a row of their own; here they share that of unknown ones",
+        "no accumulators are saved: the state of the optimizer starts anew",
+        "Adam starts anew: only the accumulators of Adagrad and ClippyAdagrad move over",
+    ):
+        assert f"# {line}.\n" in printed
+    assert "optimizer:" not in printed
+
+
 def test_a_wrong_order_of_inputs_is_found(peer, tmp_path):
     """Both embeddings have 32 numbers, so all shapes fit."""
     wrong = RATINGS.replace(
