@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from trainers.build.learner import Learner
 from trainers.inherit.names import in_model
 from trainers.inherit.plan import Plan
 
+Means: TypeAlias = Mapping[str, np.ndarray]
 COUNTS = ("covered", "snapshots")  # Of Ema and Swa.
 
 
@@ -23,7 +25,7 @@ def keeps_average(plan: Plan, learner: Learner) -> bool:
 
 
 def carry_out(
-    plan: Plan, learner: Learner, strategy: tf.distribute.Strategy, slots: bool, means: Mapping[str, np.ndarray]
+    plan: Plan, learner: Learner, strategy: tf.distribute.Strategy, slots: bool, means: Means, averaged_means: Means
 ) -> str:
     """Gives a new learner what the plan says.
 
@@ -32,7 +34,7 @@ def carry_out(
         learner: Model and optimizer, new.
         strategy: Whose scope they were made under.
         slots: Whether to take over the optimizer's state, its count of steps and the average of the weights.
-        means: What the plan's folds ask for.
+        means, averaged_means: What the plan's folds ask for, by the source's weights and by their average.
 
     Returns:
         A line on the optimizer's state.
@@ -41,6 +43,7 @@ def carry_out(
     names = in_model(variable.path for variable in model.variables)
     average = slots and keeps_average(plan, learner)
     read = partial(source.weight, averaged=not average)
+    means = means if average else averaged_means
     with strategy.scope():
         values = {}
         for variable in model.variables:
@@ -54,7 +57,7 @@ def carry_out(
             return "the optimizer's state is made anew"
         optimizer.iterations.assign(steps)
         if average:
-            _carry_average(plan, optimizer, names, values, means)
+            _carry_average(plan, optimizer, names, values, averaged_means, steps)
         copied = [_carry_group(plan, group, names, steps) for group in optimizer.groups]
     parts = [f"of {group.variables}" for group, is_copied in zip(optimizer.groups, copied, strict=True) if is_copied]
     if not parts:
@@ -87,19 +90,25 @@ def _carry_average(
     optimizer: Composite,
     names: Mapping[str, str],
     values: Mapping[str, np.ndarray],
-    means: Mapping[str, np.ndarray],
+    means: Means,
+    steps: int,
 ) -> None:
-    """Gives an optimizer the source's average of the weights; of new parts it is the weight."""
+    """Gives an optimizer the source's average of the weights; of new parts it is the weight.
+
+    The state goes over bit by bit. But a mean joins the average as it stands, so that covers every step then.
+    """
     state = {_below(variable): variable for variable in optimizer.variables}
+    stands = bool(plan.folds)
+    of_average = partial(plan.source.weight, averaged=True) if stands else partial(plan.source.slot, name="average")
     for path, name in names.items():
         if (slot := state.get(f"{_flat(path)}_average")) is not None:
-            of_average = partial(plan.source.slot, name="average")
             slot.assign(plan.weight(name, values[name].astype(slot.dtype), of_average, means))
         if (slot := state.get(f"{_flat(path)}_average_covered")) is not None:
-            slot.assign(plan.slot(name, slot.numpy(), partial(plan.source.slot, name="average_covered")))
+            covered = plan.slot(name, slot.numpy(), partial(plan.source.slot, name="average_covered"))
+            slot.assign(np.full_like(covered, steps) if stands else covered)
     for name in COUNTS:
         if name in state:
-            state[name].assign(plan.source.count(name))
+            state[name].assign(steps if stands and name == "covered" else plan.source.count(name))
 
 
 def _below(variable: keras.Variable) -> str:

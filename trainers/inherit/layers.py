@@ -48,13 +48,14 @@ class Layers:
     lines: list[Line] = field(default_factory=list)
 
 
-def layers(new: RankingModel, old: RankingModel, known: Known) -> Layers:
-    """Returns what becomes of the layers of a plain `RankingModel`.
+def layers(new: RankingModel, old: RankingModel, known: Known, members: int = 1) -> Layers:
+    """Returns what becomes of the layers of a plain `RankingModel` or a `Committee`.
 
     Args:
         new: The new model.
         old: The model there; need not be built.
         known: What is copied by name.
+        members: Members of the committee.
     """
     found = Layers()
     for name, was in known.features.items():
@@ -69,14 +70,16 @@ def layers(new: RankingModel, old: RankingModel, known: Known) -> Layers:
     parallel, was_parallel = (m.options.cross_arrangement == "parallel" for m in (new, old))
     if parallel != was_parallel and old.cross is not None:
         found.lines.append(Line("cross layers", "copied", "another arrangement", exact=False))
-    h = _stack(found, new, old, "bottom", "bottom", x._replace(mean="bottom"))
-    if h is not None:
-        places, width = h.places, h.width
-        if parallel:
-            beside = np.where(x.places >= 0, x.places + width, -1)
-            places = np.concatenate([places, beside if was_parallel else np.full(len(beside), -1)])
-        h = Vector(places, width + x.width if was_parallel else width, "heads")
-    _heads(found, new, old, known, h)
+    for member in range(members):
+        suffix = f"_{member}" if member else ""
+        h = _stack(found, new, old, f"bottom{suffix}", f"bottom{suffix}", x._replace(mean="bottom"))
+        if h is not None:
+            places, width = h.places, h.width
+            if parallel:
+                beside = np.where(x.places >= 0, x.places + width, -1)
+                places = np.concatenate([places, beside if was_parallel else np.full(len(beside), -1)])
+            h = Vector(places, width + x.width if was_parallel else width, f"heads{suffix}")
+        _heads(found, new, old, known, h, suffix)
     _options(found, new, old)
     return found
 
@@ -186,7 +189,7 @@ def _is_rezero(units: Sequence[int], rezero: bool) -> list[bool]:
 
 def _stack(found: Layers, new: RankingModel, old: RankingModel, stack: str, old_stack: str, x: Vector) -> Vector | None:
     """Plans a stack of dense layers; returns what reads its output, None if the stack is lost."""
-    is_bottom = stack == "bottom"
+    is_bottom = stack.startswith("bottom")
     units, was = (model.options.units if is_bottom else model.options.tower_units for model in (new, old))
     rezero, rezero_was = (_is_rezero(u, is_bottom and m.options.rezero) for u, m in ((units, new), (was, old)))
     pairs = align(list(zip(units, rezero, strict=True)), list(zip(was, rezero_was, strict=True)))
@@ -261,18 +264,18 @@ def align(new: Sequence[tuple[int, bool]], old: Sequence[tuple[int, bool]]) -> l
     return None if found is None else found[1]
 
 
-def _heads(found: Layers, new: RankingModel, old: RankingModel, known: Known, h: Vector | None) -> None:
+def _heads(found: Layers, new: RankingModel, old: RankingModel, known: Known, h: Vector | None, suffix: str) -> None:
     """Plans towers and outputs on a representation; None: it is lost, and the tasks begin again."""
     for name in new.task_specs:
-        output, t = f"output_{name}", None
+        output, t = f"output_{name}{suffix}", None
         if h is not None and (was := known.tasks.get(name)) is not None:
-            t = _stack(found, new, old, f"tower_{name}", f"tower_{was}", h)
+            t = _stack(found, new, old, f"tower_{name}{suffix}", f"tower_{was}{suffix}", h)
         if t is None:
             found.moves[f"{output}/kernel"] = Zeros()  # Else a new task would start beside its base rate.
             continue
-        kernel = f"output_{was}/kernel"
+        kernel = f"output_{was}{suffix}/kernel"
         found.moves[f"{output}/kernel"] = Carry(kernel, (t.places, None))
-        found.moves[f"{output}/bias"] = Carry(f"output_{was}/bias")
+        found.moves[f"{output}/bias"] = Carry(f"output_{was}{suffix}/bias")
         if t.mean and len(gone := t.gone()):
             found.folds.append(Fold(f"{output}/bias", t.mean, gone, (kernel,)))
 

@@ -1,14 +1,15 @@
 """What a new model takes over of a trained one: a table to read, and the moves that carry it out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import signature
 
 import numpy as np
 from rich.table import Table
 
 from tfstable.errors import InputError
 from tfstable.layers import Embeddings
-from tfstable.models import RankingModel
+from tfstable.models import Committee, RankingModel
 from trainers.inherit.known import Known, Line
 from trainers.inherit.layers import layers
 from trainers.inherit.moves import Carry, Fold, Move, Read, Stack, TablePart
@@ -16,7 +17,15 @@ from trainers.inherit.names import in_model
 from trainers.inherit.rows import Rows, rows
 from trainers.inherit.source import Source
 
-PLAIN = "tfstable.models.RankingModel"
+_STAGES = (
+    *("call", "embed", "sequence", "interact", "shared_bottom", "heads", "wide_logits"),
+    *("numbers", "dense_stack", "output_layer"),
+)
+#: Where the weights of these stages are.
+_STANDARD = (
+    *("embeddings/", "wide/", "histories/", "vector_", "cross/", "input_norm/", "deep_norm/"),
+    *("bottom", "tower_", "output_"),
+)
 
 
 @dataclass(frozen=True)
@@ -85,12 +94,14 @@ def plan(new: RankingModel, source: Source, known: Known) -> Plan:
     if not isinstance(new.embeddings, Embeddings):
         raise InputError("init.from: tables on SparseCores cannot be filled; begin the run on another device")
     lines = list(known.lines)
-    moves, folds = _tables(new, old, known, source, lines)
-    if is_plain := type(new) is RankingModel and source.model_class == PLAIN:
-        found = layers(new, old, known)
+    members = members_of(new, source)
+    moves, folds = _tables(new, old, known, source, lines, members or 1)
+    if members is not None:
+        found = layers(new, old, known, members)
         moves, folds, lines = found.moves | moves, [*folds, *found.folds], [*lines, *found.lines]
     else:  # Only its author knows what a subclass does with the weights.
-        lines.append(Line(f"model {type(new).__name__}", "copied", "a subclass: weights by path", exact=False))
+        lines = [replace(line, note="new", exact=False) if line.note.startswith("new: ") else line for line in lines]
+        lines.append(Line(f"model {type(new).__name__}", "copied", "stages of its own: weights by path", exact=False))
         folds = []
     names, shapes = in_model(variable.path for variable in new.variables), source.shapes()
     for path in [path for path, move in moves.items() if isinstance(move, Carry) and move.old not in shapes]:
@@ -99,8 +110,8 @@ def plan(new: RankingModel, source: Source, known: Known) -> Plan:
             lines.append(Line(path, "made anew", "not there", exact=False))
     for variable in new.variables:
         path, is_seed = names[variable.path], "seed_generator" in variable.path
-        if path in moves or (is_plain and not is_seed):
-            continue
+        if path in moves or (members is not None and not is_seed and path.startswith(_STANDARD)):
+            continue  # Its move, or fresh on purpose.
         if shapes.get(path) == tuple(variable.shape):
             moves[path] = Carry(path)
         elif not is_seed:
@@ -109,8 +120,25 @@ def plan(new: RankingModel, source: Source, known: Known) -> Plan:
     return Plan(source, lines, moves, folds)
 
 
+def members_of(model: RankingModel, source: Source) -> int | None:
+    """Returns how many bottoms both models have, 1 but in a `Committee`.
+
+    Returns:
+        None if stages of one of them are its own, or they differ in number. (A subclass may have another loss.)
+    """
+    ours, own = type(model), f"{type(model).__module__}.{type(model).__qualname__}"
+    for base in (RankingModel, Committee):
+        if all(getattr(ours, stage) is getattr(base, stage) for stage in _STAGES):
+            if source.model_class not in (own, f"tfstable.models.{base.__name__}"):
+                return None
+            members, usual = getattr(model, "members", 1), signature(base).parameters.get("members")
+            there = source.model_options.get("members", usual.default if usual else 1)
+            return members if there == members else None
+    return None
+
+
 def _tables(
-    new: RankingModel, old: RankingModel, known: Known, source: Source, lines: list[Line]
+    new: RankingModel, old: RankingModel, known: Known, source: Source, lines: list[Line], members: int
 ) -> tuple[dict[str, Move], list[Fold]]:
     """Plans the embedding tables and the wide part's; adds to `lines`."""
     found: dict[str, Rows] = {}
@@ -137,7 +165,8 @@ def _tables(
     for name, task in known.tasks.items():
         if gone and task in old.wide_tasks:
             of_task = np.array(gone) * len(old.wide_tasks) + old.wide_tasks.index(task)
-            folds.append(Fold(f"output_{name}/bias", "wide", of_task, ()))
+            outputs = [f"output_{name}", *(f"output_{name}_{member}" for member in range(1, members))]
+            folds += [Fold(f"{output}/bias", "wide", of_task, ()) for output in outputs]  # Their mean is the logit.
     return moves, folds
 
 

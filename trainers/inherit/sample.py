@@ -125,10 +125,11 @@ def rebuilt(source: Source, averaged: bool) -> RankingModel:
 
 
 def means(model: RankingModel, inputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
-    """Returns the mean over the rows of what layers of a plain `RankingModel` read.
+    """Returns the mean over the rows of what layers of a plain `RankingModel` or a `Committee` read.
 
     Returns:
-        "cross_l", what cross layer l reads; "bottom" and "heads", what those read; "wide", the wide part's logits of
+        "cross_l", what cross layer l reads; "bottom" and "heads", what those read, with "heads_m" of a
+        committee's member m; "wide", the wide part's logits of
         each feature and task. Each a vector.
     """
     found = {}
@@ -145,8 +146,9 @@ def means(model: RankingModel, inputs: Mapping[str, tf.Tensor]) -> dict[str, np.
     if parallel:
         deep = x if model.deep_norm is None else model.deep_norm(x)
     found["bottom"] = deep
-    shared = model.bottom(deep, training=False)
-    found["heads"] = tf.concat([shared, crossed], axis=1) if parallel else shared
+    for member, bottom in enumerate(getattr(model, "bottoms", [model.bottom])):
+        shared = bottom(deep, training=False)
+        found[f"heads_{member}" if member else "heads"] = tf.concat([shared, crossed], axis=1) if parallel else shared
     if model.wide is not None:
         found["wide"] = tf.concat(list(model.wide(inputs).values()), axis=1)
     return {name: tf.reduce_mean(tf.cast(value, tf.float64), axis=0).numpy() for name, value in found.items()}

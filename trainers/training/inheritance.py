@@ -72,18 +72,19 @@ class Inheritance:
         average = self._init.slots and keeps_average(what, learner)
         sample = Sample(self._config, self._log, self._log.days[0])
         inputs, theirs, of_old, missed = sample.of_reader(reader), None, {}, ""
+        of_average: dict[str, np.ndarray] = {}
         try:
             model = rebuilt(self.source, averaged=True)
             theirs = sample.of_model(model, self._same_counters(inputs))
             before = predictions(model, theirs)
-            if average and what.folds:
-                model = rebuilt(self.source, averaged=False)
-            of_old = means(model, theirs) if what.folds else {}
-            del model
+            if what.folds:
+                of_average = means(model, theirs)
+                del model
+                of_old = means(rebuilt(self.source, averaged=False), theirs) if average else {}
         except InputError as error:
             missed = str(error)
             what = Plan(what.source, what.lines, what.moves, [])  # Without a mean nothing can join the biases.
-        optimizer = carry_out(what, learner, strategy, self._init.slots, of_old)
+        optimizer = carry_out(what, learner, strategy, self._init.slots, of_old, of_average)
         found: dict[str, float] = {}
         if theirs is not None and not missed:
             with learner.optimizer.averaged_weights():

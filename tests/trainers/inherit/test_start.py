@@ -117,6 +117,15 @@ def test_what_is_gone_leaves_its_mean_and_names_may_change(log, tmp_path):
     assert event["optimizer"] == "the optimizer's state is made anew"
 
 
+@pytest.mark.slow
+def test_members_of_a_committee_stay_and_bear_the_mean(log, tmp_path):
+    keys = (*MODEL, "model.cross_depth=0", "model.class=tfstable.models.Committee", "model.options={members: 2}")
+    source = Run.open(load(log, *keys, *CONSTANT, f"data.until={DAYS[2]}"), tmp_path / "source")
+    source.train()
+    config = load(log, *keys, f"init.from={source.path}", *ADDED, *TASK, *DEEPER, "model.tower_units=[12]")
+    assert difference(started(config, tmp_path / "run"), source, TASKS) < EXACT
+
+
 def test_it_goes_on_to_the_same_bits_and_needs_its_source_once(log, source, tmp_path):
     """With the optimizer's state a run of the same config trains what its source would have trained next."""
     old = Path(shutil.copytree(source.path, tmp_path / "old"))
