@@ -51,7 +51,7 @@ class Objects:
         except (tf.errors.OpError, ValueError, RuntimeError) as error:
             what = "saved_model" if saved_model else "checkpoint"
             reason = str(error).strip().partition("\n")[0][:160]
-            raise InputError(f"{what}: {place} is no {what} of TensorFlow that can be read ({reason})") from None
+            raise InputError(f"{what}: {place} cannot be read ({reason})") from None
         self._nodes = TrackableObjectGraph.FromString(graph).nodes
         self._shapes = self._reader.get_variable_to_shape_map()
 

@@ -128,7 +128,7 @@ def test_a_directory_with_its_file_is_a_source(folder):
         ({"cross": "head"}, "cross: head is no tfrs.layers.dcn.Cross; it has kernel, bias"),
         ({"tasks": {"click": {"kind": "binary", "layers": "wide"}}}, "the last one, wide, must be a Dense of 1 unit"),
         ({"activation": "sine"}, "activation: tfstable has no sine; it has gelu, relu"),
-        ({"checkpoint": "other"}, "checkpoint: .*other is no checkpoint of TensorFlow that can be read"),
+        ({"checkpoint": "other"}, "checkpoint: .*other cannot be read"),
         ({"saved_model": "model"}, "give one of saved_model and checkpoint"),
         ({"botom": []}, "botom: unknown key"),
         ({"tasks": {"click": {"kind": "rank", "layers": "head"}}}, "tasks.click.kind: Input should be 'binary' or"),
