@@ -31,8 +31,8 @@ InitFrom = Annotated[
     typer.Option(
         "--init-from",
         metavar="DIR",
-        help="Start from a trained model: a run, a checkpoint DIR/checkpoints/N, an exported version DIR/export/N, or a "
-        "TFRS model with its tfrs.yaml. The same as --set init.from=DIR.",
+        help="Start from a trained model: a run, a checkpoint DIR/checkpoints/N, an exported version DIR/export/N, or "
+        "a TFRS model with its tfrs.yaml. The same as --set init.from=DIR.",
     ),
 ]
 Rename = Annotated[
