@@ -76,6 +76,12 @@ class RankingOptions(Spec):
         description="stacked: the bottom reads the output of the cross layers. parallel: the bottom reads the input, "
         "and the heads read the outputs of both; needs cross_depth of at least 1.",
     )
+    stack_tables: bool = Field(
+        True,
+        description="true: embedding tables of one width lie in one variable, read and updated at once. false: each "
+        "is a variable of its own, slower with many tables; a clipping factor per tensor is then one per table, as in "
+        "TFRS.",
+    )
     input_normalisation: Literal["features", "layer", "none"] = Field(
         "features",
         description="features: divide each feature's embedding by its own size; numeric features are already "

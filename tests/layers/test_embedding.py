@@ -64,6 +64,16 @@ def test_lookups_against_numpy(layer):
     assert not outputs["tags"][2].numpy().any()  # Nothing but padding.
 
 
+def test_tables_of_their_own_hold_what_stacked_ones_hold(layer):
+    own = Embeddings({name: feature._replace(stacked=False) for name, feature in FEATURES.items()})
+    own.build()
+    names = {variable.name for variable in own.variables}
+    assert names == {f"tables_{DIM}__tag", f"tables_{DIM}__user", "tables_2__city"}
+    own.assign_tables(layer.tables())
+    for name, expected in layer(tensors()).items():
+        np.testing.assert_array_equal(own(tensors())[name], expected)
+
+
 def test_initial_rows_have_the_deviation_asked_for():
     features = {"x": EmbeddingFeature("x", 20_000, 8)}
     keras.utils.set_random_seed(0)

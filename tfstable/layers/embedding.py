@@ -22,6 +22,7 @@ class EmbeddingFeature(NamedTuple):
         trainable: Whether the table is trained.
         rate: Learning rate of the table, relative to that of its optimizer.
         renewed: Whether rows of the table start anew in the course of training.
+        stacked: Whether the table may lie in one variable with others of its width.
     """
 
     table: str
@@ -31,13 +32,16 @@ class EmbeddingFeature(NamedTuple):
     trainable: bool = True
     rate: float = 1.0
     renewed: bool = False
+    stacked: bool = True
 
     @property
     def stack(self) -> str:
         """Which variable the table lies in: tables of one width that are trained alike lie in one."""
+        own = "" if self.stacked else f"__{self.table}".replace("/", "_")
         if not self.trainable:
-            return f"{self.dim}_frozen"
-        return str(self.dim) if self.rate == 1 else f"{self.dim}_rate_{self.rate:g}".replace(".", "_")
+            return f"{self.dim}_frozen{own}"
+        rate = "" if self.rate == 1 else f"_rate_{self.rate:g}".replace(".", "_")
+        return f"{self.dim}{rate}{own}"
 
 
 @keras.saving.register_keras_serializable(package="tfstable")

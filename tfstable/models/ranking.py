@@ -91,8 +91,7 @@ class RankingModel(MultitaskModel):
             widths = [feature.dim for feature in pooled.values()]
             self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
         self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
-        # One row of logits per value, one column per task; zeros, so that training starts at the base rates.
-        of_tasks = len(self.wide_tasks)  # Pretrained vectors do not start these tables.
+        of_tasks = len(self.wide_tasks)  # A column per task, zeros at first, whatever vectors are pretrained.
         per_task = {n: f._replace(dim=of_tasks, trainable=True, rate=1.0) for n, f in pooled.items() if of_tasks}
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if per_task else None
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
@@ -250,8 +249,9 @@ class RankingModel(MultitaskModel):
         )
 
     def _embedding_features(self) -> dict[str, EmbeddingFeature]:
+        statistics, stack = self.statistics, self.options.stack_tables
         return {
-            name: EmbeddingFeature(table_name(name, f), table_rows(name, f, self.statistics), f.dim, *table_keys(f))
+            name: EmbeddingFeature(table_name(name, f), table_rows(name, f, statistics), f.dim, *table_keys(f), stack)
             for name, f in self.feature_specs.items()
             if isinstance(f, Categorical | QuantileFeature)
         }

@@ -14,6 +14,7 @@ from tfstable.optimizers import (
     AdaptiveGradient,
     AdaX,
     Clippy,
+    ClippyAdagrad,
     Composite,
     Ema,
     GradientNorm,
@@ -25,6 +26,7 @@ from tfstable.optimizers import (
 from tfstable.optimizers.schedule import window_decay
 from tfstable.optimizers.tables import is_embedding_table
 from trainers.config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
+from trainers.config.optimizer import CLIPPY_OF_ADAGRAD, ClippyConfig
 
 RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
 CLIPPINGS = {
@@ -99,8 +101,27 @@ def _average(config: EmaConfig | SwaConfig, batch_size: int) -> Ema | Swa:
 
 def _rule(config: RuleConfig, track_every: int) -> keras.optimizers.Optimizer:
     own = config.model_dump(exclude={"rule", "learning_rate", "schedule", "clipping"}, exclude_none=True)
-    clipping = config.clipping and CLIPPINGS[config.clipping.kind](**config.clipping.model_dump(exclude={"kind"}))
+    if isinstance(config.clipping, ClippyConfig) and config.clipping.of_adagrad:
+        return _clippy_adagrad(config, config.clipping, own, track_every)
+    keys = {"kind", *CLIPPY_OF_ADAGRAD}
+    clipping = config.clipping and CLIPPINGS[config.clipping.kind](**config.clipping.model_dump(exclude=keys))
     return RULES[config.rule](_rate(config), clipping=clipping, track_every=track_every, **own)
+
+
+def _clippy_adagrad(
+    config: RuleConfig, clippy: ClippyConfig, own: dict[str, Any], track_every: int
+) -> keras.optimizers.Optimizer:
+    return ClippyAdagrad(
+        _rate(config),
+        relative_threshold=clippy.relative,
+        absolute_threshold=clippy.absolute,
+        accumulator_relative_threshold=clippy.accumulator_relative,
+        delayed_accumulator=clippy.delayed_accumulator,
+        clip_accumulator_update=clippy.clip_accumulator,
+        scope=clippy.scope,
+        track_every=track_every,
+        **own,
+    )
 
 
 def _rate(config: RuleConfig) -> float | WarmupDecay:

@@ -16,6 +16,7 @@ from trainers.cli.compare import compare
 from trainers.cli.doctor import doctor
 from trainers.cli.evaluate import evaluate
 from trainers.cli.export import export
+from trainers.cli.from_tfrs import from_tfrs
 from trainers.cli.history import history
 from trainers.cli.predict import predict
 from trainers.cli.prepare import prepare
@@ -49,6 +50,7 @@ COMMANDS = (
     reproducibility,
     simulate,
     history,
+    from_tfrs,
     schema,
 )
 for command in COMMANDS:

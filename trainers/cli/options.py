@@ -12,6 +12,7 @@ from tfstable.errors import InputError
 from trainers.cli.screen import progress_bar, quiet_tensorflow
 from trainers.config import Config, load
 from trainers.config.recipes import recipe_path
+from trainers.inherit.tfrs import spec as tfrs
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -30,8 +31,8 @@ InitFrom = Annotated[
     typer.Option(
         "--init-from",
         metavar="DIR",
-        help="Start from a trained model: a run, a checkpoint DIR/checkpoints/N, or an exported version DIR/export/N. "
-        "The same as --set init.from=DIR.",
+        help="Start from a trained model: a run, a checkpoint DIR/checkpoints/N, an exported version DIR/export/N, or "
+        "a TFRS model with its tfrs.yaml. The same as --set init.from=DIR.",
     ),
 ]
 Rename = Annotated[
@@ -65,11 +66,12 @@ def read_config(config: Path | None, recipe: str | None, overrides: list[str], k
     Raises:
         InputError: If none or both of the two are given, or the config is wrong.
     """
-    if config is not None and recipe is None:
-        return load(config, overrides, kind=kind)
-    if recipe is not None and config is None:
-        return load(recipe_path(recipe), overrides, kind=kind)
-    raise InputError("give exactly one of --config FILE and --recipe NAME; `tfstable recipe` lists the recipes")
+    if (config is None) == (recipe is None):
+        raise InputError("give exactly one of --config FILE and --recipe NAME; `tfstable recipe` lists the recipes")
+    settings = load(config or recipe_path(recipe or ""), overrides, kind=kind)
+    if settings.init is not None and tfrs.find(settings.init.source):
+        quiet_tensorflow()  # Its files are read by TensorFlow.
+    return settings
 
 
 def open_grid(

@@ -11,7 +11,9 @@ class InitConfig(Spec):
     """A trained model that a new run starts from. A run that has a checkpoint no longer needs it."""
 
     source: Path = Field(
-        alias="from", description="Directory of a run, of one of its checkpoints, or of an exported version."
+        alias="from",
+        description="Directory of a run, of one of its checkpoints, of an exported version, or of a TFRS model "
+        "with its tfrs.yaml.",
     )
     rename: dict[str, str] = Field(
         default_factory=dict,

@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+CLIPPY_OF_ADAGRAD = ("delayed_accumulator", "clip_accumulator", "accumulator_relative")  # Keys of Clippy for Adagrad.
 SCOPE = "Group of weights that shares one clipping factor: a whole tensor, or a row of a table."
 
 
@@ -48,6 +49,28 @@ class ClippyConfig(Spec):
         description="Group of weights that shares one clipping factor: a whole tensor, a row of a table, or a single "
         "weight.",
     )
+    delayed_accumulator: bool = Field(
+        False,
+        description="Adagrad divides by the sum of squares before this step, as TFRS's ClippyAdagrad does by default.",
+    )
+    clip_accumulator: bool = Field(
+        False, description="Add the clipped gradient's square to the sum. Needs delayed_accumulator."
+    )
+    accumulator_relative: NonNegative = Field(
+        0.0, description="Loosen the bound by this over the root of Adagrad's sum of squares."
+    )
+
+    @property
+    def of_adagrad(self) -> dict[str, bool | float]:
+        """The keys that depend on Adagrad's sum of squares, if one is set."""
+        keys = {name: getattr(self, name) for name in CLIPPY_OF_ADAGRAD}
+        return keys if any(keys.values()) else {}
+
+    @model_validator(mode="after")
+    def _clipped_sums_are_delayed(self) -> "ClippyConfig":
+        if self.clip_accumulator and not self.delayed_accumulator:
+            raise ValueError("clip_accumulator needs delayed_accumulator: true; the factor depends on the sum")
+        return self
 
 
 class GradientNormConfig(Spec):
@@ -131,6 +154,8 @@ class RuleConfig(Spec):
         for key in ("initial_accumulator", "momentum", "beta_1", "beta_2"):
             if getattr(self, key) is not None and key not in own:
                 raise ValueError(f"rule {self.rule} has no key {key}; its keys are {', '.join(own)}")
+        if isinstance(self.clipping, ClippyConfig) and self.clipping.of_adagrad and self.rule != "adagrad":
+            raise ValueError(f"clipping: {', '.join(CLIPPY_OF_ADAGRAD)} are for rule: adagrad, not for {self.rule}")
         return self
 
 

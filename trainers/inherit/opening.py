@@ -20,6 +20,7 @@ from tfstable.serving import facts, versions
 from tfstable.specs import Feature, TaskSpec, living
 from trainers.config import Config, EmaConfig, InitConfig, SwaConfig
 from trainers.inherit.source import Source
+from trainers.inherit.tfrs import spec as tfrs
 from trainers.store.params import NAME, read_config
 from trainers.store.run_directory import RunDirectory
 
@@ -42,9 +43,13 @@ def open_source(init: InitConfig) -> Source:
         return RunSource.open(path.parent.parent, path.name)
     if (path / cards.JSON).exists():
         return ExportSource.open(path)
+    if (file := tfrs.find(path)) is not None:
+        from trainers.inherit.tfrs.source import open_tfrs
+
+        return open_tfrs(file)
     raise InputError(
         f"init.from: {path}: neither a run, nor a checkpoint of one (DIR/checkpoints/N), nor an exported version "
-        "(DIR/export/N)"
+        f"(DIR/export/N), nor a TFRS model described by a {tfrs.FILE}"
     )
 
 

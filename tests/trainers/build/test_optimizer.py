@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tfstable.optimizers import AdaptiveGradient, Clippy, Ema, GradientNorm, Swa, TrustRatio, WarmupDecay
+from tfstable.optimizers import AdaptiveGradient, Clippy, ClippyAdagrad, Ema, GradientNorm, Swa, TrustRatio, WarmupDecay
 from trainers.build.optimizer import make_optimizer
 from trainers.config.optimizer import OptimizerConfig
 
@@ -56,6 +56,20 @@ def test_keys_reach_the_rule_that_has_them():
     assert make(dense={"rule": "adam", "beta_2": 0.99}).groups[1].optimizer.beta_2 == 0.99
     with pytest.raises(ValidationError, match="rule adagrad has no key momentum"):
         make(dense={"momentum": 0.9})
+
+
+def test_clippy_with_keys_of_the_sum_of_squares_is_clippy_adagrad():
+    keys = {"kind": "clippy", "relative": 0.1, "absolute": 1e-7, "scope": "row"}
+    made = make(dense={"clipping": keys | {"delayed_accumulator": True, "clip_accumulator": True}}).groups[1].optimizer
+    expected = ClippyAdagrad(0.05, 0.1, 1e-7, delayed_accumulator=True, clip_accumulator_update=True, scope="row")
+    assert made.get_config() == expected.get_config() | {"name": made.name}
+    assert make(dense={"clipping": keys | {"accumulator_relative": 1e-4}}).groups[1].optimizer.get_config()[
+        "accumulator_relative_threshold"
+    ] == pytest.approx(1e-4)
+    with pytest.raises(ValidationError, match="clip_accumulator needs delayed_accumulator: true"):
+        make(dense={"clipping": keys | {"clip_accumulator": True}})
+    with pytest.raises(ValidationError, match="are for rule: adagrad, not for adam"):
+        make(dense={"rule": "adam", "clipping": keys | {"delayed_accumulator": True}})
 
 
 def test_groups_by_pattern():
