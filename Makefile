@@ -15,7 +15,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-history \
 	bench-memory bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din \
-	bench-rank bench-counters bench-forgetting bench-stability bench-reproducibility
+	bench-rank bench-counters bench-ids bench-forgetting bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -23,12 +23,14 @@ train: install  ## Simulate a log, train, evaluate, export: the whole road.
 quick: install  ## The tests that do not import TensorFlow; under 30 s.
 	$(BIN)/pytest --without-tensorflow -m "not slow" $(QUICK)
 
-# Of tests that start processes of their own, coverage counts this process alone.
+# A process for each of two cores takes test files as they come. Processes that the tests start are not counted.
+SPLIT := -n 2 --dist loadfile
+
 test: laws
-	$(BIN)/python -m slipcover --source tfstable,trainers --skip-covered --fail-under 92 -m pytest -m "not slow"
+	$(BIN)/python -m slipcover --source tfstable,trainers --skip-covered --fail-under 92 -m pytest -m "not slow" $(SPLIT)
 
 test-all: $(VENV)/.spark  ## What takes long: kills, workers, XLA, Spark; then all short tests on the oldest releases allowed.
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow $(SPLIT)
 	$(MAKE) test BOUNDS=lower
 
 install: $(VENV)/.installed
@@ -76,10 +78,13 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din bench-kuairand \
-	bench-rank bench-counters bench-history bench-memory bench-numbers bench-forgetting bench-stability bench-reproducibility
+	bench-rank bench-counters bench-ids bench-forgetting bench-history bench-memory bench-numbers bench-stability bench-reproducibility
 
 bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW) --ablation
+
+bench-ids: install  ## Ids that come and go, beside hashing and a fixed vocabulary.
+	$(BIN)/python -m benchmarks.ids
 
 bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.numbers

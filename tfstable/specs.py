@@ -107,7 +107,37 @@ class VocabularyFeature(Categorical):
     kind: Literal["vocabulary"]
     max_size: int = Field(10_000, ge=1, description="Largest number of values; the most frequent ones are kept.")
     min_count: int = Field(
-        1, ge=1, description="Values that occur less often in the first window are treated as unknown."
+        1,
+        ge=1,
+        description="Values that occur less often in the first window are treated as unknown. With grow: rows of the "
+        "log up to a window's last day.",
+    )
+    grow: bool = Field(
+        False,
+        description="Let new values join before each window trains, the most frequent first, while there is room.",
+    )
+
+
+class IdFeature(Categorical):
+    """Integers or strings with a row each, without collisions, given to new ids and taken from those that are gone.
+
+    Before a window trains, ids of its days get rows; row 0 is for all others and for missing values. See `inputs.ids`.
+    """
+
+    kind: Literal["id"]
+    capacity: int = Field(
+        ge=1,
+        le=2**31 - 2,
+        description="Most ids that have a row at a time. If more come, those not seen for longest lose theirs.",
+    )
+    min_count: int = Field(
+        1, ge=1, description="Rows of the log, up to a window's last day, that an id needs to get a row."
+    )
+    expire_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days without a row of the log after which an id is forgotten: its row goes to another, and if it "
+        "comes back it is new. Default: an id keeps its row until others need it, and its count for ever.",
     )
 
 
@@ -240,7 +270,7 @@ class CounterFeature(Spec):
 
 
 Feature = Annotated[
-    HashFeature | VocabularyFeature | QuantileFeature | NumericFeature | VectorFeature | CounterFeature,
+    HashFeature | VocabularyFeature | IdFeature | QuantileFeature | NumericFeature | VectorFeature | CounterFeature,
     Field(discriminator="kind", title="Feature"),
 ]
 
@@ -274,3 +304,12 @@ TaskSpec = Annotated[BinaryTask | RegressionTask, Field(discriminator="kind", ti
 def counters(features: Mapping[str, Feature]) -> dict[str, CounterFeature]:
     """Returns the counters among the features, by name."""
     return {name: feature for name, feature in features.items() if isinstance(feature, CounterFeature)}
+
+
+def living(features: Mapping[str, Feature]) -> dict[str, IdFeature | VocabularyFeature]:
+    """Returns the features whose map from value to row changes with the days, by name."""
+    return {
+        name: feature
+        for name, feature in features.items()
+        if isinstance(feature, IdFeature) or (isinstance(feature, VocabularyFeature) and feature.grow)
+    }

@@ -1,4 +1,4 @@
-"""Every kind of input together: histories read in each way, counters, vectors, crossed ids, given tables."""
+"""Every kind of input together: histories read in each way, counters, vectors, crossed ids, given tables, ids."""
 
 import json
 from pathlib import Path
@@ -41,6 +41,7 @@ def features(log: Path, videos: int = 300) -> dict[str, dict]:
         "dim": 5,
         "pretrained": str(log.parent / "videos.npz"),
     }
+    ids = {"kind": "id", "table": "id", "capacity": 60, "min_count": 2, "expire_days": 2, "dim": 4}
     return {
         "seen": {"kind": "hash", "buckets": videos, "table": "video_id", **history},
         "gap": {"kind": "quantile", "buckets": 4, **history},
@@ -63,6 +64,10 @@ def features(log: Path, videos: int = 300) -> dict[str, dict]:
         "taste": {"kind": "vector", "width": 2},
         "content": {**given, "trainable": False},
         "content_slow": {**given, "rate": 0.1},
+        "id": {"column": "video_id", **ids},
+        "seen_id": {"column": "seen", "max_values": 3, **ids},
+        "fan": {"kind": "id", "column": "user_id", "capacity": 150, "dim": 4, "pooling": "sum"},
+        "tag": {"kind": "vocabulary", "column": "tags", "max_size": 6, "grow": True, "dim": 4, "max_values": 3},
     }
 
 
@@ -71,6 +76,7 @@ SEQUENCES = {
     "user": {"features": ["seen"], "query": ["video_id", "user_id"], "attention": "decoder", "units": [8]},
     "read": {"features": ["seen", "gap"], "query": ["video_id"], "attention": "encoder", "units": [8], "heads": 2},
     "all": {"features": ["gap"], "attention": "mean"},
+    "ids": {"features": ["seen_id"], "query": ["id"], "units": [8]},
 }
 
 

@@ -1,11 +1,13 @@
 """Raw columns -> model inputs: one function for training and for the exported signature."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import tensorflow as tf
 
 from tfstable.data.columns import MISSING
+from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.statistics import Scaling, Statistics, scaling, table_name
 from tfstable.log_columns import feature_columns
 from tfstable.specs import (
@@ -18,6 +20,7 @@ from tfstable.specs import (
     VectorFeature,
     VocabularyFeature,
     counters,
+    living,
 )
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
@@ -29,11 +32,13 @@ class Preprocessor(tf.Module):
     Args:
         features: Feature specs by name.
         statistics: The result of `statistics.fit` on the first window.
+        ids: The rows of ids by table, of features of `kind: id` and of vocabularies that grow.
 
     Attributes:
         features: Feature specs by name.
         columns_of: Raw columns by feature: several for crossed ids.
         counters: The counters among the features, by name.
+        living: The features that `ids` is for, by name.
 
     Shapes:
         In: each raw column by its name, `(batch,)` int64, float32 or string, or `(batch, width)` for lists.
@@ -43,24 +48,30 @@ class Preprocessor(tf.Module):
         whose values are gathered later: on the host in training, in the graph of an export.
     """
 
-    def __init__(self, features: dict[str, Feature], statistics: Statistics):
+    def __init__(
+        self,
+        features: dict[str, Feature],
+        statistics: Statistics,
+        ids: Mapping[str, IdTable] = MappingProxyType({}),
+    ):
         super().__init__(name="preprocessor")
         self.features, self.columns_of = dict(features), feature_columns(features)
-        self.counters = counters(features)
-        self._statistics = statistics
+        self.counters, self.living = counters(features), living(features)
+        self._statistics, self._ids = statistics, dict(ids)
         dtypes = {
             table_name(name, f): statistics.columns[self.columns_of[name][0]].dtype
             for name, f in features.items()
-            if isinstance(f, VocabularyFeature)
+            if isinstance(f, VocabularyFeature) and name not in self.living
         }
         self._lookups = {table: _lookup(statistics.vocabularies[table], dtype) for table, dtype in dtypes.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         found = self.of_rows(raw) | self.buckets(self.hashes(raw))
+        found |= {name: rows_of(found[name], self._ids, table_name(name, f)) for name, f in self.living.items()}
         return {name: found[name] for name in self.features}
 
     def of_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns the features that are no counters."""
+        """Returns the features that are no counters; of those in `living` the ids, as `rows_of` takes them."""
         return {
             name: self._feature(name, feature, [raw[column] for column in self.columns_of[name]])
             for name, feature in self.features.items()
@@ -105,12 +116,22 @@ class Preprocessor(tf.Module):
         if feature.delimiter is not None:
             x = _split(x, feature)
         x = _values(x, feature.max_values, feature.keep)
+        if name in self.living:
+            return x
         if isinstance(feature, HashFeature):
             rows = tf.where(is_missing(x), tf.constant(0, tf.int64), 1 + hash_bucket(x, feature.buckets))
         else:
             rows = self._lookups[table_name(name, feature)].lookup(x)
         rows = tf.cast(rows, tf.int32)
         return tf.where(is_missing(x), -1, rows) if several else rows
+
+
+def rows_of(ids: tf.Tensor, tables: Mapping[str, IdTable], table: str) -> tf.Tensor:
+    """Returns the rows of ids in a table, int32 of their shape; where there may be several, -1 for a missing one."""
+    if table not in tables:
+        raise ValueError(f"ids must have a table {table!r}, such as `LivingIds.before` returns; got {[*tables]}.")
+    rows = tables[table](ids)
+    return tf.where(is_missing(ids), -1, rows) if ids.shape.rank == 2 else rows
 
 
 def _lookup(values: list, dtype: str) -> tf.lookup.StaticHashTable:

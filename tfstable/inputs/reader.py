@@ -1,27 +1,30 @@
 """Reads a log as batches of model inputs, for the trainer and for `Model.fit`."""
 
 import threading
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import date
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.arrays import distinct, distinct_integers, keep_last, numbers, to_numpy
-from tfstable.data.columns import RawColumn, arrow_types
+from tfstable.data.arrays import numbers
+from tfstable.data.columns import arrow_types
 from tfstable.data.log import DAY, DayLog
 from tfstable.data.shuffle import FullShuffle, Shuffle
 from tfstable.data.values import ValueChecks
 from tfstable.data.window import Batches
 from tfstable.errors import InputError
 from tfstable.inputs.counted_days import CountedDays
+from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.layout import Examples, Layout
-from tfstable.inputs.preprocessor import Preprocessor
-from tfstable.inputs.statistics import Statistics, vector_width
+from tfstable.inputs.preprocessor import Preprocessor, rows_of
+from tfstable.inputs.raw import raw_values, spread
+from tfstable.inputs.statistics import Statistics, table_name, vector_width
 from tfstable.log_columns import label_columns
 from tfstable.specs import TaskSpec
 
@@ -89,6 +92,8 @@ class ExampleReader:
         crosses = [columns for columns in self._columns_of.values() if len(columns) > 1]
         self._crossed = {column for columns in crosses for column in columns}
         inputs = dict(self._preprocess.get_concrete_function().structured_outputs)
+        self._table_of = {name: table_name(name, feature) for name, feature in preprocessor.living.items()}
+        inputs |= {name: tf.TensorSpec(inputs[name].shape, tf.int32) for name in self._table_of}
         self.counted: CountedDays | None = None
         if preprocessor.counters:
             keys = {column: signature[column] for counter in preprocessor.counters.values() for column in counter.by}
@@ -115,6 +120,7 @@ class ExampleReader:
         buffer_rows: int,
         shuffle: Shuffle = FullShuffle(),  # noqa: B008
         as_of: date | None = None,
+        ids: Mapping[str, IdTable] = MappingProxyType({}),
     ) -> Batches:
         """Returns the batches over `days`.
 
@@ -124,31 +130,38 @@ class ExampleReader:
             buffer_rows: Rows held at a time; see `Batches`.
             shuffle: The order of the rows.
             as_of: The day whose counters all rows see; None: each row those of its own day.
+            ids: The rows of ids by table.
         """
         units = [unit for day in days for unit in self._log.units(day)]
         return Batches(
             units,
             self.columns,
-            partial(self.convert, first=min(days), as_of=as_of),
+            partial(self.convert, first=min(days), as_of=as_of, ids=ids),
             batch_size=batch_size,
             buffer_rows=buffer_rows,
             shuffle=shuffle,
             check=self.checks,
         )
 
-    def convert(self, table: pa.Table, first: date | None = None, as_of: date | None = None) -> dict[str, np.ndarray]:
+    def convert(
+        self,
+        table: pa.Table,
+        first: date | None = None,
+        as_of: date | None = None,
+        ids: Mapping[str, IdTable] = MappingProxyType({}),
+    ) -> dict[str, np.ndarray]:
         """Turns checked rows of the log into packed model inputs, labels and weights.
 
         Args:
             table: The rows, with the columns of `columns`.
             first: The first day that rows of the same days come from: counting begins for it, not for the first here.
-            as_of: See `batches`.
+            as_of, ids: See `batches`.
         """
         weight = np.ones(table.num_rows, np.float32)
         if self._weight:
             weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
         labels = {name: numbers(table[column]) for name, column in self._labels.items()}
-        features = self._features(table)
+        features = self._features(table, ids)
         if self.counted is not None:
             features |= self._counters(table, self._buckets(table), first, as_of)
         return self.layout.pack(features, labels, weight)
@@ -173,49 +186,23 @@ class ExampleReader:
 
     def _buckets(self, table: pa.Table) -> dict[str, np.ndarray]:
         """The bucket of each row by counter, `(rows,)` int32; values are hashed as in `_features`."""
-        raw, places = self._raw(table, self._keys, ())
+        raw, places = raw_values(table, self._keys, ())
         with tf.device("CPU:0"):
             hashes = {name: hashed.numpy() for name, hashed in self._hash(raw).items()}
             hashes |= {name: hashes[name].take(place) for name, place in places.items()}
             return {name: bucket.numpy() for name, bucket in self._combine(hashes).items()}
 
-    def _features(self, table: pa.Table) -> dict[str, np.ndarray]:
+    def _features(self, table: pa.Table, ids: Mapping[str, IdTable]) -> dict[str, np.ndarray]:
         """Preprocesses text and integers of a narrow range per distinct value, the rest and crossed ids per row."""
-        raw, places = self._raw(table, self._columns, self._crossed)
+        raw, places = raw_values(table, self._columns, self._crossed)
         with tf.device("CPU:0"):
-            features = {name: tensor.numpy() for name, tensor in self._preprocess(raw).items()}
+            found = dict(self._preprocess(raw))
+            found |= {name: rows_of(found[name], ids, table) for name, table in self._table_of.items()}
+        features = {name: tensor.numpy() for name, tensor in found.items()}
         for name, sources in self._columns_of.items():
             if (source := sources[0]) in places:
-                features[name] = self._spread(features[name], places[source], self._columns[source])
+                features[name] = spread(features[name], places[source], self._columns[source])
         return features
-
-    @staticmethod
-    def _raw(
-        table: pa.Table, columns: Mapping[str, RawColumn], whole: Collection[str]
-    ) -> tuple[dict[str, tf.Tensor], dict[str, np.ndarray]]:
-        """Raw columns, each value once except in `whole`, and the rows' places among those values."""
-        raw, places = {}, {}
-        for name, column in columns.items():
-            if column.dtype == "string" and name not in whole:
-                values, places[name] = distinct(table[name], name, column)
-                raw[name] = values if column.width is None else values[:, None]  # As lists of one value.
-                continue
-            raw[name] = to_numpy(table[name], name, column)
-            plain = column.dtype == "int64" and column.width is None and name not in whole
-            if plain and (found := distinct_integers(raw[name])):
-                raw[name], places[name] = found
-        with tf.device("CPU:0"):
-            return {name: tf.constant(x, columns[name].dtype) for name, x in raw.items()}, places
-
-    @staticmethod
-    def _spread(of_values: np.ndarray, places: np.ndarray, column: RawColumn) -> np.ndarray:
-        """Spreads the inputs per distinct value, `(values,)` or `(values, max_values)`, to the rows."""
-        if places.ndim == 1:
-            return of_values.take(places, axis=0)
-        width = of_values.shape[1]
-        if column.keep == "last" and width < places.shape[1]:
-            places = keep_last(places, len(of_values) - 1, width)
-        return of_values[:, 0].take(places[:, :width])  # A list of one value has it in front.
 
     @contextmanager
     def input_errors(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ from tfstable.specs import (
     CounterFeature,
     Feature,
     HashFeature,
+    IdFeature,
     NumericFeature,
     QuantileFeature,
     RegressionTask,
@@ -34,6 +35,7 @@ from tfstable.specs import (
     TaskSpec,
     VectorFeature,
     VocabularyFeature,
+    living,
 )
 
 
@@ -83,19 +85,21 @@ def table_name(name: str, feature: Feature) -> str:
     return getattr(feature, "table", None) or name
 
 
-def table_keys(feature: Feature) -> tuple[str, bool, float]:
-    """Returns how values are pooled, whether the table is trained, and its relative rate."""
+def table_keys(feature: Feature) -> tuple[str, bool, float, bool]:
+    """Returns how values are pooled, if the table is trained, its relative rate, and if rows of it start anew."""
     if isinstance(feature, Categorical):
-        return feature.pooling, feature.trainable, feature.rate
-    return "mean", True, 1.0
+        return feature.pooling, feature.trainable, feature.rate, bool(living({"": feature}))
+    return "mean", True, 1.0, False
 
 
 def table_rows(name: str, feature: Feature, statistics: Statistics) -> int:
     """Returns the number of rows of the feature's embedding table, row 0 (missing, unknown) included."""
     if isinstance(feature, HashFeature):
         return feature.buckets + 1
+    if isinstance(feature, IdFeature):
+        return feature.capacity + 1
     if isinstance(feature, VocabularyFeature):
-        return len(statistics.vocabularies[table_name(name, feature)]) + 1
+        return (feature.max_size if feature.grow else len(statistics.vocabularies[table_name(name, feature)])) + 1
     return len(statistics.boundaries[name]) + 2
 
 
@@ -130,8 +134,10 @@ def fit(
         InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
             no label in the window, or a label is invalid (see `check_labels`).
     """
-    column_of, label_of = single_columns(features), label_columns(tasks)
+    label_of = label_columns(tasks)
     _check_shared_types(features, columns)
+    features = {name: feature for name, feature in features.items() if name not in living(features)}
+    column_of = single_columns(features)
     counts: dict[str, dict] = {
         table_name(name, f): {} for name, f in features.items() if isinstance(f, VocabularyFeature)
     }
@@ -213,7 +219,7 @@ def _fitted(moments: Moments, column: RawColumn) -> tuple[float, float]:
 def _check_shared_types(features: dict[str, Feature], columns: dict[str, RawColumn]) -> None:
     first: dict[str, tuple[str, str]] = {}
     for name, feature in features.items():
-        if isinstance(feature, VocabularyFeature):
+        if isinstance(feature, VocabularyFeature | IdFeature):
             dtype = columns[feature.column or name].dtype
             other, expected = first.setdefault(table_name(name, feature), (name, dtype))
             if dtype != expected:

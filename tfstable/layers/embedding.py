@@ -21,6 +21,7 @@ class EmbeddingFeature(NamedTuple):
         pooling: How the rows of a several-valued example become one: "mean" or "sum".
         trainable: Whether the table is trained.
         rate: Learning rate of the table, relative to that of its optimizer.
+        renewed: Whether rows of the table start anew in the course of training.
     """
 
     table: str
@@ -29,6 +30,7 @@ class EmbeddingFeature(NamedTuple):
     pooling: str = "mean"
     trainable: bool = True
     rate: float = 1.0
+    renewed: bool = False
 
     @property
     def stack(self) -> str:
@@ -102,6 +104,7 @@ class Embeddings(keras.layers.Layer):
             )
             table.is_embedding_table = True  # Read by tfstable.optimizers: sparse rules, never dense work.
             table.relative_rate = self._of_stack[stack].rate  # Read by tfstable.optimizers, too.
+            table.is_renewed = any(f.renewed and f.stack == stack for f in self.features.values())  # By averages.
             self._tables[stack] = table
             if not table.trainable:  # A checkpoint finds trainable ones by the optimizer, and looks into no dict.
                 setattr(self, f"tables_{stack}", table)
@@ -209,6 +212,11 @@ class Embeddings(keras.layers.Layer):
                 start = self._offsets[feature.table]
                 found[feature.table] = self._tables[feature.stack].value[start : start + feature.rows].numpy()
         return found
+
+    def place(self, table: str) -> tuple[keras.Variable, int]:
+        """Returns the variable that a table lies in, and the row of it where the table begins."""
+        stack = next(feature.stack for feature in self.features.values() if feature.table == table)
+        return self._tables[stack], self._offsets[table]
 
     def assign_tables(self, tables: Mapping[str, np.ndarray]) -> None:
         """Sets every table to the rows given by its name."""

@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
-from tfstable.optimizers.rows import read_rows, working_dtype, write_rows
+from tfstable.optimizers.rows import read_rows, working_dtype, write_row_values, write_rows
 from tfstable.optimizers.tables import is_embedding_table
 
 
@@ -46,6 +46,10 @@ class WeightAverage:
 
     def snapshot(self) -> None:
         """Called when training pauses on good weights, such as at the end of a window of days."""
+
+    def renew_rows(self, strategy: Any, table: Any, rows: tf.Tensor, values: tf.Tensor) -> None:
+        """Starts the averages of rows of an embedding table at `values`; see `Composite.renew_rows`."""
+        strategy.extended.update(self._state[id(table)]["average"].value, write_row_values, args=(rows, values))
 
     def averaged_values(self) -> list[tf.Tensor]:
         """Returns the average of each variable, in the order of `variables`: tensors. Nothing changes by being read."""
@@ -188,7 +192,8 @@ class Swa(WeightAverage):
 
         A_n = A_{n-1} + (w_n - A_{n-1}) / min(n, h),   w_n the weights at snapshot n
 
-    Until the first snapshot the average is the weights. A snapshot passes over whole tables; a step costs nothing.
+    Until the first snapshot the average is the weights. A snapshot passes over whole tables; a step costs nothing. The
+    snapshots of a row that started anew count from there.
 
     Args:
         horizon: h, in snapshots, a whole number of at least 1; None for the mean of all.
@@ -210,13 +215,28 @@ class Swa(WeightAverage):
         super().build(optimizer, variables)
         self.snapshots = optimizer.add_variable((), "zeros", "int64", name="snapshots")
 
+    def _make_state(self, optimizer: Any, variable: Any) -> dict[str, Any]:
+        state = super()._make_state(optimizer, variable)
+        if getattr(variable, "is_renewed", False):  # Snapshots before each row's start.
+            state["before"] = optimizer.add_variable(
+                variable.shape[:1], "zeros", "int64", name=_name(variable, "_before")
+            )
+        return state
+
+    def renew_rows(self, strategy: Any, table: Any, rows: tf.Tensor, values: tf.Tensor) -> None:
+        super().renew_rows(strategy, table, rows, values)
+        so_far = tf.fill([len(rows)], self.snapshots.value)
+        strategy.extended.update(self._state[id(table)]["before"].value, write_row_values, args=(rows, so_far))
+
     def snapshot(self) -> None:
         self.snapshots.assign_add(1)
         n = int(self.snapshots.numpy())
         for variable in self.variables:
-            average = self._state[id(variable)]["average"]
+            state = self._state[id(variable)]
+            average, before = state["average"], state.get("before")
             A, w = read_rows(average.value), tf.cast(read_rows(_handle(variable)), average.dtype)
-            average.assign(A + (w - A) / tf.cast(min(n, self.horizon or n), w.dtype))
+            of = n if before is None else (n - read_rows(before.value))[:, None]  # Of each row.
+            average.assign(A + (w - A) / tf.cast(tf.minimum(of, self.horizon or n), w.dtype))
 
     def _averaged(self, variable: Any) -> tf.Tensor:
         average = self._state[id(variable)]["average"] if int(self.snapshots.numpy()) else variable

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfstable.optimizers.averaging import WeightAverage
 from tfstable.optimizers.guarded import GuardedArguments, GuardedOptimizer, Pairs
+from tfstable.optimizers.rows import write_row_values
 from tfstable.optimizers.rule import RuleOptimizer
 from tfstable.optimizers.tables import is_embedding_table
 
@@ -136,6 +137,25 @@ class Composite(GuardedOptimizer):
             self.averaging.snapshot()
         for optimizer in self.optimizers:
             optimizer.end_window()
+
+    def renew_rows(self, table: Any, rows: tf.Tensor, values: tf.Tensor) -> None:
+        """Starts rows of an embedding table anew: its weights, their slots and their averages.
+
+        Call it between steps, in cross-replica context under the strategy of the variables.
+
+        Args:
+            table: The table, a variable; if this was not built for it, its weights alone are set.
+            rows: `(rows,)` distinct integers.
+            values: `(rows, dim)` weights.
+        """
+        strategy = tf.distribute.get_strategy()
+        target = table.value if isinstance(table, keras.Variable) else table
+        strategy.extended.update(target, write_row_values, args=(rows, values))
+        if not table.trainable:
+            return
+        self.optimizers[self._group_of[self._get_variable_index(table)]].renew_rows(strategy, table, rows)
+        if self.averaging is not None:
+            self.averaging.renew_rows(strategy, table, rows, values)
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which the variables hold their averages; one that does nothing without `averaging`."""

@@ -60,6 +60,11 @@ def read_rows(variable: Any, indices: tf.Tensor | None = None) -> tf.Tensor:
     return tf.convert_to_tensor(variable) if indices is None else tf.gather(variable, indices)
 
 
+def write_row_values(variable: Any, rows: tf.Tensor, values: tf.Tensor) -> None:
+    """Assigns rows, for `strategy.extended.update`."""
+    write_rows(variable, rows, tf.cast(values, variable.dtype))
+
+
 def write_rows(variable: Any, indices: tf.Tensor | None, value: tf.Tensor) -> None:
     """Assigns the variable, or only some rows."""
     if indices is None:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfstable.optimizers.clipping import Clipping
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import Gradient, GuardedArguments, GuardedOptimizer, LearningRate, Pairs, done
-from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_rows
+from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_row_values, write_rows
 from tfstable.optimizers.tables import is_embedding_table
 
 DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
@@ -226,6 +226,19 @@ class RuleOptimizer(GuardedOptimizer):
             norms = [tf.norm(x) for x in (change, gradient, weight)]
             least = tf.reduce_min(factor if padding is None else tf.where(padding, factor.dtype.max, factor))
             diagnostics.assign(tf.cast(tf.stack([least, *norms]), tf.float32))
+
+    def renew_rows(self, strategy: Any, table: Any, rows: tf.Tensor) -> None:
+        """Starts the state of rows of an embedding table anew; in cross-replica context.
+
+        Args:
+            strategy: The strategy of the variables.
+            table: The table, one of the variables that this was built for.
+            rows: `(rows,)` integers.
+        """
+        for name, slot in self._slots[self._get_variable_index(table)].items():
+            if name != "diagnostics":
+                initial = tf.fill([len(rows), *slot.shape[1:]], tf.constant(self.slots().get(name, 0.0), slot.dtype))
+                strategy.extended.update(slot.value, write_row_values, args=(rows, initial))
 
     def diagnostics(self) -> dict[str, dict[str, float]]:
         """Figures of the last step divisible by `track_every`, per variable path; NaN before the first such step.

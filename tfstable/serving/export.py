@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfstable.data.columns import MISSING, RawColumn
 from tfstable.errors import InputError
 from tfstable.inputs.counters import CounterTable
+from tfstable.inputs.id_table import IdTable
 from tfstable.models import RankingModel
 from tfstable.serving import card as cards
 from tfstable.serving import versions as numbered
@@ -35,6 +36,7 @@ def save(
     user_columns: Collection[str] = (),
     score_weights: Mapping[str, float] | None = None,
     counters: Mapping[str, CounterTable] = MappingProxyType({}),
+    ids: Mapping[str, IdTable] = MappingProxyType({}),
 ) -> Path:
     """Writes a version into a hidden folder and returns its path; `publish` makes it visible, `give_up` deletes it.
 
@@ -48,6 +50,7 @@ def save(
         user_columns: Raw columns of the user and the context; `rank` takes one row of them.
         score_weights: Weights of the tasks in the score of `rank`.
         counters: What rows see of each counter.
+        ids: The rows of ids by table.
 
     Raises:
         ValueError: If `user_columns` are given without `score_weights`.
@@ -56,7 +59,8 @@ def save(
         raise ValueError("score_weights must name a task with user_columns: `rank` orders by the weighted sum.")
     partial = begin(directory)
     try:
-        _write(partial, model, card, user_columns, score_weights or {}, counters)
+        preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns, counters, ids)
+        _write(partial, model, card, user_columns, score_weights or {}, preprocess)
     except BaseException:  # Frees the space: the disk may be full.
         give_up(partial)
         raise
@@ -163,11 +167,10 @@ def _write(
     card: ModelCard,
     user_columns: Collection[str],
     score_weights: Mapping[str, float],
-    counters: Mapping[str, CounterTable],
+    preprocess: PackedPreprocessor,
 ) -> None:
     """Writes SavedModel and card into a folder."""
     module = tf.Module()
-    preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns, counters)
     module.tables = preprocess.unpacked
     columns = model.statistics.columns
     serve = _signature(lambda raw: model(preprocess(raw), training=False), preprocess.signature())

@@ -13,10 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.inputs.counters import CounterTable
+from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.preprocessor import Preprocessor, as_float, hash_bucket, is_missing, scaled
 from tfstable.inputs.statistics import Scaling, Statistics, is_several_valued, scaling, table_name
 from tfstable.log_columns import single_columns
-from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, VectorFeature
+from tfstable.specs import Feature, HashFeature, NumericFeature, QuantileFeature, VectorFeature, living
 
 SEARCHED = 1024  # Largest vocabulary to search by bisection; larger ones use their hash table.
 
@@ -44,6 +45,7 @@ class PackedPreprocessor:
         statistics: The result of `statistics.fit`.
         user_columns: Columns that may have another number of rows than the others; they are packed separately.
         counters: What rows see of each counter.
+        ids: The rows of ids by table.
 
     Attributes:
         unpacked: The preprocessor of features that cannot be packed, with the hash tables that a SavedModel must hold.
@@ -58,6 +60,7 @@ class PackedPreprocessor:
         statistics: Statistics,
         user_columns: Collection[str] = (),
         counters: Mapping[str, CounterTable] = MappingProxyType({}),
+        ids: Mapping[str, IdTable] = MappingProxyType({}),
     ):
         self._features, self._statistics, self._column_of = features, statistics, single_columns(features)
         self._groups: dict[tuple, list[str]] = {}
@@ -67,7 +70,7 @@ class PackedPreprocessor:
                 self._groups.setdefault((kind, dtype, user), []).append(name)
         packed = {name for names in self._groups.values() for name in names}
         rest = {name: feature for name, feature in features.items() if name not in packed}
-        self.unpacked = Preprocessor(rest, statistics)
+        self.unpacked = Preprocessor(rest, statistics, ids)
         self._counters = {name: _Counted(table) for name, table in counters.items()}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -86,7 +89,7 @@ class PackedPreprocessor:
     def _kind(self, name: str, feature: Feature) -> str | None:
         if isinstance(feature, NumericFeature):
             return "log1p" if feature.log1p else "numeric"
-        if is_several_valued(name, feature, self._statistics):
+        if is_several_valued(name, feature, self._statistics) or name in living(self._features):
             return None
         if isinstance(feature, QuantileFeature):
             return "quantile"

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfstable.errors import InputError
 from tfstable.layers.sparsecore import SparseCoreEmbeddings
 from tfstable.models import RankingModel
-from tfstable.specs import Categorical
+from tfstable.specs import Categorical, living
 from trainers.build.optimizer import tables_accumulator
 from trainers.config import Config
 
@@ -35,6 +35,11 @@ def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_core
         if config.model.sequences:
             raise InputError(
                 "model.sequences: SparseCores pool all values of an example; drop the key, or train elsewhere"
+            )
+        if ids := living(config.features):
+            raise InputError(
+                f"features.{next(iter(ids))}: SparseCores cannot give rows anew; take kind: hash, or a vocabulary "
+                "without grow, or train elsewhere"
             )
         for name, feature in config.features.items():
             if isinstance(feature, Categorical) and (feature.pretrained or feature.rate != 1):

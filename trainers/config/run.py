@@ -28,7 +28,10 @@ from trainers.config.sections import OPERATIONAL, DataConfig, EvaluationConfig, 
 # Names that TensorFlow accepts for the inputs of a signature, and for the layers and outputs of a task.
 COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.]([\w.\\/>-]*[\w.\\>-])?", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)
 
-TABLE_KEYS = ("kind", "dim", "buckets", "max_size", "min_count", "pretrained", "trainable", "rate")
+TABLE_KEYS = (
+    *("kind", "dim", "buckets", "max_size", "capacity", "min_count", "expire_days", "grow"),
+    *("pretrained", "trainable", "rate"),
+)
 
 
 class Config(Spec):

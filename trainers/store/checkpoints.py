@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +11,11 @@ import tensorflow as tf
 
 from tfstable.errors import InputError
 from tfstable.files import FORMAT, digest, read_json, stranger, whole, write_json
+from tfstable.inputs import living_ids
+from tfstable.inputs.living_ids import Ids
 from trainers.store.run_directory import CHECKPOINT as OWN
 
-CHECKPOINT, ABOUT = "checkpoint", "about.json"
+CHECKPOINT, ABOUT, IDS = "checkpoint", "about.json", "ids.parquet"
 _OWN = re.compile(OWN)
 
 
@@ -26,6 +28,7 @@ class Saved(NamedTuple):
         step: Batches done of the window after it.
         good: Whether this model's metrics of the next day were in line.
         watch: State of the `LossWatch`.
+        ids: Digest of its `ids.parquet`; None without one.
     """
 
     number: int
@@ -33,12 +36,14 @@ class Saved(NamedTuple):
     step: int
     good: bool
     watch: dict[str, Any] | None = None
+    ids: str | None = None
 
 
 class Checkpoints:
     """Saves, finds, restores and prunes the checkpoints of a run.
 
-    `directory/N/checkpoint.*` are TensorFlow's files, `directory/N/about.json` is a `Saved`. A checkpoint gets its
+    `directory/N/checkpoint.*` are TensorFlow's files, `directory/N/about.json` is a `Saved`, `directory/N/ids.parquet`
+    are the rows of ids in a run that has such features. A checkpoint gets its
     number by one rename after it is whole on disk. Pruning keeps the newest `keep`, the newest that is known to be
     good, and, for each of the last `keep_weekly` ISO weeks of data, the newest that ends a window in it.
 
@@ -57,8 +62,20 @@ class Checkpoints:
         """Returns the checkpoints, the oldest first."""
         return [self._known(number) for number in self._numbers()]
 
-    def save(self, last: date | None, step: int, watch: dict[str, Any], good: bool = False) -> Saved:
-        """Writes the next checkpoint and prunes the older ones."""
+    def save(
+        self,
+        last: date | None,
+        step: int,
+        watch: dict[str, Any],
+        good: bool = False,
+        ids: tuple[Ids, Ids | None] | None = None,
+    ) -> Saved:
+        """Writes the next checkpoint and prunes the older ones.
+
+        Args:
+            last, step, watch, good: See `Saved`.
+            ids: The rows of ids before the window after `last`, and now; see `living_ids.write`.
+        """
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
         saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
@@ -67,6 +84,9 @@ class Checkpoints:
                 shutil.rmtree(left_over)
         with whole(self._path(saved.number)) as hidden:
             self._checkpoint.write(str(hidden / CHECKPOINT))
+            if ids is not None:
+                living_ids.write(hidden / IDS, *ids)
+                saved = saved._replace(ids=digest(hidden / IDS))
             self._write_about(hidden, saved)
         self._prune()
         return saved
@@ -87,6 +107,8 @@ class Checkpoints:
             path = self._path(found_number)
             try:
                 saved = self._about(found_number)
+                if saved.ids is not None:
+                    self._check(path / IDS, saved.ids)
                 self._checkpoint.read(str(path / CHECKPOINT)).assert_existing_objects_matched()
                 return saved
             except (InputError, tf.errors.OpError, IndexError) as error:  # IndexError: shorter than its index says.
@@ -103,6 +125,10 @@ class Checkpoints:
                 f"start again with --fresh (the last one tried: {reason})"
             )
         return None
+
+    def ids(self, number: int, dtypes: Mapping[str, str]) -> tuple[Ids, Ids | None]:
+        """Returns the rows of ids that a checkpoint holds; see `living_ids.read_maps`."""
+        return living_ids.read_maps(self._path(number) / IDS, dtypes)
 
     def set_aside(self, path: Path) -> None:
         """Renames a damaged checkpoint, so that no later start tries it again."""
@@ -173,10 +199,14 @@ class Checkpoints:
         path, remedy = self._path(number), "an older checkpoint takes its place"
         about = read_json(path / ABOUT, remedy)
         index = path / f"{CHECKPOINT}.index"
-        if not index.is_file() or digest(index) != about["index"]:
-            raise InputError(f"{index}: damaged, its checksum does not match; {remedy}")
+        self._check(index, about["index"])
         last = about["last"] and date.fromisoformat(about["last"])
-        return Saved(number, last, about["step"], about["good"], about["watch"])
+        return Saved(number, last, about["step"], about["good"], about["watch"], about.get("ids"))
+
+    @staticmethod
+    def _check(file: Path, expected: str) -> None:
+        if not file.is_file() or digest(file) != expected:
+            raise InputError(f"{file}: damaged, its checksum does not match; an older checkpoint takes its place")
 
     @staticmethod
     def _write_about(directory: Path, saved: Saved) -> None:

@@ -1,9 +1,9 @@
 """Many trainings in one process: the log is read once, and trainings of one shape share their variables and graphs."""
 
 import os
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -11,17 +11,36 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfstable.data.log import DayLog
-from tfstable.data.window import Batches, windows
+from tfstable.data.window import Batches, Window, windows
+from tfstable.inputs.id_table import IdTable
+from tfstable.inputs.living_ids import LivingIds
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader
+from tfstable.specs import living
 from trainers.build.learner import Learner
 from trainers.build.model import make_model
+from trainers.build.renewal import renew
 from trainers.build.shuffle import make_shuffle
 from trainers.config import Config, ShuffleConfig, TrainerConfig
 from trainers.devices.memory import share_heap
 from trainers.training.check import check_log
 from trainers.training.first_window import fit_statistics, value_checks
 from trainers.training.plan import Plan, plan, stream
+
+
+class IdsOf(NamedTuple):
+    """The rows of ids at one time.
+
+    Attributes:
+        key: Tells the times apart.
+        tables: By table.
+    """
+
+    key: Hashable
+    tables: Mapping[str, IdTable]
+
+
+NO_IDS = IdsOf(None, {})
 
 
 class Workbench:
@@ -50,31 +69,81 @@ class Workbench:
             log, preprocessor, self.statistics, config.tasks, config.data.weight, value_checks(config)
         )
         # Each keeps its preprocessed rows, where they fit data.buffer_rows: later trainings read nothing.
-        self._batches: dict[tuple[tuple[date, ...], int, ShuffleConfig], Batches] = {}
+        self._batches: dict[tuple[tuple[date, ...], int, ShuffleConfig, Hashable], Batches] = {}
+        self._living: dict[tuple[int, int], LivingIds] = {}  # By days of a window and stride.
         self._learners: dict[Hashable, tuple[Learner, list[tf.Tensor]]] = {}
 
-    def batches(self, days: tuple[date, ...], size: int, shuffle: ShuffleConfig | None = None) -> Batches:
-        """Returns the batches over `days`, by default in the config's order; the same object for the same arguments."""
+    def batches(
+        self,
+        days: tuple[date, ...],
+        size: int,
+        shuffle: ShuffleConfig | None = None,
+        ids: IdsOf = NO_IDS,
+    ) -> Batches:
+        """Returns the batches over `days`; the same object for the same arguments.
+
+        Args:
+            days: Days of the log.
+            size: Rows of a batch.
+            shuffle: The order; None: the config's.
+            ids: What `ids` returns.
+        """
         shuffle = shuffle or self.config.trainer.shuffle
-        if (days, size, shuffle) not in self._batches:
-            rows = self.config.data.buffer_rows
-            self._batches[days, size, shuffle] = self.reader.batches(days, size, rows, make_shuffle(shuffle))
-        return self._batches[days, size, shuffle]
+        if (days, size, shuffle, ids.key) not in self._batches:
+            rows, order = self.config.data.buffer_rows, make_shuffle(shuffle)
+            self._batches[days, size, shuffle, ids.key] = self.reader.batches(days, size, rows, order, ids=ids.tables)
+        return self._batches[days, size, shuffle, ids.key]
+
+    def ids(self, trainer: TrainerConfig, window: Window | None = None, trained: bool = False) -> IdsOf:
+        """Returns the rows of ids with which a window trains, or which it leaves; of no window, those before the first.
+
+        Args:
+            trainer: The trainer of the windows, of which one after the other is asked for.
+            window: The window.
+            trained: Whether it is trained.
+        """
+        if not living(self.config.features):
+            return NO_IDS
+        maps, last = self._maps(trainer), None if window is None else window.last
+        key = trainer.window_days, trainer.stride_days, last, trained
+        if window is None or trained:
+            return IdsOf(key, maps.after(last).tables)
+        return IdsOf(key, maps.before(window).ids.tables)
+
+    def renew(self, learner: Learner, trainer: TrainerConfig, window: Window) -> None:
+        """Gives rows to the ids that are new in a window, before it trains."""
+        if living(self.config.features):
+            renew(learner, self._maps(trainer).before(window).given, trainer.seed, window.last)
+
+    def _maps(self, trainer: TrainerConfig) -> LivingIds:
+        key = trainer.window_days, trainer.stride_days
+        if key not in self._living:
+            self._living[key] = LivingIds(self.log, self.config.features, self.statistics)
+        return self._living[key]
 
     def plans(self, trainer: TrainerConfig, last: date) -> list[Plan]:
         """Returns the plan of each window that ends before `last`."""
         todo = windows(self.log.days, trainer.window_days, trainer.stride_days)
         size, shuffle = trainer.batch_size, trainer.shuffle
-        return [plan(w, self.batches(w.days, size, shuffle), trainer) for w in todo if w.last < last]
+        wanted = [window for window in todo if window.last < last]
+        return [plan(w, self.batches(w.days, size, shuffle, self.ids(trainer, w)), trainer) for w in wanted]
 
     def feed(self, plans: list[Plan], trainer: TrainerConfig, seed: int) -> Iterator[Any]:
         """Returns an iterator over the batches of `plans`, as `train_window` takes it, shuffled by `seed`."""
         batches = stream(plans, seed, lambda each: np.arange(each.total))
         return iter(self.reader.dataset(batches, trainer.batch_size, prefetch=self.config.data.prefetch))
 
-    def predict(self, learner: Learner, day: date, size: int) -> dict[str, np.ndarray]:
-        """Returns each task's predictions for every row of a day, `(rows,)`, made in batches of `size`."""
-        batches = self.batches((day,), size)
+    def predict(self, learner: Learner, day: date, config: Config, window: Window) -> dict[str, np.ndarray]:
+        """Returns each task's predictions for every row of a day, `(rows,)`.
+
+        Args:
+            learner: The learner.
+            day: The day.
+            config: The config of its training.
+            window: The window that it was trained on last.
+        """
+        size = config.evaluation.batch_size
+        batches = self.batches((day,), size, ids=self.ids(config.trainer, window, trained=True))
         with learner.optimizer.averaged_weights():
             return learner.steps.predict(self.reader.dataset(batches.one_pass(None), size), batches.rows)
 

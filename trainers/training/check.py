@@ -16,7 +16,16 @@ from tfstable.locks import clear_abandoned, grow, settle
 from tfstable.log_columns import label_columns
 from tfstable.options import check_lists
 from tfstable.sources.simulate import simulate
-from tfstable.specs import BinaryTask, Categorical, HashFeature, QuantileFeature, VocabularyFeature, counters
+from tfstable.specs import (
+    BinaryTask,
+    Categorical,
+    HashFeature,
+    IdFeature,
+    QuantileFeature,
+    VocabularyFeature,
+    counters,
+    living,
+)
 from trainers.config import Config
 from trainers.devices.cluster import read_cluster
 from trainers.store.params import read_config
@@ -24,6 +33,7 @@ from trainers.store.run_directory import RunDirectory
 from trainers.training.first_window import fit_statistics, fitted_types, value_checks
 
 Progress = Callable[[int, int, str], None]  # Called with the work done, the total, and its name.
+BYTES_OF_AN_ID = 90  # Its count, last day and row, and its place in the hash tables of two windows.
 SHOWN = 10  # Lines of one kind: a log may have the same fault in every file.
 
 
@@ -215,6 +225,8 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
     buffers = 2 * min(window, config.data.buffer_rows) * width / 1e6
     total = sum(megabytes.values())
     memory = f"memory: tables {total:,.0f} MB at most, shuffle buffers about {buffers:,.0f} MB"
+    if ids := {table_name(name, feature) for name, feature in living(config.features).items()}:
+        memory += f", maps of ids about {sum(tables(config)[name][0] for name in ids) * BYTES_OF_AN_ID / 1e6:,.0f} MB"
     if not counted:
         return [*shown, table, memory]
     of_counters = Table("counter", "keys at most", "numbers", "MB in an export", "MB of sums")
@@ -235,6 +247,8 @@ def tables(config: Config) -> dict[str, tuple[int, int]]:
     for name, feature in config.features.items():
         if isinstance(feature, HashFeature):
             sizes[table_name(name, feature)] = (feature.buckets + 1, feature.dim)
+        elif isinstance(feature, IdFeature):
+            sizes[table_name(name, feature)] = (feature.capacity + 1, feature.dim)
         elif isinstance(feature, VocabularyFeature):
             sizes[table_name(name, feature)] = (feature.max_size + 1, feature.dim)
         elif isinstance(feature, QuantileFeature):

@@ -197,7 +197,8 @@ class MovingWindow:
         """
         state, last = self.state, self.state.position.last_day
         assert last is not None  # Callers publish only after a finished window.
-        publisher = Publisher(self.config, self.run, self.log, state.model_to_export(), self.statistics, self.report)
+        model, ids = state.model_to_export(), state.ids_now()
+        publisher = Publisher(self.config, self.run, self.log, model, self.statistics, self.report, ids)
         version = state.agreement.decide(lambda: publisher.published(last))
         if version is None:
             predictions, exported = state.predict(last), state.exported(last)  # By every worker's part.
@@ -215,7 +216,9 @@ class MovingWindow:
         """Returns the plan of a window."""
         trainer, rows = self.config.trainer, self.config.data.buffer_rows
         shuffle = make_shuffle(trainer.shuffle)
-        return plan(window, self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle), trainer)
+        ids = self.state.ids_of(window)
+        batches = self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle, ids=ids)
+        return plan(window, batches, trainer)
 
     def _windows(self, days: Sequence[date] | None = None) -> list[Window]:
         trainer = self.config.trainer
@@ -243,6 +246,7 @@ class MovingWindow:
         self.days.begin(window, state.position.last_day)
         plan = self.plan(window)
         numbers = self._numbers(plan, state.position.batch)
+        state.renew_ids(window)
         self.losses.begin(plan)
         if len(numbers):
             state.learner.trace(iterator)  # Takes long, and SIGTERM may end it: nothing is lost yet.

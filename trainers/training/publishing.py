@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version as installed
+from types import MappingProxyType
 from typing import NamedTuple
 
 import keras
@@ -15,6 +16,7 @@ from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.inputs.counters import CounterTable
+from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.serving import export, warmup
@@ -54,6 +56,7 @@ class Publisher:
         model: The model.
         statistics: The model's statistics.
         report: What the user sees.
+        ids: The rows of ids by table.
     """
 
     def __init__(
@@ -64,9 +67,10 @@ class Publisher:
         model: RankingModel,
         statistics: Statistics,
         report: Report,
+        ids: Mapping[str, IdTable] = MappingProxyType({}),
     ):
         self._config, self._run, self._log, self._model, self._report = config, run, log, model, report
-        self._statistics = statistics
+        self._statistics, self._ids = statistics, ids
 
     def published(self, last: date) -> str | None:
         """Returns the path of the newest version if it was trained through `last` or further: nothing to publish."""
@@ -118,6 +122,7 @@ class Publisher:
             user_columns=self._config.export.user_columns,
             score_weights=self._config.score_weights,
             counters=exported.tables,
+            ids=self._ids,
         )
         try:
             difference = self._difference(export.Serving(partial), last, exported.predictions)

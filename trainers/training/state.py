@@ -10,15 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.data.log import DayLog
-from tfstable.data.window import Arrays
+from tfstable.data.window import Arrays, Window, windows
 from tfstable.errors import InputError
+from tfstable.inputs.id_table import IdTable
+from tfstable.inputs.living_ids import Ids, LivingIds
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader, Stream
 from tfstable.inputs.statistics import Statistics
 from tfstable.layers.sparsecore import SparseCoreEmbeddings
 from tfstable.models import RankingModel
+from tfstable.specs import living
 from trainers.build.learner import make_learner
 from trainers.build.model import make_model
+from trainers.build.renewal import renew
 from trainers.build.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
 from trainers.build.steps import Steps
 from trainers.config import Config
@@ -68,10 +72,11 @@ class RunState:
 
     Attributes:
         saved: The checkpoint that this state was last saved to or restored from; None before there is one.
+        ids: The rows of ids before and after each window; None without such features.
     """
 
     def __init__(self, config: Config, log: DayLog, statistics: Statistics, run: RunDirectory, report: Report):
-        self._config, self._statistics, self._run, self._report = config, statistics, run, report
+        self._config, self._log, self._statistics, self._run, self._report = config, log, statistics, run, report
         cluster = read_cluster(config.trainer.strategy)
         self.strategy = make_strategy(config.trainer, cluster)  # Waits for all workers; the chief's run has begun.
         self.agreement = Agreement(self.strategy, cluster)
@@ -86,6 +91,10 @@ class RunState:
         self.reader = ExampleReader(
             log, self.preprocessor, statistics, config.tasks, config.data.weight, value_checks(config)
         )
+        self.ids: LivingIds | None = None
+        self._restored_ids: Ids | None = None  # Of a checkpoint in the middle of a window.
+        if living(config.features):
+            self.ids = LivingIds(log, config.features, statistics)
         self.counters = CounterStore(run.counters, log)
         if self.reader.counted is not None:
             self.reader.counted.earlier = self.counters.newest
@@ -146,7 +155,8 @@ class RunState:
             as_of: The day whose counters the rows see; None: their own.
         """
         size = self._config.evaluation.batch_size
-        batches = self.reader.batches((day,), size, self._config.data.buffer_rows, as_of=as_of)
+        rows = self._config.data.buffer_rows
+        batches = self.reader.batches((day,), size, rows, as_of=as_of, ids=self.ids_now())
         with self.reader.input_errors(), self.learner.optimizer.averaged_weights():
             return self.learner.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
 
@@ -156,6 +166,39 @@ class RunState:
             return None
         after = last + timedelta(1)
         return ExportedCounters(self.reader.counted.tables(after), self.predict(last, as_of=after))
+
+    def ids_of(self, window: Window) -> dict[str, IdTable]:
+        """Returns the rows of ids with which a window trains, by table."""
+        return {} if self.ids is None else self.ids.before(window).ids.tables
+
+    def ids_now(self) -> dict[str, IdTable]:
+        """Returns the rows of ids that the model has at its position, by table."""
+        if self.ids is None:
+            return {}
+        if not self.position.batch:
+            return self.ids.after(self.position.last_day).tables
+        # In the middle of a window. The log may be another one than that of the training.
+        return (self._restored_ids or self.ids.before(self._begun(self.position.last_day)).ids).tables
+
+    def _begun(self, last: date | None) -> Window:
+        """The window that is trained after the one that ends at `last`."""
+        trainer = self._config.trainer
+        return windows(self._log.days, trainer.window_days, trainer.stride_days, last)[0]
+
+    def renew_ids(self, window: Window) -> None:
+        """Gives rows to the ids that are new in a window, unless a part of it is trained."""
+        if self.ids is None or self.position.batch:
+            return
+        given = self.ids.before(window).given
+        with self.strategy.scope():
+            renew(self.learner, given, self._config.trainer.seed, window.last)
+        for table, new in given.items():
+            if new.waiting and not self.ids.grows(table):
+                self._run.add_event("ids_wait", window_end=window.last, table=table, waiting=new.waiting)
+                self._report.found(
+                    f"table {table} is full: {new.waiting:,} ids of the window that ends at {window.last} share row 0; "
+                    "raise its capacity"
+                )
 
     def model_to_export(self) -> RankingModel:
         """Returns the model in the form that runs on any device."""
@@ -168,7 +211,10 @@ class RunState:
         self.position.window.assign(last.toordinal() if last else 0)
         self.position.step.assign(step)
         if self._run.writable:
-            self.saved = self.checkpoints.save(last, step, self.watch.state(), good)
+            ids = None
+            if self.ids is not None:
+                ids = self.ids.after(last), self.ids.before(self._begun(last)).ids if step else None
+            self.saved = self.checkpoints.save(last, step, self.watch.state(), good, ids)
 
     def save_window(self, last: date, first: date) -> None:
         """Saves the state at the end of a window.
@@ -181,6 +227,8 @@ class RunState:
             counted = self.reader.counted.forget(first)
             if self._run.writable:
                 self.counters.save(last, counted)  # First: a checkpoint says that they are there.
+        if self.ids is not None:
+            self.ids.forget(last)
         self.save(last, 0)
         if self.reader.counted is not None and self._run.writable:
             self.counters.prune({saved.last for saved in self.checkpoints.all()})
@@ -206,6 +254,9 @@ class RunState:
         damaged: list[tuple[Path, str]] = []
         self.saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)), number)
         found = self.saved.number if self.saved else 0
+        if self.saved is not None and self.ids is not None:
+            before, self._restored_ids = self.checkpoints.ids(found, self.ids.dtypes)
+            self.ids.restore(self.saved.last, before)
         if len(set(numbers := self.agreement.exchange(found))) > 1:
             raise InputError(
                 f"{self._run.path}: the workers find different checkpoints, in their order {numbers}; "

@@ -65,6 +65,8 @@ def test_inputs_that_sparse_cores_do_not_know_are_refused(log):
     for name, keys, said in (
         ("watched", ("seen", "gap"), r"model\.sequences: SparseCores pool all values of an example; drop the key"),
         ("content", ("content",), r"features\.content: SparseCores know neither pretrained nor rate; drop them"),
+        ("fan", ("fan",), r"features\.fan: SparseCores cannot give rows anew; take kind: hash"),
+        ("tag", ("tag",), r"features\.tag: SparseCores cannot give rows anew; .* a vocabulary without grow"),
         ("pair", ("pair",), r"features\.pair: SparseCores know neither pretrained nor rate; drop them"),
     ):
         more = [f"model.sequences.{name}={json.dumps(SEQUENCES[name])}"] if name in SEQUENCES else []

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfstable.data.log import DayLog
+from tfstable.data.window import Window
 from tfstable.errors import InputError
 from tfstable.optimizers import is_embedding_table
 from trainers.build.learner import Learner, make_learner
@@ -60,6 +61,7 @@ class Bench(Workbench):
         looks: list[dict[str, np.ndarray]] = []
         seconds, done = 0.0, 0
         for each in todo:
+            self.renew(learner, trainer, each.window)
 
             def steps_of_a_call(of_window: int, before: int = done) -> int:
                 until_look = plan.trace_every - (before + of_window) % plan.trace_every if plan.trace_every else TO_END
@@ -68,9 +70,9 @@ class Bench(Workbench):
             for call in train_window(learner, iterator, np.arange(each.total), each.total, steps_of_a_call):
                 seconds, done = seconds + call.seconds, done + len(call.losses)
                 if plan.trace_every and done % plan.trace_every == 0:
-                    looks.append(self._look(plan, learner))
+                    looks.append(self._look(plan, learner, each.window))
             for day in set(compared) & set(each.window.next_days):
-                predictions = self.predict(learner, day, config.evaluation.batch_size)
+                predictions = self.predict(learner, day, config, each.window)
                 days[str(day)] = evaluate(config, self.log, day, predictions)
                 arrays |= {f"{day}|{task}": p for task, p in predictions.items()}
         arrays |= {f"trace|{name}": np.stack([look[name] for look in looks]) for name in (looks[0] if looks else ())}
@@ -80,10 +82,10 @@ class Bench(Workbench):
         make_steps = functools.partial(SummedSteps, parts=plan.replicas)
         return make_learner(plan.config, self.statistics, track_every=0, make_steps=make_steps)
 
-    def _look(self, plan: Plan, learner: Learner) -> dict[str, np.ndarray]:
+    def _look(self, plan: Plan, learner: Learner, window: Window) -> dict[str, np.ndarray]:
         """Returns the dense weights, and the predictions for the first rows of the last day."""
         size = plan.config.evaluation.batch_size
-        batches = self.batches((self.log.days[-1],), size)
+        batches = self.batches((self.log.days[-1],), size, ids=self.ids(plan.config.trainer, window))
         one = (batch for batch in [next(batches.one_pass(None))])
         predictions = learner.steps.predict(self.reader.dataset(one, size), min(size, batches.rows))
         weights = [v.numpy() for v in learner.model.trainable_variables if not is_embedding_table(v)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfstable.analysis.sharpness import SharpnessProbe
 from tfstable.data.log import DayLog
-from tfstable.data.window import take
+from tfstable.data.window import Window, take
 from trainers.build.learner import Learner, make_learner
 from trainers.build.steps import Steps
 from trainers.health.detector import Detector
@@ -98,6 +98,7 @@ class Bench(Workbench):
         probe = SharpnessProbe(learner.model, learner.optimizer, iterations=15, tolerance=0.05)
         losses, findings, watched, days, done, diverged = [], [], [], {}, 0, False
         for plan in plans:
+            self.renew(learner, trainer, plan.window)
             sharpness: list[dict[str, float]] = []  # Before each call.
 
             def steps_of_a_call(
@@ -107,7 +108,7 @@ class Bench(Workbench):
                 before: int = done,
             ) -> int:
                 wanted = before + of_window in probed
-                sharpness.append(self._sharpness(probe, plan.window.days) if wanted else dict.fromkeys(FIGURES, np.nan))
+                sharpness.append(self._sharpness(probe, plan.window) if wanted else dict.fromkeys(FIGURES, np.nan))
                 return 1 if watch else trainer.steps_per_call
 
             numbers = np.arange(0 if diverged else plan.total)
@@ -121,7 +122,7 @@ class Bench(Workbench):
                     diverged = True
                     break
             for day in evaluated & set(plan.window.next_days):
-                predictions = self.predict(learner, day, config.evaluation.batch_size)
+                predictions = self.predict(learner, day, config, plan.window)
                 days[str(day)] = evaluate(config, self.log, day, predictions)
         return Trained(
             np.concatenate(losses),
@@ -132,14 +133,16 @@ class Bench(Workbench):
             _by_variable(watched),
         )
 
-    def _sharpness(self, probe: SharpnessProbe, days: tuple[date, ...]) -> dict[str, float]:
+    def _sharpness(self, probe: SharpnessProbe, window: Window) -> dict[str, float]:
         """Returns the sharpness on the first rows of a window: enough for its order of magnitude."""
-        batch = take(next(self.batches(days, self.config.trainer.batch_size).one_pass(None)), slice(PROBED_ROWS))
+        trainer = self.config.trainer
+        batches = self.batches(window.days, trainer.batch_size, ids=self.ids(trainer, window))
+        batch = take(next(batches.one_pass(None)), slice(PROBED_ROWS))
         return probe(*self.reader.layout.unpack(batch))
 
     def positives(self, day: date) -> dict[str, float]:
         """Returns how many labels of `day` are positive, or negative if those are fewer, for each binary task."""
-        batches = self.batches((day,), self.config.evaluation.batch_size)
+        batches = self.batches((day,), self.config.evaluation.batch_size, ids=self.ids(self.config.trainer))
         counts: dict[str, list[Any]] = {}
         for batch in batches.one_pass(None):
             _, labels_of, weight = self.reader.layout.unpack(batch)

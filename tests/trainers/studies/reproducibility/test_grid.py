@@ -194,9 +194,11 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
     iterator = iter(trainer.state.reader.dataset(trainer.stream(todo), 256))
     for window in todo:
         total = trainer.plan(window).total
+        trainer.state.renew_ids(window)
         rates = trainer.state.learner.rate_factors(np.arange(total), total)
         trainer.state.learner.steps.train(iterator, tf.constant(total), rates)
         trainer.state.learner.optimizer.end_window()
+        trainer.state.position.window.assign(window.last.toordinal())
     np.testing.assert_array_equal(arrays[f"{DAY}|click"], trainer.state.predict(log.days[-1])["click"])
 
 

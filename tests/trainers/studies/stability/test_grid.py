@@ -172,9 +172,11 @@ def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
     iterator = iter(state.reader.dataset(window.stream(todo), 256))
     for each in todo:
         total = window.plan(each).total
+        state.renew_ids(each)
         rates = state.learner.rate_factors(np.arange(total), total)
         theirs.append(state.learner.steps.train(iterator, tf.constant(total), rates).numpy())
         state.learner.optimizer.end_window()
+        state.position.window.assign(each.last.toordinal())
     np.testing.assert_array_equal(trained.losses, np.concatenate(theirs))
     assert trained.days[str(last)] == evaluate(trainer_config, log, last, state.predict(last))
 
