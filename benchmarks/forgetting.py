@@ -35,10 +35,10 @@ SETTINGS = {
     "0.9": {TABLES: 0.9, DENSE: 0.9},
     "0.7": {TABLES: 0.7, DENSE: 0.7},
     "0.5": {TABLES: 0.5, DENSE: 0.5},
-    "0.5, tables alone": {TABLES: 0.5},
+    "0.7, tables alone": {TABLES: 0.7},
 }
 BEGUN, BEST = f"1, begun on day {CHANGE - 1}", "best attainable"
-RECIPES = {"kuairand_columns": tuple(SETTINGS), "kuairand": ("1", "0.5, tables alone")}
+RECIPES = {"kuairand": ("1", "0.7"), "kuairand_columns": ("1", "0.9", "0.7", "0.5")}
 TASKS = {"change": ("click", "like"), "quiet": ("click", "like")}
 TASKS |= dict.fromkeys(RECIPES, ("is_click", "long_view", "is_like", "is_profile_enter"))
 KUAIRAND_DAYS = [f"2022-05-0{day}" for day in range(2, 7)]
