@@ -18,7 +18,9 @@ from trainers.studies.stability.config import StabilityConfig
 HEAD = """# Config keys
 
 A config is a YAML file. Precedence: defaults, then the file, then `--set KEY=VALUE`. An unknown key is an error.
-A key marked *operational* may change when a run resumes; any other key affects the weights and needs a new run.
+Three kinds of keys may change when a run resumes: *operational* ones, which do not affect the weights; *changeable*
+ones, from the next step on; and *changeable at a window's end* ones, which a window that has begun keeps. Any other key
+needs a new run. Each change is written to events.jsonl.
 `tfstable schema` prints the same as JSON schema.
 
 """
@@ -101,4 +103,6 @@ def _default(field: Schema, required: bool) -> str:
 
 def _meaning(field: Schema) -> str:
     text = " ".join(field.get("description", "").split()).replace("|", "\\|")
-    return f"{text} *operational*".strip() if field.get("operational") else text
+    marks = {"now": "*changeable*", "at a window's end": "*changeable at a window's end*", None: ""}
+    mark = "*operational*" if field.get("operational") else marks[field.get("changeable")]
+    return f"{text} {mark}".strip()

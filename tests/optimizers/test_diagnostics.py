@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfstable.optimizers import SGD, Clippy, Composite, GradientNorm, Group
+from tfstable.optimizers import SGD, Adagrad, Adam, Clippy, Composite, GradientNorm, Group
 
 
 def test_figures_of_the_last_tracked_step():
@@ -81,3 +81,22 @@ def test_tracking_can_be_switched_on_over_an_untracked_checkpoint(tmp_path):
     tracked.apply([tf.constant([0.0, 2.0])], [kernel])
     assert tracked.diagnostics()["kernel"]["gradient_norm"] == 2
     assert tracked.iterations == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"), [(Adagrad, {"initial_accumulator": 1e-4}), (Adam, {}), (SGD, {"momentum": 0.9})]
+)
+def test_touched_rows_are_those_of_the_gradients(kind, own):
+    table, rule = keras.Variable(np.ones((5, 2), np.float32), name="table"), kind(0.1, **own)
+    table.is_embedding_table = True
+    rule.build([table])
+    assert not rule.touched_rows(table).numpy().any()
+    for row in (3, 1):
+        rule.apply([tf.IndexedSlices(tf.ones([1, 2]), tf.constant([row]), tf.constant([5, 2]))], [table])
+    assert rule.touched_rows(table).numpy().tolist() == [False, True, False, True, False]
+
+
+def test_a_rule_without_slots_cannot_tell():
+    table = keras.Variable(np.ones((5, 2), np.float32), name="table")
+    (rule := SGD(0.1)).build([table])
+    assert rule.touched_rows(table) is None

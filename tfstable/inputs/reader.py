@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from datetime import date
 from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -91,6 +91,11 @@ class ExampleReader:
         self._columns_of = {n: c for n, c in preprocessor.columns_of.items() if n not in preprocessor.counters}
         crosses = [columns for columns in self._columns_of.values() if len(columns) > 1]
         self._crossed = {column for columns in crosses for column in columns}
+        self._specs, self._statistics, self._functions = (
+            preprocessor.features,
+            statistics,
+            [(statistics, self._preprocess)],
+        )
         inputs = dict(self._preprocess.get_concrete_function().structured_outputs)
         self._table_of = {name: table_name(name, feature) for name, feature in preprocessor.living.items()}
         inputs |= {name: tf.TensorSpec(inputs[name].shape, tf.int32) for name in self._table_of}
@@ -121,6 +126,7 @@ class ExampleReader:
         shuffle: Shuffle = FullShuffle(),  # noqa: B008
         as_of: date | None = None,
         ids: Mapping[str, IdTable] = MappingProxyType({}),
+        statistics: Statistics | None = None,
     ) -> Batches:
         """Returns the batches over `days`.
 
@@ -131,12 +137,13 @@ class ExampleReader:
             shuffle: The order of the rows.
             as_of: The day whose counters all rows see; None: each row those of its own day.
             ids: The rows of ids by table.
+            statistics: Statistics with other moments than the reader's; None: the reader's.
         """
         units = [unit for day in days for unit in self._log.units(day)]
         return Batches(
             units,
             self.columns,
-            partial(self.convert, first=min(days), as_of=as_of, ids=ids),
+            partial(self.convert, first=min(days), as_of=as_of, ids=ids, statistics=statistics),
             batch_size=batch_size,
             buffer_rows=buffer_rows,
             shuffle=shuffle,
@@ -149,19 +156,20 @@ class ExampleReader:
         first: date | None = None,
         as_of: date | None = None,
         ids: Mapping[str, IdTable] = MappingProxyType({}),
+        statistics: Statistics | None = None,
     ) -> dict[str, np.ndarray]:
         """Turns checked rows of the log into packed model inputs, labels and weights.
 
         Args:
             table: The rows, with the columns of `columns`.
             first: The first day that rows of the same days come from: counting begins for it, not for the first here.
-            as_of, ids: See `batches`.
+            as_of, ids, statistics: See `batches`.
         """
         weight = np.ones(table.num_rows, np.float32)
         if self._weight:
             weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
         labels = {name: numbers(table[column]) for name, column in self._labels.items()}
-        features = self._features(table, ids)
+        features = self._features(table, ids, statistics)
         if self.counted is not None:
             features |= self._counters(table, self._buckets(table), first, as_of)
         return self.layout.pack(features, labels, weight)
@@ -192,11 +200,26 @@ class ExampleReader:
             hashes |= {name: hashes[name].take(place) for name, place in places.items()}
             return {name: bucket.numpy() for name, bucket in self._combine(hashes).items()}
 
-    def _features(self, table: pa.Table, ids: Mapping[str, IdTable]) -> dict[str, np.ndarray]:
+    def _preprocessing(self, statistics: Statistics | None) -> Any:
+        """The traced preprocessing with some statistics; besides the reader's own, the newest two are kept."""
+        statistics = statistics or self._statistics
+        for known, function in self._functions:
+            if known is statistics:
+                return function
+        preprocessor = Preprocessor(self._specs, statistics)
+        traced = tf.function(preprocessor.of_rows, input_signature=[preprocessor.signature()], autograph=False)
+        function = traced.get_concrete_function()  # TensorFlow warns of many functions that are traced when called.
+        own, *others = self._functions
+        self._functions = [own, *others[-1:], (statistics, function)]
+        return function
+
+    def _features(
+        self, table: pa.Table, ids: Mapping[str, IdTable], statistics: Statistics | None
+    ) -> dict[str, np.ndarray]:
         """Preprocesses text and integers of a narrow range per distinct value, the rest and crossed ids per row."""
         raw, places = raw_values(table, self._columns, self._crossed)
         with tf.device("CPU:0"):
-            found = dict(self._preprocess(raw))
+            found = dict(self._preprocessing(statistics)(raw))
             found |= {name: rows_of(found[name], ids, table) for name, table in self._table_of.items()}
         features = {name: tensor.numpy() for name, tensor in found.items()}
         for name, sources in self._columns_of.items():

@@ -47,6 +47,7 @@ class Statistics(Spec):
         vocabularies: Values by table, the most frequent first; value i has row i + 1 of the table.
         moments: (mean, standard deviation) of the known values by numeric feature, after log1p and clip. A deviation of
             0 means that the values do not vary; the feature is then held at 0.
+        stand_ins: What a missing value counts as, by numeric feature, after log1p and clip, if that is not the mean.
         boundaries: Inner boundaries by quantile feature, increasing.
         base_rates: Mean label by task, after the task's transform. For a binary task (positives + 1/2) / (labels + 1),
             because an unseen label is not impossible.
@@ -56,6 +57,7 @@ class Statistics(Spec):
     columns: dict[str, RawColumn]
     vocabularies: dict[str, list[int] | list[str]] = Field(default_factory=dict)
     moments: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    stand_ins: dict[str, float] = Field(default_factory=dict)
     boundaries: dict[str, list[float]] = Field(default_factory=dict)
     base_rates: dict[str, float] = Field(default_factory=dict)
     remarks: list[str] = Field(default_factory=list)
@@ -76,7 +78,9 @@ def scaling(name: str, feature: NumericFeature, statistics: Statistics) -> Scali
     """Returns how the feature is scaled. A missing value becomes 0 if standardised, unless `missing` replaces it."""
     mean, deviation = statistics.moments.get(name, (0.0, 1.0))
     offset, scale = (mean, 1 / deviation if deviation else 0.0) if feature.standardise else (0.0, 1.0)
-    stand_in = mean if feature.missing is None else float(transform(np.asarray(feature.missing, np.float64), feature))
+    stand_in = statistics.stand_ins.get(name, mean)
+    if feature.missing is not None:
+        stand_in = float(transform(np.asarray(feature.missing, np.float64), feature))
     return Scaling(offset, scale, (stand_in - offset) * scale)
 
 

@@ -51,6 +51,10 @@ class WeightAverage:
         """Starts the averages of rows of an embedding table at `values`; see `Composite.renew_rows`."""
         strategy.extended.update(self._state[id(table)]["average"].value, write_row_values, args=(rows, values))
 
+    def average(self, variable: Any) -> Any:
+        """Returns the variable that holds the average of one of the variables, as of its last update."""
+        return self._state[id(variable)]["average"]
+
     def averaged_values(self) -> list[tf.Tensor]:
         """Returns the average of each variable, in the order of `variables`: tensors. Nothing changes by being read."""
         return [self._averaged(variable) for variable in self.variables]

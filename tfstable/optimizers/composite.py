@@ -157,6 +157,12 @@ class Composite(GuardedOptimizer):
         if self.averaging is not None:
             self.averaging.renew_rows(strategy, table, rows, values)
 
+    def slots_of(self, variable: Any) -> dict[str, Any]:
+        """Returns the state that a rule keeps of one of the variables, by name: variables of its shape."""
+        optimizer = self.optimizers[self._group_of[self._get_variable_index(variable)]]
+        slots = optimizer._slots[optimizer._get_variable_index(variable)]
+        return {name: slots[name] for name in optimizer.slots()}
+
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which the variables hold their averages; one that does nothing without `averaging`."""
         return contextlib.nullcontext() if self.averaging is None else self.averaging.swapped_in()

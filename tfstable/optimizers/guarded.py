@@ -63,6 +63,10 @@ class GuardedOptimizer(keras.optimizers.Optimizer):
         # Not Keras's default, which numbers the optimizers of the process: a resumed run must find the same names.
         name = name or re.sub(r"(?<!^)(?=[A-Z][a-z])", "_", type(self).__name__).lower()
         super().__init__(learning_rate=learning_rate, name=name)
+        if not isinstance(learning_rate, float):
+            # In the place of the variable that Keras makes of a number: checkpoints name an optimizer's variables by
+            # their places, and a run may change from a constant rate to a schedule and back.
+            self.add_variable(shape=(), dtype="float32", aggregation="only_first_replica", name="learning_rate")
         self.on_nonfinite = on_nonfinite
         self.skipped_steps = self.add_variable(
             shape=(), dtype="int64", aggregation="only_first_replica", name="skipped_steps"

@@ -255,6 +255,20 @@ class RuleOptimizer(GuardedOptimizer):
             for v, slots in zip(self._trainable_variables, self._slots, strict=True)
         }
 
+    def touched_rows(self, variable: Any) -> tf.Tensor | None:
+        """Returns which rows of a table have been trained: those with a slot that is not at its start, `(rows,)` bool.
+
+        Args:
+            variable: One that this optimizer was built for.
+
+        Returns:
+            None for a rule without slots, which keeps no trace.
+        """
+        slots = self._slots[self._get_variable_index(variable)]
+        values = {name: slots[name].value for name in self.slots()}
+        moved = [tf.reduce_any(x != tf.constant(self.slots()[name], x.dtype), axis=1) for name, x in values.items()]
+        return tf.reduce_any(tf.stack(moved), axis=0) if moved else None
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "clipping": keras.saving.serialize_keras_object(self.clipping),

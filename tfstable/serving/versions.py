@@ -9,13 +9,13 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from tfstable.errors import InputError
-from tfstable.files import digest, stranger
+from tfstable.files import digest, stranger, write
 from tfstable.locks import clear_abandoned, grow, locked, settle
 from tfstable.serving import card as cards
 from tfstable.serving.card import ModelCard
@@ -25,6 +25,7 @@ OWN = r"[\w.]+\.pb|model_card\.json|MODEL_CARD\.md|(variables|assets|assets\.ext
 _OWN = re.compile(OWN)
 _CHECKED_BY_TENSORFLOW = re.compile(r"variables/variables\.data-.*")
 _DAMAGED = "publish or promote another version, or restore this one from a backup"
+HIGHEST = ".highest"  # The highest number so far, once versions have been set aside.
 LOCK_SECONDS = 60.0  # Publishing takes less: the slow work happens before, under the hidden name.
 
 
@@ -142,6 +143,47 @@ def prune(directory: Path, keep: int) -> list[int]:
     return gone
 
 
+def set_aside(directory: Path, numbers: Sequence[int], to: Path, last: str) -> None:
+    """Moves versions out of the directory, so that no server finds them; their numbers stay taken.
+
+    `latest` then points to the newest version that is left, or is gone. A copy of an older version that took the later
+    ones out of service no longer says so: models trained anew to their days may be published.
+
+    Args:
+        directory: The directory of the versions.
+        numbers: Their numbers.
+        to: Where they go.
+        last: Last day of training of the models that stay.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        return
+    with _lock(directory):
+        write(directory / HIGHEST, f"{max([_highest(directory), *versions(directory)])}\n")
+        left = [number for number in versions(directory) if number not in numbers]
+        if left:
+            _point_latest(directory, str(left[-1]))
+        elif (latest := directory / "latest").is_symlink():
+            latest.unlink()
+        elif latest.is_dir() and _is_own(latest):
+            shutil.rmtree(latest)
+        for number in sorted(numbers, reverse=True):
+            to.mkdir(parents=True, exist_ok=True)
+            (directory / str(number)).rename(to / str(number))
+        for number in left:
+            if (card := _readable_card(directory / str(number))) and any(day > last for day in card.withdrawn):
+                still = tuple(day for day in card.withdrawn if day <= last)
+                cards.write(directory / str(number), replace(card, withdrawn=still))
+
+
+def _highest(directory: Path) -> int:
+    """The highest number that a version has had, as far as that is known of versions that were set aside."""
+    try:
+        return int((directory / HIGHEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
+
+
 def _copy(source: Path, target: Path) -> None:
     """Copies a folder's content; unlike shutil.copytree, it raises the error of the file that cannot be copied."""
     for path in sorted(source.rglob("*")):
@@ -188,7 +230,7 @@ def _appear(partial: Path) -> Path:
     """Renames a version to the next number and points `latest` to it; the caller holds the lock."""
     directory = partial.parent
     _check_latest(directory)
-    number = max(versions(directory), default=0) + 1
+    number = max([_highest(directory), *versions(directory)]) + 1
     while True:
         version = directory / str(number)
         try:
@@ -199,13 +241,17 @@ def _appear(partial: Path) -> Path:
                 raise
             number += 1
     settle(partial)
+    _point_latest(directory, version.name)
+    return version
+
+
+def _point_latest(directory: Path, name: str) -> None:
     link, latest = directory / ".latest.partial", directory / "latest"
     link.unlink(missing_ok=True)
-    link.symlink_to(version.name)
+    link.symlink_to(name)
     if latest.is_dir() and not latest.is_symlink():  # A copy tool followed the link.
         shutil.rmtree(latest)
     link.replace(latest)
-    return version
 
 
 def _check_latest(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.optimizers import Composite
 from trainers.build.model import make_model
-from trainers.build.optimizer import decays_in_windows, make_optimizer, window_rates
+from trainers.build.optimizer import constant_rates, decays_in_windows, make_optimizer, window_rates
 from trainers.build.steps import Steps
 from trainers.config import Config, OptimizerConfig
 
@@ -25,7 +26,8 @@ class Learner:
         model: The model, built.
         optimizer: The optimizer, built on the model's trainable variables.
         steps: The compiled steps of both.
-        rates: The config's optimizer section, from which the decay inside a window comes.
+        rates: The config's optimizer section, from which the learning rates come.
+        make_steps: Makes `steps`.
         rate_factor: Multiplies all learning rates of the config.
     """
 
@@ -33,7 +35,18 @@ class Learner:
     optimizer: Composite
     steps: Steps
     rates: OptimizerConfig
+    make_steps: Callable[[], Steps]
     rate_factor: float = 1.0
+
+    def set_rates(self) -> None:
+        """Sets the learning rates of the config; a checkpoint brings those that it was saved with."""
+        for optimizer, rate in zip(self.optimizer.optimizers, constant_rates(self.rates), strict=True):
+            if rate is not None:
+                optimizer.learning_rate = rate
+
+    def retrace(self) -> None:
+        """Forgets the compiled steps. Traced for two sizes of batches, they would differ from those of one size."""
+        self.steps = self.make_steps()
 
     def set_rate_factor(self, factor: float) -> None:
         """Multiplies the learning rates of the config by `factor`, from the next step on."""
@@ -92,4 +105,5 @@ def make_learner(
             optimizer.build(variables)
         except ValueError as error:
             raise InputError(f"optimizer.groups: {error}") from None
-    return Learner(model, optimizer, make_steps(strategy, model, optimizer), config.optimizer)
+    steps = partial(make_steps, strategy, model, optimizer)
+    return Learner(model, optimizer, steps(), config.optimizer, steps)

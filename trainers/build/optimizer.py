@@ -49,7 +49,7 @@ def make_optimizer(
     groups = []
     for name, rule in _groups(config).items():
         if rule.rule == "adagrad" and _is_of_tables(name, variables):
-            rule = rule.model_copy(update={"initial_accumulator": tables_accumulator(rule, batch_size)})
+            rule = rule.model_copy(update={"initial_accumulator": rule.tables_accumulator(batch_size)})
         groups.append(Group(name, _rule(rule, track_every)))
     return Composite(
         groups,
@@ -58,12 +58,10 @@ def make_optimizer(
     )
 
 
-def tables_accumulator(rule: RuleConfig, batch_size: int) -> float:
-    """Returns where Adagrad's sums of squares start in embedding tables.
-
-    Gradients are means over a batch. The default is thus the square of one example's gradient of size 1.
-    """
-    return 1 / batch_size**2 if rule.initial_accumulator is None else rule.initial_accumulator
+def constant_rates(config: OptimizerConfig) -> list[float | None]:
+    """Returns the learning rate of each group; None where it follows a schedule."""
+    rates = map(_rate, _groups(config).values())
+    return [rate if isinstance(rate, float) else None for rate in rates]
 
 
 def decays_in_windows(config: OptimizerConfig) -> bool:
@@ -96,10 +94,7 @@ def _is_of_tables(group: str, variables: Sequence[Any]) -> bool:
 def _average(config: EmaConfig | SwaConfig, batch_size: int) -> Ema | Swa:
     if isinstance(config, SwaConfig):
         return Swa(config.horizon_windows)
-    if config.horizon_steps is not None:
-        return Ema(config.horizon_steps)
-    assert config.horizon_examples is not None  # One of the two is set.
-    return Ema(max(2, round(config.horizon_examples / batch_size)))  # Over less than two steps nothing is averaged.
+    return Ema(config.horizon(batch_size))
 
 
 def _rule(config: RuleConfig, track_every: int) -> keras.optimizers.Optimizer:

@@ -7,7 +7,6 @@ from tfstable.errors import InputError
 from tfstable.layers.sparsecore import SparseCoreEmbeddings
 from tfstable.models import RankingModel
 from tfstable.specs import Categorical, living
-from trainers.build.optimizer import tables_accumulator
 from trainers.config import Config
 
 
@@ -79,7 +78,7 @@ def place_on_sparse_cores(
     for name in ("embeddings", "wide"):
         if (host := getattr(model, name)) is not None:
             placed[name] = SparseCoreEmbeddings(
-                host, size, rule.learning_rate, tables_accumulator(rule, size), placement, name=name
+                host, size, rule.learning_rate, rule.tables_accumulator(size), placement, name=name
             )
             setattr(model, name, placed[name])
     return placed

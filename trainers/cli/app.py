@@ -13,6 +13,7 @@ import tfstable
 from tfstable.errors import InputError
 from trainers.cli.check import check
 from trainers.cli.compare import compare
+from trainers.cli.doctor import doctor
 from trainers.cli.evaluate import evaluate
 from trainers.cli.export import export
 from trainers.cli.history import history
@@ -43,6 +44,7 @@ COMMANDS = (
     export,
     predict,
     compare,
+    doctor,
     stability,
     reproducibility,
     simulate,

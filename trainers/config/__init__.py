@@ -1,5 +1,6 @@
 """The config of a run: keys with their types, defaults and rules. Imports no TensorFlow."""
 
+from trainers.config.changes import Change, When, changes, window_keys, with_window_keys
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.loading import dump, load, set_key
 from trainers.config.model import ModelConfig
@@ -16,6 +17,7 @@ from trainers.config.sections import (
 )
 
 __all__ = [
+    "Change",
     "ClippingConfig",
     "Config",
     "DataConfig",
@@ -32,8 +34,12 @@ __all__ = [
     "SimulateConfig",
     "SwaConfig",
     "TrainerConfig",
+    "When",
+    "changes",
     "dump",
     "load",
     "set_key",
     "weight_keys",
+    "window_keys",
+    "with_window_keys",
 ]

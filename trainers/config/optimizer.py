@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from tfstable.specs import NonNegative, Positive, Spec
+from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 SCOPE = "Group of weights that shares one clipping factor: a whole tensor, or a row of a table."
@@ -86,29 +86,50 @@ class RuleConfig(Spec):
     rule: Literal["adagrad", "adam", "sgd", "adax"] = Field(
         "adagrad", description="Rule that gives the direction of a step."
     )
-    learning_rate: Positive = Field(0.05, description="Highest learning rate of the schedule.")
-    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="The learning rate over the steps.")
-    clipping: ClippingConfig | None = Field(None, description="How steps are shrunk; null = not at all.")
+    learning_rate: Positive = Field(
+        0.05, description="Highest learning rate of the schedule.", json_schema_extra=CHANGEABLE
+    )
+    schedule: ScheduleConfig = Field(
+        default_factory=ScheduleConfig,
+        description="The learning rate over the steps.",
+        json_schema_extra=CHANGEABLE,
+    )
+    clipping: ClippingConfig | None = Field(
+        None, description="How steps are shrunk; null = not at all.", json_schema_extra=CHANGEABLE
+    )
     weight_decay: NonNegative | None = Field(
-        None, description="Decoupled weight decay, not for embedding tables. Default: no decay."
+        None,
+        description="Decoupled weight decay, not for embedding tables. Default: no decay.",
+        json_schema_extra=CHANGEABLE,
     )
     initial_accumulator: NonNegative | None = Field(
         None,
         description="Adagrad: initial sum of squares. Default: 1 / trainer.batch_size^2 in a group of embedding tables "
-        "alone, 0.1 elsewhere.",
+        "alone, 0.1 elsewhere. A run that has begun keeps its sums; rows that start anew get the new value.",
+        json_schema_extra=CHANGEABLE,
+    )
+    momentum: Fraction | None = Field(
+        None, description="SGD: momentum. Default: that of tfstable.optimizers.", json_schema_extra=CHANGEABLE
     )
     forget: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None,
         description="Adagrad: share of the sum of squares that is kept at each window's end, where it does not fall "
         "below its initial value. Default: 1, all of it.",
+        json_schema_extra=CHANGEABLE,
     )
-    momentum: Fraction | None = Field(None, description="SGD: momentum. Default: that of tfstable.optimizers.")
     beta_1: Fraction | None = Field(
         None, description="Adam and AdaX: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
     )
     beta_2: Positive | None = Field(
         None, description="Adam and AdaX: beta_2, of the mean of squares. Default: that of tfstable.optimizers."
     )
+
+    def tables_accumulator(self, batch_size: int) -> float:
+        """Returns where Adagrad's sums of squares start in embedding tables.
+
+        Gradients are means over a batch. The default is thus the square of one example's gradient of size 1.
+        """
+        return 1 / batch_size**2 if self.initial_accumulator is None else self.initial_accumulator
 
     @field_validator("forget", mode="before")
     @classmethod
@@ -130,7 +151,9 @@ class DenseConfig(RuleConfig):
     """A rule with Clippy unless the config says otherwise."""
 
     clipping: ClippingConfig | None = Field(
-        default_factory=lambda: ClippyConfig(kind="clippy"), description="How steps are shrunk; null = not at all."
+        default_factory=lambda: ClippyConfig(kind="clippy"),
+        description="How steps are shrunk; null = not at all.",
+        json_schema_extra=CHANGEABLE,
     )
 
 
@@ -138,10 +161,22 @@ class EmaConfig(Spec):
     """Exponential average of the weights over steps. Until the horizon is reached it is the plain mean."""
 
     kind: Literal["ema"]
-    horizon_steps: int | None = Field(None, ge=2, description="Average over about this many steps.")
-    horizon_examples: int | None = Field(
-        None, ge=1, description="Average over about this many examples, but at least two steps."
+    horizon_steps: int | None = Field(
+        None, ge=2, description="Average over about this many steps.", json_schema_extra=CHANGEABLE
     )
+    horizon_examples: int | None = Field(
+        None,
+        ge=1,
+        description="Average over about this many examples, but at least two steps.",
+        json_schema_extra=CHANGEABLE,
+    )
+
+    def horizon(self, batch_size: int) -> int:
+        """Returns the horizon in steps."""
+        if self.horizon_examples is None:
+            assert self.horizon_steps is not None  # One of the two is set.
+            return self.horizon_steps
+        return max(2, round(self.horizon_examples / batch_size))  # Over less than two steps nothing is averaged.
 
     @model_validator(mode="after")
     def _one_horizon(self) -> "EmaConfig":
@@ -155,7 +190,10 @@ class SwaConfig(Spec):
 
     kind: Literal["swa"]
     horizon_windows: int | None = Field(
-        None, ge=1, description="Average over about this many windows. Default: all windows."
+        None,
+        ge=1,
+        description="Average over about this many windows. Default: all windows.",
+        json_schema_extra=CHANGEABLE,
     )
 
 
@@ -180,6 +218,7 @@ class OptimizerConfig(Spec):
     on_nonfinite: Literal["skip", "raise"] = Field(
         "skip",
         description="skip: leave out a step with a non-finite gradient, on all replicas. raise: stop the run as well.",
+        json_schema_extra=CHANGEABLE,
     )
 
     @model_serializer(mode="wrap")

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from tfstable.log_columns import columns_read, label_columns, stated_types
 from tfstable.options import check_sequences
 from tfstable.specs import (
+    OPERATIONAL,
     BinaryTask,
     CounterFeature,
     Feature,
@@ -23,7 +24,7 @@ from tfstable.specs import (
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.model import ModelConfig
 from trainers.config.optimizer import OptimizerConfig
-from trainers.config.sections import OPERATIONAL, DataConfig, EvaluationConfig, ExportConfig, TrainerConfig
+from trainers.config.sections import DataConfig, EvaluationConfig, ExportConfig, TrainerConfig
 
 # Names that TensorFlow accepts for the inputs of a signature, and for the layers and outputs of a task.
 COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.]([\w.\\/>-]*[\w.\\>-])?", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tfstable.specs import Positive, Spec
+from tfstable.specs import CHANGEABLE, OPERATIONAL, Positive, Spec
 
-# Marks keys that affect the weights only by rounding: a resumed run may change them.
-OPERATIONAL: dict[str, Any] = {"operational": True}
+# Marks keys that number the batches of a window: a run may change them, and a window that has begun keeps them.
+WINDOW_END: dict[str, Any] = {"changeable": "at a window's end"}
 
 
 class SimulateConfig(Spec):
@@ -48,7 +48,12 @@ class DataConfig(Spec):
         json_schema_extra=OPERATIONAL,
     )
     weight: str | None = Field(None, description="Column of example weights. Default: every example has a weight of 1.")
-    buffer_rows: int = Field(500_000, ge=1, description="Rows that are shuffled together and held in memory.")
+    buffer_rows: int = Field(
+        500_000,
+        ge=1,
+        description="Rows that are shuffled together and held in memory.",
+        json_schema_extra=WINDOW_END,
+    )
     reader_threads: int | None = Field(
         None,
         ge=1,
@@ -85,11 +90,28 @@ class TrainerConfig(Spec):
 
     window_days: int = Field(1, ge=1, description="Days per window.")
     stride_days: int = Field(1, ge=1, description="Days from the end of one window to the end of the next.")
-    passes: Positive = Field(1.0, description="Passes over each window. A fraction trains on a part of it.")
-    steps: int | None = Field(None, ge=1, description="Steps per window, instead of passes.")
-    batch_size: int = Field(1024, ge=1, description="Examples per step, summed over all replicas.")
+    passes: Positive = Field(
+        1.0,
+        description="Passes over each window. A fraction trains on a part of it.",
+        json_schema_extra=WINDOW_END,
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Steps per window, instead of passes.", json_schema_extra=WINDOW_END
+    )
+    refit_windows: int | None = Field(
+        None,
+        ge=1,
+        description="Fit the moments of numeric features anew every N windows, on the days of the window that is about "
+        "to be trained. Default: those of the first window stay.",
+        json_schema_extra=CHANGEABLE,
+    )
+    batch_size: int = Field(
+        1024, ge=1, description="Examples per step, summed over all replicas.", json_schema_extra=WINDOW_END
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the initial weights and of the order of the rows.")
-    shuffle: ShuffleConfig = Field(default_factory=ShuffleConfig, description="The order of the rows of a window.")
+    shuffle: ShuffleConfig = Field(
+        default_factory=ShuffleConfig, description="The order of the rows of a window.", json_schema_extra=WINDOW_END
+    )
     strategy: Literal["one_device", "mirrored", "multi_worker", "tpu", "auto"] = Field(
         "one_device",
         description="one_device: the first GPU, or the CPU. mirrored: all GPUs of this host. multi_worker: the workers "

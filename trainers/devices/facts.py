@@ -6,6 +6,7 @@ import secrets
 import sys
 import time
 from contextlib import suppress
+from datetime import date
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +26,15 @@ SHARED_SECONDS = 60.0  # Longer than a network file system takes to show a file 
 PACKAGES = ("tfstable", "tensorflow", "keras", "numpy", "pyarrow")
 
 
-def shared_facts(config: Config, log: DayLog, cluster: Cluster, fresh: bool) -> dict[str, Any]:
+def shared_facts(
+    config: Config, log: DayLog, cluster: Cluster, fresh: bool, from_day: date | None = None
+) -> dict[str, Any]:
     """Returns the facts about a training run that must be equal on all workers, each a JSON value.
 
     They include each day's number of rows and `day_digest`.
     """
     facts: dict[str, Any] = {"TF_CONFIG's cluster": list(cluster.addresses), "--fresh": fresh}
+    facts["--from-day"] = from_day and str(from_day)
     facts |= config_facts(config)
     for day in log.counted:
         facts[f"day {day} of the log"] = f"{log.rows(day):,} rows with digest {day_digest(log, day)}"

@@ -46,11 +46,12 @@ class LossWatch:
         # Cross-entropy of a coin, in nats. A regression has no such figure: its loss depends on the labels.
         of_task = [math.log(2) if isinstance(task, BinaryTask) else 0.0 for task in tasks.values()]
         total = sum(loss * task.weight for loss, task in zip(of_task, tasks.values(), strict=True))
-        if state is None:
-            self._detector = Detector(config, tasks, [total, *of_task])
-        else:
-            self._detector = Detector.restored(config, tasks, state["detector"], [total, *of_task])
+        self._weights = [task.weight for task in tasks.values()]
+        self._detector = Detector(config, tasks, [total, *of_task])
+        if state is not None:
             self._windows, self.jumped = [list(window) for window in state["windows"]], state["jumped"]
+            if state.get("weights", self._weights) == self._weights:  # Else the total loss is on another scale now.
+                self._detector = Detector.restored(config, tasks, state["detector"], [total, *of_task])
 
     def begin(self, last: date, steps: int) -> None:
         """Begins or continues the window that ends at `last`."""
@@ -78,4 +79,9 @@ class LossWatch:
 
     def state(self) -> dict[str, Any]:
         """Returns the state for a checkpoint, as plain JSON values."""
-        return {"detector": self._detector.state(), "windows": self._windows, "jumped": self.jumped}
+        return {
+            "detector": self._detector.state(),
+            "windows": self._windows,
+            "jumped": self.jumped,
+            "weights": self._weights,
+        }

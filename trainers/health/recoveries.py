@@ -110,16 +110,26 @@ class Recoveries:
         """The checkpoints that the newest recovery gave up: those above the first number, up to the second."""
         return (self._recoveries[-1]["restored"], self._recoveries[-1]["newest"]) if self._recoveries else None
 
-    def numbers(self, last: date, start: int, total: int) -> np.ndarray:
-        """Returns the batches to train of the window that ends at `last`: of start..total-1, those not left out."""
+    def numbers(self, last: date, start: int, total: int, batch_size: int = 1) -> np.ndarray:
+        """Returns the batches to train of the window that ends at `last`: of start..total-1, those not left out.
+
+        Batches of another size than at the recovery are left out if they share a row with what it left out.
+        """
         kept = np.ones(total, bool)
         for recovery in self._recoveries:
+            size = recovery.get("batch_size", batch_size)
             for first, end in recovery["skipped"].get(str(last), ()):
-                kept[first:end] = False
+                kept[first * size // batch_size : -(-end * size // batch_size)] = False
         return start + np.flatnonzero(kept[start:])
 
     def add(
-        self, diverged: Diverged, restored: int, newest: int, since: date | None, odd: Sequence[date] = ()
+        self,
+        diverged: Diverged,
+        restored: int,
+        newest: int,
+        since: date | None,
+        odd: Sequence[date] = (),
+        batch_size: int = 1,
     ) -> dict[str, Any]:
         """Adds a recovery and returns it.
 
@@ -129,6 +139,7 @@ class Recoveries:
             newest: Number of the newest checkpoint, which is given up with all after `restored`.
             since: Last day of the newest window that `restored` has finished; None: none.
             odd: Odd last days of the windows after it.
+            batch_size: Examples of a batch.
 
         Raises:
             DivergedError: If the config allows no further recovery in a row.
@@ -153,6 +164,7 @@ class Recoveries:
             "skipped": skipped,
             "rate_factor": self._config.rate_factor,
             "trained": since is not None,
+            "batch_size": batch_size,
         }
         self.done.append(recovery)
         return recovery

@@ -28,7 +28,9 @@ class Saved(NamedTuple):
         step: Batches done of the window after it.
         good: Whether this model's metrics of the next day were in line.
         watch: State of the `LossWatch`.
+        begun: The keys that number the batches of the window after `last`, while it is being trained; None at its end.
         ids: Digest of its `ids.parquet`; None without one.
+        moments: The moments of numeric features, as `LivingMoments.stored` returns them; None: those of the first fit.
     """
 
     number: int
@@ -36,7 +38,9 @@ class Saved(NamedTuple):
     step: int
     good: bool
     watch: dict[str, Any] | None = None
+    begun: dict[str, Any] | None = None
     ids: str | None = None
+    moments: dict[str, Any] | None = None
 
 
 class Checkpoints:
@@ -68,17 +72,19 @@ class Checkpoints:
         step: int,
         watch: dict[str, Any],
         good: bool = False,
+        begun: dict[str, Any] | None = None,
         ids: tuple[Ids, Ids | None] | None = None,
+        moments: dict[str, Any] | None = None,
     ) -> Saved:
         """Writes the next checkpoint and prunes the older ones.
 
         Args:
-            last, step, watch, good: See `Saved`.
+            last, step, watch, good, begun, moments: See `Saved`.
             ids: The rows of ids before the window after `last`, and now; see `living_ids.write`.
         """
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
-        saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch)
+        saved = Saved(max([self._highest, *taken]) + 1, last, step, good, watch, begun, None, moments)
         for left_over in self._directory.glob(".[0-9]*"):  # Left by a process killed while saving or pruning.
             if re.fullmatch(r"\.[0-9]+\.(partial|pruned)", left_over.name) and not left_over.is_symlink():
                 shutil.rmtree(left_over)
@@ -201,7 +207,8 @@ class Checkpoints:
         index = path / f"{CHECKPOINT}.index"
         self._check(index, about["index"])
         last = about["last"] and date.fromisoformat(about["last"])
-        return Saved(number, last, about["step"], about["good"], about["watch"], about.get("ids"))
+        known = {key: about.get(key) for key in ("begun", "ids", "moments")}  # Later than the format.
+        return Saved(number, last, about["step"], about["good"], about["watch"], **known)
 
     @staticmethod
     def _check(file: Path, expected: str) -> None:

@@ -16,20 +16,25 @@ from tfstable.files import FORMAT, plain, read_json, stranger, write_json
 from tfstable.inputs.statistics import Statistics
 from tfstable.locks import LOCK, locked, refuse_if_locked
 from tfstable.serving.versions import OWN as VERSION
-from trainers.config import Config, weight_keys
+from trainers.config import Config, When, changes
+from trainers.store.changed_keys import event, noted_changes
 from trainers.store.params import NAME, read_config, read_params, write_params
 from trainers.store.window_record import Metrics, WindowRecord
 
 #: Files of a checkpoint's directory, as a pattern for `files.stranger`.
 CHECKPOINT = r"ids\.parquet|about\.json|\.about\.json\.partial|checkpoint\.(index|data-\d+-of-\d+)"
 #: All that a run writes below MODEL_DIR: what --fresh deletes, and nothing else.
-OWN = re.compile(
-    r"(params\.yaml|preprocessing\.json|recovery\.json|metrics\.json|days\.json|workers\.json|events\.jsonl)"
-    r"|\.(lock|(params\.yaml|(preprocessing|recovery|metrics|days|workers)\.json)\.partial)"
-    rf"|checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
+_DAYS = (
+    rf"checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
     r"|windows/(\d{4}-\d\d-\d\d/(metrics\.json|\.metrics\.json\.partial)?)?"
     r"|counters/(\.?\d{4}-\d\d-\d\d\.(json|npz)(\.partial)?)?"
-    rf"|export/(latest@|\.lock|\.latest\.partial@|(\d+|latest)/({VERSION})?)?"
+    r"|(recovery|metrics|days)\.json|\.(recovery|metrics|days)\.json\.partial"
+)
+OWN = re.compile(
+    r"(params\.yaml|preprocessing\.json|workers\.json|going_back\.json|events\.jsonl)"
+    r"|\.(lock|(params\.yaml|(preprocessing|workers|going_back)\.json)\.partial)"
+    rf"|{_DAYS}|set_aside/(\d{{4}}-\d\d-\d\dT\d{{6}}Z/({_DAYS}|export/(\d+/({VERSION})?)?)?)?"
+    rf"|export/(latest@|\.lock|\.latest\.partial@|\.highest(\.partial)?|\.\.highest\.partial|(\d+|latest)/({VERSION})?)?"
     r"|export/\.(tfstable-[0-9a-f]{12}\.partial|\d+\.(old|partial))/.*"
     r"|tensorboard/(events\.out\.tfevents\.[^/@]*|plugins/.*)?"
     r"|\.deleted\.partial/.*"
@@ -50,13 +55,16 @@ class RunDirectory:
         writable: Whether this process writes the run's files. Of several workers the chief does; on the others, writing
             methods do nothing.
 
+    Attributes:
+        remarks: Lines for the user on what the begin of this run has changed.
+
     Raises:
         InputError: If the directory holds a run with another config or format, or anything but a run, or the path is no
             directory.
     """
 
     def __init__(self, path: Path, config: Config, fresh: bool = False, writable: bool = True):
-        self.writable = writable
+        self.writable, self.remarks = writable, list[str]()
         self.path, self._config, self._fresh = Path(path), config, fresh
         self._params = self.path / NAME
         self._check()
@@ -83,12 +91,23 @@ class RunDirectory:
             if self._fresh:
                 self._delete()
             self.path.mkdir(parents=True, exist_ok=True)
+            self._note_changes()
             write_params(self._params, self._config)
             if not os.path.lexists(self._preprocessing):
                 write_json(self._preprocessing, {"format": FORMAT, **statistics.model_dump(mode="json")})
             return self.statistics() or statistics
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}); choose another --model-dir") from None
+
+    def _note_changes(self) -> None:
+        if not self._params.exists():
+            return
+        replaced, noted = read_params(self._params)["checksum"], self.events("config_changed")
+        new = noted_changes(read_config(self.path), self._config, replaced, noted)
+        if new:
+            self.add_event("config_changed", **event(new, replaced))
+        if shown := ", ".join(str(change) for change in new if change.when is not When.OPERATIONAL):
+            self.remarks.append(f"config changed: {shown}")
 
     @property
     def _preprocessing(self) -> Path:
@@ -235,12 +254,10 @@ class RunDirectory:
         self._fresh = False
 
     def _check_same(self, config: Config, earlier: Config) -> None:
-        now, before = weight_keys(config), weight_keys(earlier)
-        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
-        if changed:
-            shown = ", ".join(f"{key} ({before.get(key)} -> {now.get(key)})" for key in changed[:3])
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        if refused := [change for change in changes(earlier, config) if change.when is When.NEVER]:
+            more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
             raise InputError(
-                f"{self.path}: holds a run with another config: {shown}{more}; "
-                "use another --model-dir, or --fresh to delete this run"
+                f"{self.path}: holds a run with another config: {', '.join(map(str, refused[:3]))}{more}, which "
+                "changes shapes or meaning; use --init-from with another --model-dir to carry the model over, or "
+                "--fresh to delete this run"
             )

@@ -16,6 +16,7 @@ _TRAINER = {
         ("checkpoint_minutes", "keep_checkpoints", "keep_weekly", "track_every", "sharpness_every", "tensorboard"),
         NO_RUN,
     ),
+    "refit_windows": "a training of a grid keeps the moments of the first window",
 }
 # By key or section, the reason why no grid honours it.
 OF_ANY_GRID = {f"trainer.{key}": reason for key, reason in _TRAINER.items()} | {

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from tfstable.inputs.reader import Stream
 from tfstable.inputs.statistics import Statistics
 from trainers.build.learner import Learner
 from trainers.build.shuffle import make_shuffle
-from trainers.config import Config
+from trainers.config import Config, window_keys
 from trainers.devices.memory import keep_freed_memory
 from trainers.devices.termination import Terminated, Termination
 from trainers.health.recoveries import Diverged
@@ -28,9 +27,11 @@ from trainers.store.window_record import WindowRecord
 from trainers.training.infinite_values import InfiniteValues
 from trainers.training.judge import Judge
 from trainers.training.losses import Losses
-from trainers.training.plan import Plan, next_needed, plan, stream
+from trainers.training.numbering import numbering
+from trainers.training.plan import Plan, Training, next_needed, plan, stream
 from trainers.training.publishing import ExportedCounters, Publisher
 from trainers.training.recover import Recovery
+from trainers.training.refitting import refit
 from trainers.training.state import RunState
 from trainers.training.trained_days import TrainedDays
 
@@ -84,24 +85,6 @@ def train_window(
     learner.optimizer.end_window()
 
 
-@dataclass
-class _Training:
-    """The window that is being trained.
-
-    Attributes:
-        plan: Its batches.
-        numbers: Those that this process trains.
-        began, checkpointed: When the training began, and the last checkpoint was saved; seconds of a clock.
-        done: How many of `numbers` are trained.
-    """
-
-    plan: Plan
-    numbers: np.ndarray
-    began: float
-    checkpointed: float
-    done: int = 0
-
-
 class MovingWindow:
     """A run: trains windows in time order, evaluates each next day first, recovers, publishes.
 
@@ -126,6 +109,7 @@ class MovingWindow:
         profiler: Profiler | None = None,
     ):
         self.config, self.log, self.statistics, self.run, self.report = config, log, statistics, run, report
+        self.numbering = config  # Its keys number the batches of the windows at hand.
         self.termination, self.profiler = termination or Termination(), profiler or Profiler(None)
         self.state = RunState(config, log, statistics, run, report)
         self.termination.install_again()
@@ -155,10 +139,12 @@ class MovingWindow:
             batches: Stream[Arrays] | None = None
             try:
                 self._catch_up()
-                todo = self._windows()
+                self.numbering, todo = numbering(self.config, state, self.report), self._windows()
+                if begun := bool(todo) and self.numbering is not self.config:
+                    todo = todo[:1]
                 # One stream over all windows: the next one is read while this one is trained and evaluated.
                 batches = Stream(self.stream(todo))
-                iterator = iter(state.feed(batches, self.config.trainer.batch_size))
+                iterator = iter(state.feed(batches, self.numbering.trainer.batch_size))
                 for window in todo:
                     now = self._begin(window, iterator)
                     with (
@@ -173,11 +159,13 @@ class MovingWindow:
                         self._end(now)
                     self._look_at_next_days(window.last, window.next_days)
                 batches.close()  # Not where SIGTERM came: it must not wait for a buffer that is being read.
-                finished = True
+                finished = not begun
+                if begun:
+                    state.learner.retrace()
             except Diverged as diverged:
                 if batches is not None:
                     batches.close()
-                self.recovery.recover(diverged)
+                self.recovery.recover(diverged, self.numbering.trainer.batch_size)
         if self.config.export.when == "last" and state.position.last_day is not None:
             self.publish()
 
@@ -214,10 +202,11 @@ class MovingWindow:
 
     def plan(self, window: Window) -> Plan:
         """Returns the plan of a window."""
-        trainer, rows = self.config.trainer, self.config.data.buffer_rows
+        trainer, rows = self.numbering.trainer, self.numbering.data.buffer_rows
         shuffle = make_shuffle(trainer.shuffle)
         ids = self.state.ids_of(window)
-        batches = self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle, ids=ids)
+        fitted = self.state.moments.before(window).statistics
+        batches = self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle, ids=ids, statistics=fitted)
         return plan(window, batches, trainer)
 
     def _windows(self, days: Sequence[date] | None = None) -> list[Window]:
@@ -227,7 +216,7 @@ class MovingWindow:
 
     def _numbers(self, plan: Plan, start: int) -> np.ndarray:
         """Returns the batches of a window to train from `start` on: those that no recovery left out."""
-        return self.recovery.numbers(plan.window.last, start, plan.total)
+        return self.recovery.numbers(plan.window.last, start, plan.total, plan.batch_size)
 
     def _catch_up(self) -> None:
         """Does what an earlier start left undone, and evaluates days that the log has gained."""
@@ -241,37 +230,38 @@ class MovingWindow:
         if publish and self.config.export.when == "every_window":
             self.publish()
 
-    def _begin(self, window: Window, iterator: Iterator[Any]) -> _Training:
+    def _begin(self, window: Window, iterator: Iterator[Any]) -> Training:
         state = self.state
         self.days.begin(window, state.position.last_day)
         plan = self.plan(window)
         numbers = self._numbers(plan, state.position.batch)
+        refit(state, window, self.run, self.report)
         state.renew_ids(window)
         self.losses.begin(plan)
         if len(numbers):
             state.learner.trace(iterator)  # Takes long, and SIGTERM may end it: nothing is lost yet.
         now = time.monotonic()
-        return _Training(plan, numbers, began=now, checkpointed=now)
+        return Training(plan, numbers, began=now, checkpointed=now)
 
-    def _after_call(self, now: _Training, call: Call, show: Callable[..., None]) -> None:
+    def _after_call(self, now: Training, call: Call, show: Callable[..., None]) -> None:
         """Reports a call, and saves a checkpoint if one is due or a worker was asked to stop."""
         state, count = self.state, len(call.numbers)
         stop, seconds = state.agreement.total(self.termination.requested, call.seconds)
         self.seconds_per_step = seconds / state.agreement.workers / count
         now.done += count
         self.infinite.tell(state.reader.checks.infinite())
-        show(now.done, count * self.config.trainer.batch_size, state.iteration, call.losses)
+        show(now.done, count * now.plan.batch_size, state.iteration, call.losses)
         self.losses.look(call.numbers, call.losses)
         due = time.monotonic() - now.checkpointed > 60 * self.config.trainer.checkpoint_minutes
         if (stop or due) and now.done < len(now.numbers):
-            state.save(state.position.last_day, int(call.numbers[-1]) + 1)
+            state.save(state.position.last_day, int(call.numbers[-1]) + 1, begun=window_keys(self.numbering))
             now.checkpointed = time.monotonic()
             if stop:
                 raise Terminated(self.termination.number)
 
-    def _end(self, now: _Training) -> None:
+    def _end(self, now: Training) -> None:
         """Records a window whose training is complete, and saves the model."""
-        size, window, batches = self.config.trainer.batch_size, now.plan.window, now.plan.batches
+        size, window, batches = now.plan.batch_size, now.plan.window, now.plan.batches
         seconds = time.monotonic() - now.began
         whole = self._numbers(now.plan, 0)  # Also what an earlier start of the run has trained.
         copies = batches.steps * size - batches.rows  # Rows that fill up the last batch of a pass.

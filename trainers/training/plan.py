@@ -18,16 +18,37 @@ class Plan:
         window: The window.
         batches: Its batches; one pass has `batches.steps`.
         total: Batches to train on over all passes.
+        batch_size: Examples of a batch.
     """
 
     window: Window
     batches: Batches
     total: int
+    batch_size: int
+
+
+@dataclass
+class Training:
+    """The window that is being trained.
+
+    Attributes:
+        plan: Its batches.
+        numbers: Those that this process trains.
+        began, checkpointed: When the training began, and the last checkpoint was saved; seconds of a clock.
+        done: How many of `numbers` are trained.
+    """
+
+    plan: Plan
+    numbers: np.ndarray
+    began: float
+    checkpointed: float
+    done: int = 0
 
 
 def plan(window: Window, batches: Batches, trainer: TrainerConfig) -> Plan:
     """Returns the plan of a window: `trainer.steps` batches, or `trainer.passes` passes."""
-    return Plan(window, batches, trainer.steps or max(1, round(trainer.passes * batches.steps)))
+    total = trainer.steps or max(1, round(trainer.passes * batches.steps))
+    return Plan(window, batches, total, trainer.batch_size)
 
 
 def next_needed(days: Sequence[date], window: Window, trainer: TrainerConfig) -> date:

@@ -32,8 +32,12 @@ class Recovery:
         """Restores the newest checkpoint that the last recovery did not give up."""
         self._go_back(None)
 
-    def recover(self, diverged: Diverged) -> None:
+    def recover(self, diverged: Diverged, batch_size: int) -> None:
         """Goes back to the newest checkpoint known to be good, and leaves out what made the model diverge.
+
+        Args:
+            diverged: The divergence.
+            batch_size: Examples of the batches that it numbers.
 
         Raises:
             DivergedError: If the config allows no further recovery in a row.
@@ -43,7 +47,12 @@ class Recovery:
         event = {"why": diverged.why, **diverged.figures}
         try:
             done = self._recoveries.add(
-                diverged, to["restored"], to["newest"], since, [date.fromisoformat(day) for day in to["odd"]]
+                diverged,
+                to["restored"],
+                to["newest"],
+                since,
+                [date.fromisoformat(day) for day in to["odd"]],
+                batch_size,
             )
         except DivergedError as error:
             self._run.add_event("diverged_for_good", **event)

@@ -23,6 +23,7 @@ from trainers.devices.termination import Termination
 from trainers.devices.workers import Workers
 from trainers.report.console import Report
 from trainers.report.profiler import Profiler
+from trainers.store.going_back import go_back
 from trainers.store.run_directory import RunDirectory
 from trainers.store.window_record import Metrics, WindowRecord
 from trainers.training.check import check_log, check_run, open_log, open_trained
@@ -107,24 +108,27 @@ class Run:
         config, log = open_trained(Path(model_dir), None if data is None else Path(data))
         return cls(config, model_dir, log, console=console)
 
-    def train(self, *, profile: bool = False) -> WindowRecord | None:
+    def train(self, *, profile: bool = False, from_day: date | None = None) -> WindowRecord | None:
         """Trains on the days of the log that the run has not trained on yet, from its newest checkpoint.
 
         SIGTERM and Ctrl-C save a checkpoint, then raise `Terminated`, a SystemExit with status 143 or 130.
 
         Args:
             profile: Write a TensorFlow profile of a call of the train step to MODEL_DIR/tensorboard.
+            from_day: Train this day and all later ones again, because it came late or was mended: go back to the newest
+                checkpoint whose window ends before it. What came after that checkpoint is moved to
+                MODEL_DIR/set_aside/TIME: checkpoints, metrics, counters and exports, which are no longer served.
 
         Returns:
             The record of the last evaluated window; None if no day has been evaluated.
 
         Raises:
-            InputError: Before anything is written, if config and log do not fit together; later, if a file cannot be
-                read or written.
+            InputError: Before anything is written, if config and log do not fit together, or no checkpoint is from
+                before `from_day`; later, if a file cannot be read or written.
             DivergedError: If the run diverges more often in a row than `recovery.most`.
             WorkerLostError: If another worker of the cluster is gone.
         """
-        with self._training(profile) as moving_window:
+        with self._training(profile, from_day) as moving_window:
             moving_window.train()
         record = moving_window.run.newest()
         if record is not None:
@@ -181,6 +185,7 @@ class Run:
         directory = RunDirectory(self.path, self.config)
         directory.refuse_if_in_use()
         with full_disk(self.path), directory.locked():
+            go_back(directory)  # If an earlier start was killed while it set versions aside.
             version = self._restored(writable=True).publish()
         if version is None:
             raise InputError(f"{self.path}: the export gate refuses the newest checkpoint; events.jsonl says why")
@@ -216,18 +221,18 @@ class Run:
         return parts
 
     @contextmanager
-    def _training(self, profile: bool) -> Iterator[MovingWindow]:
+    def _training(self, profile: bool, from_day: date | None) -> Iterator[MovingWindow]:
         """Begins the run and yields its parts; turns failures from outside into one error."""
         share_heap()
         termination, config = Termination(), self.config
         with termination.installed(), lost_workers(config), full_disk(self.path), ExitStack() as held:
             if (workers := self._workers) is None:
                 workers = Workers(read_cluster(config.trainer.strategy), config.trainer.start_minutes)
-                self._log = start_together(workers, config, self.path, self._fresh)
+                self._log = start_together(workers, config, self.path, self._fresh, from_day=from_day)
             workers.together(lambda: model_class(config), devices_and_code)
             pa.set_cpu_count(config.data.reader_threads or os.cpu_count() or 1)
             checks = value_checks(config)
-            run, statistics = begin(workers, config, self._log, self.path, self._fresh, checks, held)
+            run, statistics = begin(workers, config, self._log, self.path, self._fresh, checks, held, from_day)
             self._workers, self._fresh, self._parts = None, False, None  # The next `train` of this object resumes.
             tensorboard = run.tensorboard if run.writable else None
             report = Report(
@@ -235,7 +240,7 @@ class Run:
                 list(config.tasks),
                 tensorboard if config.trainer.tensorboard else None,
             )
-            for remark in statistics.remarks:
+            for remark in [*run.remarks, *statistics.remarks]:
                 report.found(remark)
             profiler = Profiler(tensorboard if profile else None)
             parts = MovingWindow(config, self._log, statistics, run, report, termination, profiler)

@@ -4,6 +4,7 @@ from collections.abc import Generator
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from tfstable.data.window import Arrays, Window, windows
 from tfstable.errors import InputError
 from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.living_ids import Ids, LivingIds
+from tfstable.inputs.living_moments import Fitted, LivingMoments
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader, Stream
 from tfstable.inputs.statistics import Statistics
@@ -36,25 +38,8 @@ from trainers.store.counters import CounterStore
 from trainers.store.run_directory import RunDirectory
 from trainers.training.check import tables
 from trainers.training.first_window import value_checks
+from trainers.training.position import Position
 from trainers.training.publishing import ExportedCounters
-
-
-class Position(tf.Module):
-    """Where in the data a run is: part of every checkpoint."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.window = tf.Variable(0, dtype=tf.int64)  # Last day of the newest finished window, as an ordinal; 0: none.
-        self.step = tf.Variable(0, dtype=tf.int64)  # Batches done of the window after it, those left out included.
-
-    @property
-    def last_day(self) -> date | None:
-        ordinal = int(self.window.numpy())
-        return date.fromordinal(ordinal) if ordinal else None
-
-    @property
-    def batch(self) -> int:
-        return int(self.step.numpy())
 
 
 class RunState:
@@ -73,6 +58,7 @@ class RunState:
     Attributes:
         saved: The checkpoint that this state was last saved to or restored from; None before there is one.
         ids: The rows of ids before and after each window; None without such features.
+        moments: The moments of numeric features before and after each window.
     """
 
     def __init__(self, config: Config, log: DayLog, statistics: Statistics, run: RunDirectory, report: Report):
@@ -95,6 +81,9 @@ class RunState:
         self._restored_ids: Ids | None = None  # Of a checkpoint in the middle of a window.
         if living(config.features):
             self.ids = LivingIds(log, config.features, statistics)
+        self._lengths = config.trainer.window_days, config.trainer.stride_days
+        self.moments = LivingMoments(log, config.features, statistics, config.trainer.refit_windows, *self._lengths)
+        self._restored_moments: Fitted | None = None  # Of a checkpoint in the middle of a window.
         self.counters = CounterStore(run.counters, log)
         if self.reader.counted is not None:
             self.reader.counted.earlier = self.counters.newest
@@ -147,16 +136,19 @@ class RunState:
             return of_worker(tf.distribute.InputContext())
         return self.strategy.distribute_datasets_from_function(of_worker)
 
-    def predict(self, day: date, as_of: date | None = None) -> dict[str, np.ndarray]:
+    def predict(
+        self, day: date, as_of: date | None = None, statistics: Statistics | None = None
+    ) -> dict[str, np.ndarray]:
         """Returns each task's predictions for every row of `day`, `(rows,)`, in the log's order.
 
         Args:
             day: A day of the log.
             as_of: The day whose counters the rows see; None: their own.
+            statistics: Those of the model; None: as its position has them.
         """
-        size = self._config.evaluation.batch_size
+        size, statistics = self._config.evaluation.batch_size, statistics or self.fitted().statistics
         rows = self._config.data.buffer_rows
-        batches = self.reader.batches((day,), size, rows, as_of=as_of, ids=self.ids_now())
+        batches = self.reader.batches((day,), size, rows, as_of=as_of, ids=self.ids_now(), statistics=statistics)
         with self.reader.input_errors(), self.learner.optimizer.averaged_weights():
             return self.learner.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
 
@@ -180,10 +172,15 @@ class RunState:
         # In the middle of a window. The log may be another one than that of the training.
         return (self._restored_ids or self.ids.before(self._begun(self.position.last_day)).ids).tables
 
+    def fitted(self) -> Fitted:
+        """Returns the moments that the model has at its position."""
+        if not self.position.batch:
+            return self.moments.after(self.position.last_day)
+        return self._restored_moments or self.moments.before(self._begun(self.position.last_day))
+
     def _begun(self, last: date | None) -> Window:
         """The window that is trained after the one that ends at `last`."""
-        trainer = self._config.trainer
-        return windows(self._log.days, trainer.window_days, trainer.stride_days, last)[0]
+        return windows(self._log.days, *self._lengths, after=last)[0]
 
     def renew_ids(self, window: Window) -> None:
         """Gives rows to the ids that are new in a window, unless a part of it is trained."""
@@ -204,17 +201,27 @@ class RunState:
         """Returns the model in the form that runs on any device."""
         if not self._placed:
             return self.learner.model
-        return on_host(self._placed, self.learner.model, make_model(self._config, self._statistics))
+        statistics = self.learner.model.statistics
+        return on_host(self._placed, self.learner.model, make_model(self._config, statistics))
 
-    def save(self, last: date | None, step: int, good: bool = False) -> None:
-        """Saves the state, `step` batches into the window after the one that ends at `last`."""
+    def save(self, last: date | None, step: int, good: bool = False, begun: dict[str, Any] | None = None) -> None:
+        """Saves the state, `step` batches into the window after the one that ends at `last`.
+
+        Args:
+            last: Last day of the newest finished window; None: there is none.
+            step: Batches done of the window after it.
+            good: Whether the model is known to be good.
+            begun: The keys that number those batches.
+        """
         self.position.window.assign(last.toordinal() if last else 0)
         self.position.step.assign(step)
+        self._restored_moments = None  # The log is that of the training.
         if self._run.writable:
-            ids = None
+            ids, fitted = None, self.moments.before(self._begun(last)) if step else self.moments.after(last)
             if self.ids is not None:
                 ids = self.ids.after(last), self.ids.before(self._begun(last)).ids if step else None
-            self.saved = self.checkpoints.save(last, step, self.watch.state(), good, ids)
+            kept = begun, ids, self.moments.stored(fitted)
+            self.saved = self.checkpoints.save(last, step, self.watch.state(), good, *kept)
 
     def save_window(self, last: date, first: date) -> None:
         """Saves the state at the end of a window.
@@ -253,10 +260,16 @@ class RunState:
         """Restores the newest checkpoint that can be read, or the one with a number; sets damaged ones aside."""
         damaged: list[tuple[Path, str]] = []
         self.saved = self.checkpoints.restore(lambda path, reason: damaged.append((path, reason)), number)
+        self.learner.set_rates()
         found = self.saved.number if self.saved else 0
         if self.saved is not None and self.ids is not None:
             before, self._restored_ids = self.checkpoints.ids(found, self.ids.dtypes)
             self.ids.restore(self.saved.last, before)
+        if self.saved is not None:
+            inside = self.saved.step > 0
+            fitted = self.moments.restore(self.saved.last, inside, self.saved.moments)
+            self._restored_moments = fitted if inside else None
+        self.learner.model.statistics = self.fitted().statistics
         if len(set(numbers := self.agreement.exchange(found))) > 1:
             raise InputError(
                 f"{self._run.path}: the workers find different checkpoints, in their order {numbers}; "

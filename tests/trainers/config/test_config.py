@@ -124,6 +124,7 @@ def test_the_schema_describes_every_key():
         "quantile",
         "numeric",
         "vector",
+        "id",
     }
 
 

@@ -52,7 +52,8 @@ WRONG = {  # --set arguments, and what the line must say.
     "kind missing": (["features.x={buckets: 3}"], "features.x.kind: missing; `tfstable schema` lists the kinds"),
     "kind unknown": (
         ["features.x={kind: embed}"],
-        "features.x.kind: must be one of 'hash', 'vocabulary', 'quantile', 'numeric', 'vector', 'counter', got 'embed'",
+        "features.x.kind: must be one of 'hash', 'vocabulary', 'id', 'quantile', 'numeric', 'vector', 'counter', "
+        "got 'embed'",
     ),
     "an outcome among crossed columns": (
         ["features.x={kind: hash, columns: [age, click], buckets: 9}"],

@@ -1,5 +1,6 @@
 """Every kind of input in one run: training, exports that agree, exact resume, all commands."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,11 @@ def test_every_command_reads_it(run, log, monkeypatch, capsys, tmp_path):
     compared = said("compare", run, version, "--data", log, "--day", day, "--samples", 10)
     assert "prediction difference" in compared
     assert "click" in said("evaluate", "--model-dir", run, "--day", day)
+    said("doctor", run, "--out", tmp_path / "page.json")
+    found = json.loads((tmp_path / "page.json").read_text())
+    wrong = ["features.id", "features.seen_id", "features.tag"]  # Their tables are too small for the log, by design.
+    assert [each["subject"] for each in found["findings"]] == wrong
+    assert found["inputs"].keys() | {"of_video", "of_pair"} == load(log).features.keys()
 
 
 def test_a_history_that_does_not_fit_the_features_is_named(log):

@@ -11,8 +11,9 @@ import pytest
 from tests.trainers.launch import finish, start_workers
 from tests.trainers.poisoned import CONFIG, DAYS, HUNDREDFOLD, ROWS, events, go, healthy_log, poisoned
 from tests.trainers.runs import assert_same_run, is_model_weight, metrics, weights
-from trainers.config.divergence import RecoveryConfig
-from trainers.health.loss_watch import Batch
+from tfstable.specs import BinaryTask
+from trainers.config.divergence import DivergenceConfig, RecoveryConfig
+from trainers.health.loss_watch import Batch, LossWatch
 from trainers.health.recoveries import Diverged, DivergedError, Rates, Recoveries
 from trainers.training.recover import Recovery
 
@@ -197,7 +198,7 @@ def test_a_run_killed_while_it_recovers_goes_on_as_if_it_had_not(outliers, recov
 
 
 def test_the_readers_of_a_diverged_run_end_before_its_recovery(outliers, tmp_path, monkeypatch):
-    def recover(self, diverged):
+    def recover(self, diverged, batch_size):
         raise CrashError([t.name for t in set(threading.enumerate()) - before if "PoolExecutor" in t.name])
 
     monkeypatch.setattr(Recovery, "recover", recover)
@@ -217,3 +218,26 @@ def test_workers_recover_together(outliers, recovered, tmp_path):
     for day in DAYS[:6]:
         assert metrics(tmp_path / "run", day)["steps"] == metrics(recovered, day)["steps"]
         assert auc(tmp_path / "run", day) == pytest.approx(auc(recovered, day), abs=0.01)  # ReLU amplifies rounding.
+
+
+def test_batches_of_another_size_are_left_out_if_they_share_rows_with_those_left_out():
+    recovery = Recoveries(RecoveryConfig())
+    first, last = Batch(DAYS[0], 3), Batch(DAYS[0], 4)  # Leaves out batches 2 to 4 of 256 rows: rows 512 to 1279.
+    recovery.add(Diverged("why", first, last, {}), 1, 2, None, batch_size=256)
+    assert recovery.numbers(DAYS[0], 0, 8, 256).tolist() == [0, 1, 5, 6, 7]
+    assert recovery.numbers(DAYS[0], 0, 4, 512).tolist() == [0, 3]
+    assert recovery.numbers(DAYS[0], 0, 16, 128).tolist() == [*range(4), *range(10, 16)]
+
+
+def test_the_watch_begins_anew_where_a_loss_weighs_otherwise():
+    def tasks(weight):
+        return {"click": BinaryTask(kind="binary", weight=weight)}
+
+    config, losses = DivergenceConfig(), np.tile([0.6, 0.6], (200, 1))
+    watch = LossWatch(config, tasks(1))
+    watch.begin(DAYS[0], 400)
+    watch.update(np.arange(200), losses)
+    state = json.loads(json.dumps(watch.state()))
+    louder = losses * [10, 1]  # The total is ten times as large, without a divergence.
+    assert LossWatch(config, tasks(1), state).update(np.arange(200, 400), louder)
+    assert not LossWatch(config, tasks(10), state).update(np.arange(200, 400), louder)

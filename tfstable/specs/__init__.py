@@ -1,0 +1,42 @@
+"""Feature and task specifications: the meaning of the columns of a log.
+
+They are pydantic models, which check themselves, and import no TensorFlow, so that config errors appear quickly.
+A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
+"""
+
+from tfstable.specs.base import CHANGEABLE, MISSING_INT, OPERATIONAL, NonNegative, Positive, Spec
+from tfstable.specs.categorical import Categorical, HashFeature, IdFeature, VocabularyFeature
+from tfstable.specs.features import (
+    CounterFeature,
+    Feature,
+    NumericFeature,
+    QuantileFeature,
+    VectorFeature,
+    counters,
+    living,
+)
+from tfstable.specs.tasks import BinaryTask, RegressionTask, Task, TaskSpec
+
+__all__ = [
+    "CHANGEABLE",
+    "MISSING_INT",
+    "OPERATIONAL",
+    "BinaryTask",
+    "Categorical",
+    "CounterFeature",
+    "Feature",
+    "HashFeature",
+    "IdFeature",
+    "NonNegative",
+    "NumericFeature",
+    "Positive",
+    "QuantileFeature",
+    "RegressionTask",
+    "Spec",
+    "Task",
+    "TaskSpec",
+    "VectorFeature",
+    "VocabularyFeature",
+    "counters",
+    "living",
+]
