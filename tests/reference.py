@@ -10,6 +10,11 @@ def adagrad(g, state, t, initial=0.1, epsilon=0.0):
     return g / np.sqrt(state["G"] + epsilon)
 
 
+def forget(G, share, initial):
+    """What Adagrad's sum of squares is after a window's end."""
+    return np.maximum(share * G, initial)
+
+
 def adam(g, state, t, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
     state["m"] = beta_1 * state.get("m", np.zeros_like(g)) + (1 - beta_1) * g
     state["v"] = beta_2 * state.get("v", np.zeros_like(g)) + (1 - beta_2) * g**2

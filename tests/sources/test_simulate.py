@@ -121,6 +121,26 @@ def test_a_shock_is_abrupt_and_returns(log, tmp_path):
     assert auc(shocked.click, shocked.true_click) > 0.76  # Still to be learned, but from that day alone.
 
 
+def test_tastes_change_for_good_and_the_columns_stay(log, tmp_path):
+    simulate(tmp_path / "changed", days=2, taste_change_days=[1])
+    assert file(tmp_path / "changed", 0).read_bytes() == file(log, 0).read_bytes()
+    before, *after = (day_of_feed(0, day, 2_000, 1_000, False, changes) for day, changes in [(2, 0), (2, 1), (3, 1)])
+    for one, other in ((before.users, after[0].users), (before.videos, after[0].videos)):
+        for name in one._fields:
+            same = name not in ("click", "like", "share", "follow", "taste")
+            assert (np.array_equal(getattr(one, name), getattr(other, name), equal_nan=same)) == same, name
+    for kind, kept in (("users", 0.99), ("videos", 0.95)):  # What is drawn anew on the second day is so on the third.
+        old, first, second = (getattr(feed, kind) for feed in (before, *after))
+        there = np.isin(first.id, second.id)
+        assert there.mean() == pytest.approx(kept)
+        tastes = [feed.taste[np.isin(feed.id, first.id[there])].ravel() for feed in (old, first, second)]
+        assert abs(np.corrcoef(tastes[0], tastes[1])[0, 1]) < 0.35
+        assert np.corrcoef(tastes[1], tastes[2])[0, 1] > 0.99
+    changed = read(tmp_path / "changed", 1)
+    assert 0.2 < changed.click.mean() < 0.4
+    assert auc(changed.click, changed.true_click) > 0.75  # There is as much to learn as before.
+
+
 def test_a_day_larger_than_a_chunk(tmp_path):
     simulate(tmp_path, days=1, rows_per_day=300_000)
     rows = read(tmp_path, 0)
@@ -173,6 +193,7 @@ def test_progress_and_interruption_leave_whole_days(tmp_path):
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"users": 99}, "users must be at least 100, got 99"),
         ({"videos": 19}, "videos must be at least 20, got 19"),
+        ({"days": 3, "taste_change_days": [-1]}, "taste_change_days must be between 0 and days - 1 = 2, got -1"),
         ({"days": 3, "shock_days": [1, 3]}, "shock_days must be between 0 and days - 1 = 2, got 3"),
     ],
 )

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any, Unpack
 
 import keras
@@ -5,7 +6,11 @@ import tensorflow as tf
 
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import LearningRate
+from tfstable.optimizers.rows import read_rows, write_rows
 from tfstable.optimizers.rule import ClippedArguments, RuleArguments, RuleOptimizer, State
+from tfstable.optimizers.tables import is_embedding_table
+
+CHUNK = 2**20  # Elements of a table that forget at a time: bounds the memory for any table.
 
 
 class AdagradArguments(RuleArguments, total=False):
@@ -13,6 +18,7 @@ class AdagradArguments(RuleArguments, total=False):
 
     initial_accumulator: float
     epsilon: float
+    forget: float
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
@@ -22,13 +28,17 @@ class Adagrad(RuleOptimizer):
         G_t = G_{t-1} + g_t^2,  G_0 = initial_accumulator
         r_t = g_t / sqrt(G_t + epsilon)
 
-    Hence |r| <= 1, and no weight ever moves by more than the learning rate in one step.
+    Hence |r| <= 1, and no weight ever moves by more than the learning rate in one step. G only grows, so the steps of a
+    model that lives for long become small for good. With `forget`, G loses a share whenever a window of days ends:
+
+        G <- max(forget G, G_0)    in `end_window`
 
     Args:
         learning_rate, **rule: See `RuleOptimizer`.
         initial_accumulator: G_0, at least 0. For embedding tables take 1 / (examples per batch)^2, as the gradients of
             one id are small in means over a batch.
         epsilon: At least 0. None is needed: r is 0 where the root is.
+        forget: Share of G that `end_window` keeps, above 0 and at most 1. 1: it forgets nothing.
 
     Raises:
         ValueError: If an argument is outside its domain.
@@ -42,13 +52,16 @@ class Adagrad(RuleOptimizer):
         learning_rate: LearningRate = 0.01,
         initial_accumulator: float = 0.1,
         epsilon: float = 0.0,
+        forget: float = 1.0,
         **rule: Unpack[ClippedArguments],
     ) -> None:
         check_number("initial_accumulator", initial_accumulator, least=0)
         check_number("epsilon", epsilon, least=0)
+        check_number("forget", forget, above=0, most=1)
         super().__init__(learning_rate, **rule)
         self.initial_accumulator = initial_accumulator
         self.epsilon = epsilon
+        self.forget = forget
 
     def slots(self) -> dict[str, float]:
         return {"accumulator": self.initial_accumulator}
@@ -58,12 +71,32 @@ class Adagrad(RuleOptimizer):
         accumulator += tf.square(gradient)
         return adagrad_direction(gradient, accumulator + self.epsilon), (accumulator,)
 
+    def end_window(self) -> None:
+        if self.forget == 1:
+            return
+        for variable, slots in zip(self._trainable_variables, self._slots, strict=True):
+            accumulator = slots["accumulator"].value
+            for rows in _chunks(accumulator) if is_embedding_table(variable) else [None]:
+                kept = self.forget * read_rows(accumulator, rows)
+                write_rows(accumulator, rows, tf.maximum(kept, self.initial_accumulator))
+
     def accumulator(self, variable: Any) -> Any:
         """G of a variable that this optimizer was built for, of the variable's shape."""
         return self._slots[self._get_variable_index(variable)]["accumulator"].value
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"initial_accumulator": self.initial_accumulator, "epsilon": self.epsilon}
+        return super().get_config() | {
+            "initial_accumulator": self.initial_accumulator,
+            "epsilon": self.epsilon,
+            "forget": self.forget,
+        }
+
+
+def _chunks(table: Any) -> Iterator[tf.Tensor]:
+    """Yields the indices of all rows, in order, some at a time."""
+    height, size = table.shape[0], max(1, CHUNK * table.shape[0] // max(1, table.shape.num_elements()))
+    for start in range(0, height, size):
+        yield tf.range(start, min(start + size, height), dtype=tf.int64)
 
 
 def adagrad_direction(gradient: tf.Tensor, square: tf.Tensor) -> tf.Tensor:

@@ -127,6 +127,17 @@ class Composite(GuardedOptimizer):
         for optimizer in self.optimizers:
             optimizer.count(applied)
 
+    def end_window(self) -> None:
+        """Ends a window of days: `Swa` takes its snapshot, and accumulators with `Adagrad(forget=...)` forget.
+
+        `tfstable train` calls it after each window. In a loop of your own, or with `fit`, call it yourself, between
+        steps and in cross-replica context. Like a checkpoint, it passes over whole tables.
+        """
+        if self.averaging is not None:
+            self.averaging.snapshot()
+        for optimizer in self.optimizers:
+            optimizer.end_window()
+
     def renew_rows(self, table: Any, rows: tf.Tensor, values: tf.Tensor) -> None:
         """Starts rows of an embedding table anew: its weights, their slots and their averages.
 

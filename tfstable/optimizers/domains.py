@@ -12,6 +12,7 @@ def check_number(
     *,
     above: float | None = None,
     least: float | None = None,
+    most: float | None = None,
     below: float | None = None,
     whole: bool = False,
 ) -> None:
@@ -22,6 +23,7 @@ def check_number(
         value: The argument's value.
         above: The value must be greater than this.
         least: The value must be this or greater.
+        most: The value must be this or less.
         below: The value must be less than this.
         whole: The value must be an integer.
     """
@@ -33,6 +35,9 @@ def check_number(
     if least is not None:
         rules.append(f"at least {least}")
         holds = holds and value >= least
+    if most is not None:
+        rules.append(f"at most {most}")
+        holds = holds and value <= most
     if below is not None:
         rules.append(f"below {below}")
         holds = holds and value < below

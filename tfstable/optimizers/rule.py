@@ -94,6 +94,9 @@ class RuleOptimizer(GuardedOptimizer):
         """The pure rule: r and the new state from g, the state, and t (counted from 1)."""
         raise NotImplementedError
 
+    def end_window(self) -> None:
+        """Ends a window of days: `Adagrad` forgets. See `Composite.end_window`."""
+
     def rule(
         self,
         gradient: tf.Tensor,

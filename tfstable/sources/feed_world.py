@@ -4,6 +4,7 @@ Users and videos arrive in daily cohorts, each drawn from its own generator. Eve
 sinusoids with random periods and phases. So any day can be made without the days before it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ class Day(NamedTuple):
     click_by_hour: np.ndarray  # (devices, 24) logits
 
 
-def day_of_feed(seed: int, day: int, users: int, videos: int, shock: bool) -> Day:
+def day_of_feed(seed: int, day: int, users: int, videos: int, shock: bool, taste_changes: int = 0) -> Day:
     """Makes the feed of one day.
 
     On a shock day tastes change, one category floods the feed and attracts every user, and the base rate jumps by a
@@ -78,8 +79,11 @@ def day_of_feed(seed: int, day: int, users: int, videos: int, shock: bool) -> Da
         users: Approximate number of users; at least 1.
         videos: Approximate number of videos; at least 1.
         shock: Whether this is a shock day.
+        taste_changes: How often tastes have changed for good. All that moves labels, but for a few columns, is drawn
+            anew each time: of countries, categories, tags, authors, users and videos. Their columns stay.
     """
-    rng = np.random.default_rng([seed, _CONSTANTS])
+    anew = [taste_changes] if taste_changes else []
+    rng = np.random.default_rng([seed, _CONSTANTS, *anew])
     country_taste = rng.normal(size=(len(COUNTRIES), TASTES))
     category_taste = rng.normal(size=(len(CATEGORIES), TASTES))
     tag_taste = rng.normal(size=(len(CATEGORIES), TAGS_PER_CATEGORY, TASTES))
@@ -88,11 +92,13 @@ def day_of_feed(seed: int, day: int, users: int, videos: int, shock: bool) -> Da
     click_by_hour += 0.2 * rng.normal(size=(len(DEVICES), 1))
 
     born = max(1, users // USER_LIFE)
-    joined = (_users_joined(seed, first, day, born, country_taste) for first in range(day - USER_LIFE + 1, day + 1))
+    joined = (
+        _users_joined(seed, first, day, born, country_taste, anew) for first in range(day - USER_LIFE + 1, day + 1)
+    )
     the_users = Users(*map(_joined, zip(*joined, strict=True)))
     born = max(1, videos // VIDEO_LIFE)
     uploaded = (
-        _videos_uploaded(seed, first, day, born, category_taste, tag_taste)
+        _videos_uploaded(seed, first, day, born, category_taste, tag_taste, anew)
         for first in range(day - VIDEO_LIFE + 1, day + 1)
     )
     the_videos = Videos(*map(_joined, zip(*uploaded, strict=True)))
@@ -111,34 +117,48 @@ def day_of_feed(seed: int, day: int, users: int, videos: int, shock: bool) -> Da
     return Day(the_users, the_videos, float(base), click_by_country.astype("float32"), click_by_hour.astype("float32"))
 
 
-def _users_joined(seed: int, joined: int, day: int, size: int, country_taste: np.ndarray) -> Users:
+def _users_joined(seed: int, joined: int, day: int, size: int, country_taste: np.ndarray, anew: Sequence[int]) -> Users:
     """The users who joined on day `joined`, in their state on `day`."""
     rng = np.random.default_rng([seed, _USERS, joined + USER_LIFE])
     country = _zipf(rng, len(COUNTRIES), size)
     device = rng.choice(len(DEVICES), size, p=[0.55, 0.3, 0.1, 0.05])
-    # A taste turns slowly from a first direction towards a second.
     angle = 2 * np.pi * (day / rng.uniform(120, 360, size))[:, None]
     own, other = rng.normal(size=(2, size, TASTES))
-    taste = 0.5 * country_taste[country] + 0.85 * (np.cos(angle) * own + np.sin(angle) * other)
     age = day - joined + rng.random(size)
     keen = rng.normal(size=size)
+    activity = rng.lognormal(sigma=1.0, size=size)
+    is_age_known = rng.random(size) >= 0.05
+    followed = np.floor(rng.lognormal(3 + 0.4 * keen, 1.2))
+    click, like, share, follow = rng.normal(size=(4, size))
+    if anew:
+        rng = np.random.default_rng([seed, _USERS, joined + USER_LIFE, *anew])
+        own, other = rng.normal(size=(2, size, TASTES))
+        click, like, share, follow = rng.normal(size=(4, size))
+    # A taste turns slowly from a first direction towards a second.
+    taste = 0.5 * country_taste[country] + 0.85 * (np.cos(angle) * own + np.sin(angle) * other)
     return Users(
         id=(joined + USER_LIFE) * size + np.arange(size),
-        activity=rng.lognormal(sigma=1.0, size=size),
+        activity=activity,
         country=country,
         device=device,
-        age_days=np.where(rng.random(size) < 0.05, np.nan, age),
-        followed=np.floor(rng.lognormal(3 + 0.4 * keen, 1.2)),
-        click=0.7 * rng.normal(size=size) + 0.3 * keen + 0.4 * np.exp(-age / 10),
-        like=0.8 * rng.normal(size=size) + 0.5 * keen,
-        share=1.0 * rng.normal(size=size),
-        follow=0.7 * rng.normal(size=size) + 0.5 * keen,
+        age_days=np.where(is_age_known, age, np.nan),
+        followed=followed,
+        click=0.7 * click + 0.3 * keen + 0.4 * np.exp(-age / 10),
+        like=0.8 * like + 0.5 * keen,
+        share=1.0 * share,
+        follow=0.7 * follow + 0.5 * keen,
         taste=taste / np.sqrt(TASTES),
     )
 
 
 def _videos_uploaded(
-    seed: int, uploaded: int, day: int, size: int, category_taste: np.ndarray, tag_taste: np.ndarray
+    seed: int,
+    uploaded: int,
+    day: int,
+    size: int,
+    category_taste: np.ndarray,
+    tag_taste: np.ndarray,
+    anew: Sequence[int],
 ) -> Videos:
     """The videos uploaded on day `uploaded`, in their state on `day`. Authors never leave."""
     authors = max(1, size * 4)
@@ -147,24 +167,33 @@ def _videos_uploaded(
     author_taste, quality = rng.normal(size=(authors, TASTES)), rng.normal(size=authors)
     followers = np.floor(rng.lognormal(7 + 1.0 * quality, 1.5))
     followers[rng.random(authors) < 0.03] = np.nan
+    if anew:
+        author_taste = np.random.default_rng([seed, _AUTHORS, 0, *anew]).normal(size=(authors, TASTES))
 
     rng = np.random.default_rng([seed, _VIDEOS, uploaded + VIDEO_LIFE])
     author = _zipf(rng, authors, size, exponent=0.7)
     category = np.where(rng.random(size) < 0.8, author_category[author], rng.integers(len(CATEGORIES), size=size))
     tags = rng.random((size, TAGS_PER_CATEGORY)) < 0.45 * np.sqrt(rng.random((size, 1)))
     tag_sum = np.einsum("vk,vkd->vd", tags.astype(float), tag_taste[category])
+    own = rng.normal(size=(size, TASTES))
+    age = day - uploaded + rng.random(size)
+    duration = np.clip(rng.lognormal(3.2, 0.8, size), 3, 600)
+    attraction = rng.normal(size=size)
+    popularity = rng.lognormal(0.4 * attraction, 1.2) * np.exp(-age / rng.uniform(1.5, 8, size))
+    like, share, follow = rng.normal(size=(3, size))
+    if anew:
+        rng = np.random.default_rng([seed, _VIDEOS, uploaded + VIDEO_LIFE, *anew])
+        own = rng.normal(size=(size, TASTES))
+        attraction, like, share, follow = rng.normal(size=(4, size))
     taste = (
         0.9 * category_taste[category]
         + 0.35 * author_taste[author]
         + 0.35 * tag_sum / np.sqrt(np.maximum(1, tags.sum(axis=1)))[:, None]
-        + 0.2 * rng.normal(size=(size, TASTES))
+        + 0.2 * own
     )
-    age = day - uploaded + rng.random(size)
-    duration = np.clip(rng.lognormal(3.2, 0.8, size), 3, 600)
-    attraction = rng.normal(size=size)
     return Videos(
         id=(uploaded + VIDEO_LIFE) * size + np.arange(size),
-        popularity=rng.lognormal(0.4 * attraction, 1.2) * np.exp(-age / rng.uniform(1.5, 8, size)),
+        popularity=popularity,
         author=author,
         category=category,
         tags=tags,
@@ -172,9 +201,9 @@ def _videos_uploaded(
         age_days=age,
         author_followers=followers[author],
         click=0.6 * attraction + 0.3 * quality[author] - 0.25 * np.log(duration / 25) - 0.03 * age,
-        like=0.5 * rng.normal(size=size) + 0.3 * attraction + 0.4 * quality[author],
-        share=1.0 * rng.normal(size=size),
-        follow=0.7 * quality[author] + 0.4 * rng.normal(size=size),
+        like=0.5 * like + 0.3 * attraction + 0.4 * quality[author],
+        share=1.0 * share,
+        follow=0.7 * quality[author] + 0.4 * follow,
         taste=taste,
     )
 

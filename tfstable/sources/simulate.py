@@ -60,6 +60,7 @@ def simulate(
     users: int = 5_000,
     videos: int = 2_000,
     shock_days: Sequence[int] = (),
+    taste_change_days: Sequence[int] = (),
     memory: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> None:
@@ -70,9 +71,9 @@ def simulate(
 
     Users join and leave, videos are born and fade, tastes and base rates drift. About 30% of the impressions are
     clicked, 2% liked, 0.5% shared; 3% of the clicks lead to a follow. Watch time is heavy-tailed. Rows are sorted by
-    time. A day is a pure function of (seed, its number, users, videos, rows_per_day, whether it is a shock day): its
-    file is identical for any number of days (with the same versions of NumPy and pyarrow on the same kind of
-    processor). With a memory it also depends on the days before it.
+    time. A day is a pure function of (seed, its number, users, videos, rows_per_day, whether it is a shock day, how
+    many taste changes there were): its file is identical for any number of days (with the same versions of NumPy and
+    pyarrow on the same kind of processor). With a memory it also depends on the days before it.
 
     Columns, see `SCHEMA`:
 
@@ -92,6 +93,9 @@ def simulate(
         users: Approximate number of users per day, at least 100.
         videos: Approximate number of videos per day, at least 20.
         shock_days: Numbers of days, 0 to days - 1, on which the distribution shifts abruptly, for that day only.
+        taste_change_days: Numbers of days, 0 to days - 1, on which tastes change for good. Users, videos and their
+            columns stay; who likes what is drawn anew, so what a model knows of ids and of sides is no longer true.
+        memory: What users clicked on earlier days moves what they click next.
         progress: Called with the rows done, the rows in all, and the next step.
 
     Raises:
@@ -103,15 +107,17 @@ def simulate(
     for name, value in given.items():
         if value < least[name]:
             raise InputError(f"{name} must be at least {least[name]}, got {value}")
-    if wrong := [day for day in shock_days if not 0 <= day < days]:
-        raise InputError(f"shock_days must be between 0 and days - 1 = {days - 1}, got {wrong[0]}")
+    for name, numbers in {"shock_days": shock_days, "taste_change_days": taste_change_days}.items():
+        if wrong := [day for day in numbers if not 0 <= day < days]:
+            raise InputError(f"{name} must be between 0 and days - 1 = {days - 1}, got {wrong[0]}")
     if out.is_dir() and any(child.name.startswith("date=") for child in out.iterdir()):
         raise InputError(f"{out}: already holds a log; remove it or choose another directory")
 
     remembered = Memory(seed) if memory else None
     schema = SCHEMA.append(pa.field(WITHOUT_HISTORY, pa.float32())) if memory else SCHEMA
     for day in range(days):
-        feed = day_of_feed(seed, day, users, videos, shock=day in shock_days)
+        changes = sum(first <= day for first in set(taste_change_days))
+        feed = day_of_feed(seed, day, users, videos, shock=day in shock_days, taste_changes=changes)
         user_table, video_table = _user_table(feed), _video_table(feed)
         today = first_day + timedelta(days=day)
         if remembered:

@@ -50,6 +50,8 @@ def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_core
                 "optimizer.embeddings: SparseCores support only stock Adagrad; set rule: adagrad, clipping: null and "
                 "no schedule, in optimizer.embeddings and not in groups"
             )
+        if rule.forget not in (None, 1):
+            raise InputError("optimizer.embeddings.forget: accumulators on SparseCores cannot forget; drop the key")
         return
     size = sum(rows * dim * 4 for rows, dim in tables.values()) / 1e9
     if size > config.trainer.tpu_table_gb:

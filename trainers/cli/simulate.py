@@ -18,6 +18,9 @@ def simulate(
     shock_days: Annotated[
         str, typer.Option(help="Days on which the feed changes abruptly for that day, counted from 0: 5,9.")
     ] = "",
+    taste_change_days: Annotated[
+        str, typer.Option(help="Days on which tastes change for good, counted from 0: 40.")
+    ] = "",
     memory: Annotated[
         bool, typer.Option("--memory", help="What users clicked on earlier days moves what they click next.")
     ] = False,
@@ -26,16 +29,29 @@ def simulate(
     from tfstable.sources.simulate import simulate
     from trainers.training.check import simulate_whole
 
-    try:
-        shocks = [int(number) for number in shock_days.split(",") if number]
-    except ValueError:
-        raise InputError(f"--shock-days {shock_days}: write numbers of days, separated by commas: 5,9") from None
+    shocks, changes = _days("--shock-days", shock_days), _days("--taste-change-days", taste_change_days)
     write = simulate if out.exists() else simulate_whole
     with progress_bar() as progress:
-        write(out, days=days, rows_per_day=rows_per_day, seed=seed, shock_days=shocks, memory=memory, progress=progress)
+        write(
+            out,
+            days=days,
+            rows_per_day=rows_per_day,
+            seed=seed,
+            shock_days=shocks,
+            taste_change_days=changes,
+            memory=memory,
+            progress=progress,
+        )
     console.print(f"{out}: {days} days of {rows_per_day:,} rows")
     if memory:
         _print_best(out)
+
+
+def _days(option: str, given: str) -> list[int]:
+    try:
+        return [int(number) for number in given.split(",") if number]
+    except ValueError:
+        raise InputError(f"{option} {given}: write numbers of days, separated by commas: 5,9") from None
 
 
 def _print_best(out: Path) -> None:

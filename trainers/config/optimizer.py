@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
 
@@ -134,6 +134,12 @@ class RuleConfig(Spec):
     momentum: Fraction | None = Field(
         None, description="SGD: momentum. Default: that of tfstable.optimizers.", json_schema_extra=CHANGEABLE
     )
+    forget: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Adagrad: share of the sum of squares that is kept at each window's end, where it does not fall "
+        "below its initial value. Default: 1, all of it.",
+        json_schema_extra=CHANGEABLE,
+    )
     beta_1: Fraction | None = Field(
         None, description="Adam and AdaX: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
     )
@@ -148,10 +154,17 @@ class RuleConfig(Spec):
         """
         return 1 / batch_size**2 if self.initial_accumulator is None else self.initial_accumulator
 
+    @field_validator("forget", mode="before")
+    @classmethod
+    def _something_is_kept(cls, forget: Any) -> Any:
+        if forget == 0:  # A reader may take it for "forget nothing".
+            raise ValueError("the share that is kept, 1 for all, must be above 0, got 0")
+        return forget
+
     @model_validator(mode="after")
     def _keys_of_the_rule(self) -> "RuleConfig":
-        own = {"adagrad": ["initial_accumulator"], "sgd": ["momentum"]}.get(self.rule, ["beta_1", "beta_2"])
-        for key in ("initial_accumulator", "momentum", "beta_1", "beta_2"):
+        own = {"adagrad": ["initial_accumulator", "forget"], "sgd": ["momentum"]}.get(self.rule, ["beta_1", "beta_2"])
+        for key in ("initial_accumulator", "forget", "momentum", "beta_1", "beta_2"):
             if getattr(self, key) is not None and key not in own:
                 raise ValueError(f"rule {self.rule} has no key {key}; its keys are {', '.join(own)}")
         if isinstance(self.clipping, ClippyConfig) and self.clipping.of_adagrad and self.rule != "adagrad":

@@ -22,6 +22,9 @@ class SimulateConfig(Spec):
     shock_days: tuple[int, ...] = Field(
         (), description="Numbers of the days on which the data shift abruptly; the first day is 0."
     )
+    taste_change_days: tuple[int, ...] = Field(
+        (), description="Numbers of the days on which tastes change for good; the first day is 0."
+    )
 
 
 class DataConfig(Spec):

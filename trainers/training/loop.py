@@ -64,7 +64,8 @@ def train_window(
 ) -> Iterator[Call]:
     """Trains on a window and yields after each call of the graph: the loop of `train` and of both grids.
 
-    Whoever stops iterating stops the training. At the window's end the average of the weights takes its snapshot.
+    Whoever stops iterating stops the training. At the window's end the average of the weights takes its snapshot, and
+    accumulators forget.
 
     Args:
         learner: The learner to train.
@@ -83,8 +84,7 @@ def train_window(
             losses = learner.steps.train(batches, tf.constant(len(chosen)), factors).numpy()
         done += len(chosen)
         yield Call(chosen, losses, time.monotonic() - began)
-    if learner.optimizer.averaging is not None:
-        learner.optimizer.averaging.snapshot()
+    learner.optimizer.end_window()
 
 
 class MovingWindow:

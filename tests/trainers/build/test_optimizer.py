@@ -53,6 +53,8 @@ def test_any_rule_with_any_clipping(rule, clipping, expected):
 def test_keys_reach_the_rule_that_has_them():
     assert make(dense={"rule": "sgd", "momentum": 0.9}).groups[1].optimizer.momentum == 0.9
     assert make(embeddings={"initial_accumulator": 1e-6}).groups[0].optimizer.initial_accumulator == 1e-6
+    embeddings, dense = make(embeddings={"forget": 0.7}).groups
+    assert (embeddings.optimizer.forget, dense.optimizer.forget) == (0.7, 1.0)
     assert make(dense={"rule": "adam", "beta_2": 0.99}).groups[1].optimizer.beta_2 == 0.99
     with pytest.raises(ValidationError, match="rule adagrad has no key momentum"):
         make(dense={"momentum": 0.9})

@@ -98,7 +98,7 @@ def test_commands_that_need_a_run(place, run):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--days", "0"], ["--rows-per-day", "-1"], ["--shock-days", "two"], ["--shock-days", "99"]]
+    "arguments", [["--days", "0"], ["--rows-per-day", "-1"], ["--taste-change-days", "two"], ["--shock-days", "99"]]
 )
 def test_simulate_with_wrong_arguments(arguments, place, run):
     complaint(run("simulate", "--out", place / "simulated", *arguments))

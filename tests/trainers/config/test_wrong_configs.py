@@ -65,6 +65,18 @@ WRONG = {  # --set arguments, and what the line must say.
         ["optimizer.dense.clipping={kind: clippy, relative: -1}"],
         "optimizer.dense.clipping.relative: Input should be greater than or equal to 0, got -1",
     ),
+    "nothing that is kept": (
+        ["optimizer.dense.forget=0"],
+        "optimizer.dense.forget: the share that is kept, 1 for all, must be above 0, got 0",
+    ),
+    "more than all that is kept": (
+        ["optimizer.dense.forget=1.5"],
+        "optimizer.dense.forget: Input should be less than or equal to 1, got 1.5",
+    ),
+    "accumulators of a rule without": (
+        ["optimizer.embeddings={rule: adam, forget: 0.9}"],
+        "optimizer.embeddings: rule adam has no key forget; its keys are beta_1, beta_2",
+    ),
     "key missing": (["features.x={kind: hash}"], "features.x.buckets: missing; it has no default"),
     "feature that is no mapping": (["features.x=hash"], "features.x: must be a mapping of keys, got 'hash'"),
     "section that is empty": (["trainer=null"], "trainer: must be a mapping of keys, got None"),

@@ -50,6 +50,10 @@ def test_tables_that_a_tpu_cannot_train_are_refused(log):
     with pytest.raises(InputError, match=r"tpu_table_gb: the tables hold 3\.2 GB, more than 2"):
         check_tables(large, tables(large), sparse_cores=False)
     check_tables(large, tables(large), sparse_cores=True)
+    forgetting = load(log, "optimizer.embeddings.forget=0.9")
+    with pytest.raises(InputError, match=r"optimizer\.embeddings\.forget: accumulators on SparseCores cannot forget"):
+        check_tables(forgetting, tables(forgetting), sparse_cores=True)
+    check_tables(forgetting, tables(forgetting), sparse_cores=False)
     for wrong in ("{rule: adam}", "{clipping: {kind: clippy}}", "{schedule: {warmup_steps: 5}}"):
         config = load(log, f"optimizer.embeddings={wrong}")
         with pytest.raises(InputError, match="SparseCores support only stock Adagrad"):

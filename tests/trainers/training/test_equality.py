@@ -51,6 +51,7 @@ def config(tmp_path_factory) -> Path:
     pq.write_table(table, day)
     add_columns(path / "log")
     text = CONFIG.replace("steps_per_call: 3", "steps_per_call: 20")
+    text = text.replace("initial_accumulator: 1.0e-4", "initial_accumulator: 1.0e-4, forget: 0.9")
     (path / "config.yaml").write_text(with_all_inputs(text, path / "log"))
     return path / "config.yaml"
 

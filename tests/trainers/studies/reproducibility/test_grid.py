@@ -182,8 +182,8 @@ def test_the_page_and_the_pictures_are_there(out):
 
 
 def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
-    keys = "{optimizer.dense.schedule: {window_end: 0.1}, trainer.shuffle: {kind: blocks, rows: 512}}"
-    curves = f"reproducibility.curves={{smelu: [{keys}]}}"
+    keys = "optimizer.dense.schedule: {window_end: 0.1}, optimizer.embeddings.forget: 0.5"
+    curves = f"reproducibility.curves={{smelu: [{{{keys}, trainer.shuffle: {{kind: blocks, rows: 512}}}}]}}"
     config = load(log, "reproducibility.trace_every=0", "trainer.steps_per_call=100", *overrides(log.path, 100), curves)
     plan = config.plans(Cell("seed", "", "smelu", 0))[1]
     bench = Bench(config, log)
@@ -197,6 +197,7 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
         trainer.state.renew_ids(window)
         rates = trainer.state.learner.rate_factors(np.arange(total), total)
         trainer.state.learner.steps.train(iterator, tf.constant(total), rates)
+        trainer.state.learner.optimizer.end_window()
         trainer.state.position.window.assign(window.last.toordinal())
     np.testing.assert_array_equal(arrays[f"{DAY}|click"], trainer.state.predict(log.days[-1])["click"])
 

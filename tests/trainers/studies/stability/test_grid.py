@@ -149,14 +149,14 @@ def test_sharpness_of_a_run_that_diverges_is_measured_before_it_does(log, out, t
 @pytest.mark.parametrize(
     "keys",
     [
-        (),
+        ("optimizer.dense.forget=0.25", "optimizer.embeddings.forget=0.5"),
         pytest.param(
             ("optimizer.dense.schedule={window_end: 0.1}", "optimizer.averaging={kind: ema, horizon_steps: 4}"),
             marks=pytest.mark.slow,
         ),
         pytest.param(("optimizer.averaging={kind: swa}", "trainer.seed=3"), marks=pytest.mark.slow),
     ],
-    ids=["plain", "decay-ema", "swa-seed"],
+    ids=["forget", "decay-ema", "swa-seed"],
 )
 def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
     config = load(log, "trainer.steps_per_call=5", *overrides(log.path, videos=100), *keys)
@@ -175,8 +175,7 @@ def test_a_run_of_the_grid_is_a_run_of_the_trainer(keys, log, tmp_path):
         state.renew_ids(each)
         rates = state.learner.rate_factors(np.arange(total), total)
         theirs.append(state.learner.steps.train(iterator, tf.constant(total), rates).numpy())
-        if state.learner.optimizer.averaging is not None:
-            state.learner.optimizer.averaging.snapshot()
+        state.learner.optimizer.end_window()
         state.position.window.assign(each.last.toordinal())
     np.testing.assert_array_equal(trained.losses, np.concatenate(theirs))
     assert trained.days[str(last)] == evaluate(trainer_config, log, last, state.predict(last))
