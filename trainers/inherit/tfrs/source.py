@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfstable.errors import InputError
+from tfstable.inputs.ids import IdMap
 from tfstable.inputs.statistics import Statistics
 from tfstable.options import RankingOptions
 from tfstable.specs import BinaryTask, Feature, NumericFeature, QuantileFeature, RegressionTask, TaskSpec
@@ -71,6 +72,9 @@ class TfrsSource:
         self._weights = _stacked(inputs, tables) | network.weights
         self.remarks = [given.remark for given in inputs.values() if given.remark] + self._of_state()
         self.statistics = self._statistics(inputs, tables)
+
+    def ids(self) -> Mapping[str, IdMap]:
+        return {}
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {path: weight.shape for path, weight in self._weights.items()}
