@@ -88,7 +88,8 @@ def examine(run: Run, days: int = DAYS, progress: Progress = lambda *_: None) ->
     fitted = [day for day in chosen if day <= last] or chosen[: run.config.trainer.window_days]
     state = parts.state
     ids = {} if state.ids is None else state.ids.after(state.position.last_day).maps
-    inputs = Inputs(run.config.features, parts.statistics, ids)
+    statistics = parts.state.fitted().statistics  # With the newest moments.
+    inputs = Inputs(run.config.features, statistics, ids)
     facts: dict[str, dict[date, InputFacts]] = {}
     labels: dict[str, dict[date, LabelFacts]] = {name: {} for name in run.config.tasks}
     rows: dict[date, int] = {}
@@ -122,7 +123,9 @@ def examine(run: Run, days: int = DAYS, progress: Progress = lambda *_: None) ->
 def _layers(parts: MovingWindow, newest: DayRows) -> dict[str, LayerFacts]:
     """Sends the newest day's sample through the model, with the weights that it is evaluated with."""
     reader, learner = parts.state.reader, parts.state.learner
-    features, _, _ = reader.layout.unpack(reader.convert(newest.sample, first=newest.day, ids=parts.state.ids_now()))
+    fitted, ids = parts.state.fitted().statistics, parts.state.ids_now()
+    rows = reader.convert(newest.sample, first=newest.day, ids=ids, statistics=fitted)
+    features, _, _ = reader.layout.unpack(rows)
     with learner.optimizer.averaged_weights():
         return layer_facts(learner.model, features, parts.config.evaluation.batch_size)
 
