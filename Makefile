@@ -23,14 +23,12 @@ train: install  ## Simulate a log, train, evaluate, export: the whole road.
 quick: install  ## The tests that do not import TensorFlow; under 30 s.
 	$(BIN)/pytest --without-tensorflow -m "not slow" $(QUICK)
 
-# A process for each of two cores takes test files as they come. Processes that the tests start are not counted.
-SPLIT := -n 2 --dist loadfile
-
+# Of tests that start processes of their own, coverage counts this process alone.
 test: laws
-	$(BIN)/python -m slipcover --source tfstable,trainers --skip-covered --fail-under 92 -m pytest -m "not slow" $(SPLIT)
+	$(BIN)/python -m slipcover --source tfstable,trainers --skip-covered --fail-under 92 -m pytest -m "not slow"
 
 test-all: $(VENV)/.spark  ## What takes long: kills, workers, XLA, Spark; then all short tests on the oldest releases allowed.
-	$(BIN)/pytest -m slow $(SPLIT)
+	$(BIN)/pytest -m slow
 	$(MAKE) test BOUNDS=lower
 
 install: $(VENV)/.installed

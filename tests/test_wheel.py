@@ -93,6 +93,7 @@ def test_the_metadata_are_complete(wheel):
     assert "Typing :: Typed" in metadata.get_all("Classifier")
 
 
+@pytest.mark.slow
 def test_quick_start_from_an_empty_folder(installed, tmp_path):
     python = installed / "python"
     where = run([python, "-c", "import tfstable, trainers; print(tfstable.__file__, trainers.__file__)"], tmp_path)

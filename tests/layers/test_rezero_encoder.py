@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.layers.gated import HISTORY, opened
@@ -59,6 +60,7 @@ def test_jacobian_of_a_deep_encoder_is_the_identity_at_the_start_and_the_plain_o
     assert _singular_values(plain).mean() < 0.1
 
 
+@pytest.mark.slow
 def test_64_encoder_layers_train_without_warm_up():
     keras.utils.set_random_seed(0)
     encoders = [ReZeroEncoder(2, 16) for _ in range(64)]

@@ -96,6 +96,7 @@ def test_float16_is_refused(policy):
 # --- Replicas.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cases",
     [

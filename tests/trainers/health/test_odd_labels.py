@@ -53,6 +53,7 @@ def served(run: Path) -> list[str]:
     return [export.metadata(directory / str(number)).window_end for number in export.versions(directory)]
 
 
+@pytest.mark.slow
 def test_days_without_labels_are_trained_on_served_and_no_divergence(log, tmp_path):
     bad = poisoned(log, DAYS[0], tmp_path / "log", lambda table: {})
     change(bad, DAYS[2], nothing("click"))
@@ -90,6 +91,7 @@ def test_a_broken_join_is_told_not_served_and_its_window_left_out(log, tmp_path)
     assert 0.7 < metrics(tmp_path / "run", DAYS[5])["tasks"]["click"]["calibration"] < 1.4
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_never_served(log, tmp_path):
     bad = poisoned(log, DAYS[0], tmp_path / "log", lambda table: {})
     for day in DAYS[3:]:

@@ -160,7 +160,7 @@ def test_files_of_an_export(place, tmp_path):
     right = served(version, place / "log")
     assert right.shape == (ROWS,)
     files = [path for path in version.rglob("*") if path.is_file() and path.name != "MODEL_CARD.md"]
-    assert len(files) == 6
+    assert len(files) == 7
     for path in files:
         for damage in damages(path):
             said = served(version, place / "log")

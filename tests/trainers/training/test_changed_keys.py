@@ -22,6 +22,7 @@ from tests.trainers.runs import (
 )
 from tfstable.errors import InputError
 from trainers import config as configs
+from trainers.config.optimizer import ClippyConfig
 from trainers.store import run_directory
 
 RATES = ("optimizer.dense.learning_rate=0.01", "optimizer.embeddings.learning_rate=0.02")
@@ -59,7 +60,7 @@ def test_rates_clipping_and_loss_weights_change_and_are_written_down_once(four, 
         "optimizer.embeddings.learning_rate": [0.05, 0.02],
         **{
             f"optimizer.dense.clipping.{key}": [value, None]
-            for key, value in {"kind": "clippy", "relative": 0.5, "absolute": 0.01, "scope": "tensor"}.items()
+            for key, value in ClippyConfig(kind="clippy").model_dump().items()
         },
         "tasks.follow.weight": [1.0, 30.0],
         "trainer.batch_size": [256, 128],

@@ -98,6 +98,7 @@ def test_labels_do_not_change_the_maps_and_each_window_is_a_function_of_its_days
             assert one[table].known.equals(two[table].known)
 
 
+@pytest.mark.slow
 def test_the_daily_job_ends_where_one_run_would(whole, log, tmp_path):
     days = copy_days(log, DAYS[:3], tmp_path / "log")
     train(load(days, "export.when=last"), tmp_path / "run")
@@ -108,6 +109,7 @@ def test_the_daily_job_ends_where_one_run_would(whole, log, tmp_path):
         assert maps(tmp_path / "run")[table].equals(known)
 
 
+@pytest.mark.slow
 def test_a_recovery_takes_the_rows_along(whole, log, tmp_path, monkeypatch):
     end, diverged = MovingWindow._end, []
 
