@@ -9,8 +9,8 @@ Both with 1,000 users and 400 videos a day, and with few of them: 200 and 100. A
 kuairand, kuairand_columns: the mean of 2022-05-02 to 05-05, on which a value may be chosen, and 2022-05-06, to report.
 
 Runs are trained as by `tfstable reproducibility`, whose loop is that of `tfstable train`, and kept in --work; rerun to
-resume. Writes benchmarks/results/forgetting.json and .md; those of few users and videos have not been written yet. Cost:
-about an hour and a half of one core.
+resume. Writes benchmarks/results/forgetting.json and .md; those of few users and videos have not been written yet.
+Cost: about an hour and a half of one core.
 """
 
 import argparse
