@@ -14,7 +14,7 @@ from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
 from tfstable.models.targets import labels_by_task, offset, only_tasks, weights_by_task
-from tfstable.specs import TaskSpec
+from tfstable.specs import LATE, TaskSpec
 
 
 class MultitaskModel(keras.Model):
@@ -107,7 +107,10 @@ class MultitaskModel(keras.Model):
             logit, weight = logits[name], weights[name]
             if rate_column(task):
                 logit -= tf.cast(offset(name, y), logit.dtype)
-            each = task_math.loss(task, logit, y[name])
+            if LATE + name in y:
+                each = task_math.late_loss(logit, y[name], tf.cast(y[LATE + name], logit.dtype))
+            else:
+                each = task_math.loss(task, logit, y[name])
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 

@@ -15,11 +15,12 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import GROUP, LATE, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
 
 __all__ = [
     "CHANGEABLE",
     "GROUP",
+    "LATE",
     "MISSING_INT",
     "OFFSET",
     "OPERATIONAL",
