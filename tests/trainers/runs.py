@@ -34,7 +34,7 @@ tasks:
 model: {units: [16, 16], activation: smelu}
 optimizer: {embeddings: {initial_accumulator: 1.0e-4}}
 trainer: {window_days: 2, batch_size: 256, steps_per_call: 3, tensorboard: false}
-evaluation: {gauc_column: user_id, batch_size: 512}
+evaluation: {gauc_column: user_id, batch_size: 512, ranking: {by: user_id, at: [5]}, slices: [category]}
 """
 ROWS = 1000  # A day: four batches of 256, the last of a window not full.
 DAYS = [date(2025, 1, day) for day in range(1, 6)]
