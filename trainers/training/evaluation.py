@@ -54,7 +54,7 @@ def evaluate(
         the largest minus the smallest prediction over all rows of the day: 0 if all are equal, NaN if one is not
         finite. A day of one row has no spread.
 
-        With `evaluation.slices`, `slices`: by column and value the same metrics of the value's rows.
+        With `evaluation.slices`, `slices`: by column and value the same metrics of the value's rows, if some have a label.
 
     Raises:
         InputError: If a metric of one's own fails.
@@ -74,7 +74,8 @@ def evaluate(
             part = {name: p[rows] for name, p in predictions.items()}
             for name, metrics in _measure(config, table.filter(pa.array(rows)), part, day, now, functions).items():
                 metrics.pop("spread", None)
-                found[name].setdefault("slices", {}).setdefault(column, {})[value] = metrics
+                if metrics["labels"]:
+                    found[name].setdefault("slices", {}).setdefault(column, {})[value] = metrics
     return found
 
 

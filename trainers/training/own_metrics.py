@@ -39,6 +39,7 @@ def measure_own(
         task: The task.
         day: The day, for messages.
         rows: Labels, predictions, weights and groups of all rows; those without a label or of weight 0 are left out.
+            NaN without others.
 
     Raises:
         InputError: If a function raises an error or does not return a number.
@@ -48,6 +49,9 @@ def measure_own(
     found: dict[str, float] = {}
     for name, metric in config.evaluation.own_metrics.items():
         if metric.tasks and task not in metric.tasks:
+            continue
+        if not counted.any():
+            found[name] = float("nan")
             continue
         where = f"evaluation.metrics.{name}: {metric.function} on task {task}, day {day}"
         try:
