@@ -54,7 +54,8 @@ def evaluate(
         the largest minus the smallest prediction over all rows of the day: 0 if all are equal, NaN if one is not
         finite. A day of one row has no spread.
 
-        With `evaluation.slices`, `slices`: by column and value the same metrics of the value's rows, if some have a label.
+        With `evaluation.slices`, `slices`: by column and value the same metrics of the value's rows. A value
+        without labels has none.
 
     Raises:
         InputError: If a metric of one's own fails.

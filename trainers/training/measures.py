@@ -45,24 +45,27 @@ def binary(of_task: TaskRows, predictions: np.ndarray, users: np.ndarray | None,
     return metrics if users is None else metrics | {"gauc": gauc(labels, p, users[of_task.rows], weights)}
 
 
-def lists(held: HeldRows, predictions: np.ndarray, groups: np.ndarray, at: tuple[int, ...]) -> dict[str, float]:
-    """Returns the metrics of a binary task's ranked lists, for the whole population.
+def ranked(held: HeldRows, predictions: np.ndarray, groups: np.ndarray) -> Lists:
+    """Returns the lists of a binary task for the whole population.
 
     Args:
-        held: The rows that the log holds. A sampled negative takes 1 / rate positions; a soft label is a gain, and has
-            no MRR and MAP.
+        held: The rows that the log holds. A sampled negative takes 1 / rate positions; a soft label is a gain.
         predictions: `(rows,)`.
         groups: `(rows,)` ids of the lists, NaN for rows without one.
-        at: Lengths k.
     """
     labels, copies = held.labels, None
     if held.rates is not None:  # A soft label y is y positives and (1 - y) / rate negatives.
         copies = np.where(np.isnan(labels), 1.0, labels + (1 - labels) / held.rates)
         labels = labels / copies
-    ranked = Lists(labels, predictions, groups, held.weights, copies=copies, binary=not held.soft)
-    metrics = {f"ndcg@{k}": ranked.ndcg(k).mean for k in at} | {f"recall@{k}": ranked.recall(k).mean for k in at}
+    return Lists(labels, predictions, groups, held.weights, copies=copies, binary=not held.soft)
+
+
+def lists(held: HeldRows, predictions: np.ndarray, groups: np.ndarray, at: tuple[int, ...]) -> dict[str, float]:
+    """Returns the metrics of the lists that `ranked` makes at lengths `at`; soft labels have no MRR and MAP."""
+    rows = ranked(held, predictions, groups)
+    metrics = {f"ndcg@{k}": rows.ndcg(k).mean for k in at} | {f"recall@{k}": rows.recall(k).mean for k in at}
     if not held.soft:
-        metrics |= {"mrr": ranked.reciprocal_rank().mean, "map": ranked.average_precision().mean}
+        metrics |= {"mrr": rows.reciprocal_rank().mean, "map": rows.average_precision().mean}
     return metrics
 
 
