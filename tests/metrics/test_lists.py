@@ -163,3 +163,11 @@ def test_the_bootstrap_brackets_the_difference_and_agrees_with_its_standard_erro
     assert drawn.mean() == pytest.approx(found.difference, abs=0.2 * found.difference_se)
     with pytest.raises(ValueError, match="the groups of the two models differ"):
         list_bootstrap(first, Lists(labels, good, groups // 2).ndcg(5))
+
+
+def test_more_groups_than_16_bits_number():
+    rng = np.random.default_rng(0)
+    first, second = rng.random((2, 70_000))
+    predictions = np.concatenate([first, second])
+    got = ndcg(np.repeat([1, 0], 70_000), predictions, np.tile(rng.permutation(70_000), 2))
+    assert got == pytest.approx(np.mean(np.where(first > second, 1.0, 1 / np.log2(3))))

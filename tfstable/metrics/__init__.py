@@ -4,7 +4,7 @@ Each takes 1-D arrays of equal length and leaves out rows whose label is NaN (ma
 NaN if no row is left or a remaining prediction is not finite.
 """
 
-from tfstable.metrics.auc import auc, auc_standard_error
+from tfstable.metrics.auc import auc, auc_standard_error, auc_with_standard_error
 from tfstable.metrics.auc_difference import AucDifference, auc_bootstrap, auc_difference
 from tfstable.metrics.average_precision import (
     AveragePrecision,
@@ -41,6 +41,7 @@ __all__ = [
     "auc_bootstrap",
     "auc_difference",
     "auc_standard_error",
+    "auc_with_standard_error",
     "average_precision",
     "average_precision_difference",
     "calibration",

@@ -218,8 +218,12 @@ class Lists:
 
 
 def _sorted(scores: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The order by group, then by score, from the lowest up."""
-    return np.lexsort((scores, group))
+    """The order by group, then by score, from the lowest up; NumPy's stable sort of 16-bit integers is linear."""
+    order, shift = np.argsort(scores, kind="stable"), 0
+    while group.max(initial=0) >> shift:
+        digit = (group >> shift & 0xFFFF).astype(np.uint16)
+        order, shift = order[np.argsort(digit[order], kind="stable")], shift + 16
+    return order
 
 
 def _until(positions: np.ndarray, top: np.ndarray) -> np.ndarray:

@@ -4,8 +4,7 @@ import numpy as np
 
 from tfstable.metrics import (
     Lists,
-    auc,
-    auc_standard_error,
+    auc_with_standard_error,
     average_precision,
     calibration,
     expected_calibration_error,
@@ -29,10 +28,7 @@ def binary(of_task: TaskRows, predictions: np.ndarray, users: np.ndarray | None,
         detailed: Whether to measure more than gate and detector read.
     """
     labels, weights, p = of_task.labels, of_task.weights, predictions[of_task.rows]
-    metrics = {
-        "auc": auc(labels, p, weights),
-        "auc_se": auc_standard_error(labels, p, weights),
-    }
+    metrics = dict(zip(("auc", "auc_se"), auc_with_standard_error(labels, p, weights), strict=True))
     if detailed:
         pr_auc = average_precision(labels, p, weights)
         metrics |= {"pr_auc": pr_auc.value, "pr_auc_se": pr_auc.se}

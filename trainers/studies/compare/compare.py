@@ -125,7 +125,7 @@ def compare(
         Plain values of the day, and per task, under `tasks`, `difference` (of predictions: mean and quantiles),
         `spearman`, `kendall`, `churn`, `slices`; for a binary task `auc`, `pr_auc` and `ne` of both and of their
         difference, with standard errors and intervals, and, given groups, `gauc`, `ndcg@k`, `recall@k`, `mrr` and
-        `map`, with intervals from a bootstrap of the groups; for a regression `rmse` (`trainers.studies.compare.quality`).
+        `map`, with intervals from a bootstrap of the groups; for a regression `rmse`. `quality.binary` describes them.
         Example weights count if both models were trained with the same weight column.
 
     Raises:
