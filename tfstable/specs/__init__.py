@@ -15,7 +15,7 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
 
 __all__ = [
     "CHANGEABLE",
@@ -28,6 +28,7 @@ __all__ = [
     "Categorical",
     "CounterFeature",
     "Feature",
+    "FreshLabels",
     "HashFeature",
     "IdFeature",
     "NonNegative",
