@@ -13,9 +13,11 @@ QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py 
 	tests/trainers/health/test_d*.py tests/trainers/health/test_verdict.py tests/trainers/training/test_check.py
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-.PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-history \
-	bench-memory bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-delayed bench-stability bench-reproducibility
+BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
+	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
+	bench-delayed bench-stability bench-reproducibility bench-metrics
+
+.PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -75,8 +77,7 @@ format: install
 bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's limit, and as things grow.
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
-bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din bench-kuairand \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-delayed bench-history bench-memory bench-numbers bench-stability bench-reproducibility
+bench-all: $(BENCHES)
 
 bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW) --ablation
@@ -107,6 +108,9 @@ bench-rank: install  ## `rank` with histories, beside the same recipe without.
 
 bench-counters: $(VENV)/.peers  ## Input with ten counters, beside the training step.
 	$(BIN)/python -m benchmarks.counters --raw $(RAW)
+
+bench-metrics: install  ## What the metrics of a day cost, beside one AUC.
+	$(BIN)/python -m benchmarks.metrics_cost
 
 bench-forgetting: install  ## Adagrad's accumulators that forget, when tastes change and when they do not.
 	$(BIN)/python -m benchmarks.forgetting --raw $(RAW)

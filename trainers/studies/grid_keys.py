@@ -21,6 +21,7 @@ _TRAINER = {
 # By key or section, the reason why no grid honours it.
 OF_ANY_GRID = {f"trainer.{key}": reason for key, reason in _TRAINER.items()} | {
     "evaluation.compare_since": "a grid does not judge days",
+    "evaluation.slices": "a grid measures whole days",
     "export": "a grid exports nothing",
     "init": "every training of a grid starts with new weights",
     "recovery": "a training of a grid that diverges is a result and does not go back",

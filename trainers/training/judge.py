@@ -89,11 +89,13 @@ class Judge:
         record = self._run.window(last)  # None: trained by a version that kept no records.
         return [str(day) for day in next_days if record is not None and day not in record.evaluations]
 
-    def _evaluate(self, day: date, predictions: dict[str, np.ndarray], jumped: bool = False) -> Judged:
+    def _evaluate(
+        self, day: date, predictions: dict[str, np.ndarray], jumped: bool = False, detailed: bool = True
+    ) -> Judged:
         """Measures a day's predictions; the chief judges them."""
 
         def judged() -> list[Any]:
-            tasks = evaluate(self._config, self._log, day, predictions, now=day)
+            tasks = evaluate(self._config, self._log, day, predictions, now=day, detailed=detailed)
             evaluations, since = self._run.evaluations(), self._config.evaluation.compare_since
             verdict = judge(day, tasks, evaluations, self._run.odd_days(), since=since, jumped=jumped)
             return [tasks, verdict.labels, verdict.faults, verdict.labelled]
@@ -131,7 +133,7 @@ class Judge:
         figures = {"window_end": last, "day": day, "rules": lines}
         if good != this:  # Else this model was in line on an earlier day, so the day is odd.
             state.restore(good)
-            shared = {fault[:2] for fault in self._evaluate(day, state.predict(day)).verdict.faults}
+            shared = {fault[:2] for fault in self._evaluate(day, state.predict(day), detailed=False).verdict.faults}
             state.restore(this)
             if any(fault[:2] not in shared for fault in verdict.faults):
                 rules = f"{'; '.join(lines)}; checkpoint {good} does better"

@@ -110,7 +110,7 @@ class Publisher:
         predictions: dict[str, np.ndarray],
         exported: ExportedCounters,
     ) -> str | None:
-        own = evaluate(self._config, self._log, last, predictions, now=last)
+        own = evaluate(self._config, self._log, last, predictions, now=last, detailed=False)
         odd, since = self._run.odd_days(), self._config.evaluation.compare_since
         if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own, odd, since):
             self._run.add_event("export_refused", window_end=last, reasons=reasons)

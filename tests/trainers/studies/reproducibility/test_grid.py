@@ -223,6 +223,7 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
             "export.when is not honoured, a grid exports nothing; leave it at last",
         ),
         ("trainer.track_every=5", "reproducibility: trainer.track_every is not honoured"),
+        ("evaluation.slices=[category]", "evaluation.slices is not honoured, a grid measures whole days"),
         ("trainer.keep_checkpoints=9", "reproducibility: trainer.keep_checkpoints is not honoured"),
         ("reproducibility.curves={a: [{trainer.xla: true}]}", "trainer.xla is not honoured"),
         ("reproducibility.curves={a: [{trainer.deterministic: true}]}", "trainer.deterministic is the same in all"),
