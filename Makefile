@@ -16,7 +16,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
 	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
-	bench-delayed bench-stability bench-reproducibility bench-metrics
+	bench-delayed bench-metrics bench-stability bench-reproducibility
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
 
