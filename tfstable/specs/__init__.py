@@ -15,7 +15,7 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, Calibrate, RegressionTask, Task, TaskSpec
 
 __all__ = [
     "CHANGEABLE",
@@ -25,6 +25,7 @@ __all__ = [
     "OPERATIONAL",
     "WEIGHT",
     "BinaryTask",
+    "Calibrate",
     "Categorical",
     "CounterFeature",
     "Feature",

@@ -10,6 +10,15 @@ from tfstable.specs.base import CHANGEABLE, Positive, Spec
 GROUP, OFFSET, WEIGHT = "//group", "//offset/", "//weight/"
 
 
+class Calibrate(Spec):
+    """How a task's predictions are calibrated."""
+
+    half_life_days: Positive = Field(
+        3.0, description="Days after which an evaluated day counts half as much, when the map is fitted."
+    )
+    knots: int = Field(16, ge=1, le=32, description="Most knots of the map. Fewer are used where data are few.")
+
+
 class Task(Spec):
     """Common keys of the task kinds. A null label masks the task for that example."""
 
@@ -33,6 +42,19 @@ class Task(Spec):
         description="Days after which a label is complete: the label of day d is used from the end of day d + N on, by "
         "the window that then ends, and measured then. Default: it is complete at the end of its own day.",
     )
+    calibrate: Calibrate | bool = Field(
+        False,
+        description="Map the logit by a monotone, piecewise linear function, fitted anew before each window to the "
+        "days that the model had not seen when it predicted them. Training does not see it. true: with the defaults.",
+        json_schema_extra=CHANGEABLE,
+    )
+
+    @property
+    def calibration(self) -> Calibrate | None:
+        """How predictions are calibrated; None: not."""
+        if isinstance(self.calibrate, bool):
+            return Calibrate() if self.calibrate else None
+        return self.calibrate
 
 
 class BinaryTask(Task):
