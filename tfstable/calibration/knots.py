@@ -39,6 +39,13 @@ class Knots:
         width, rise = np.diff(x, append=x[-1]), np.diff(y, append=y[-1])
         return np.stack([x, y, np.where(width > 0, rise / np.where(width > 0, width, 1.0), 0.0)])
 
+    @classmethod
+    def unpacked(cls, packed: np.ndarray) -> "Knots":
+        """Returns the map of a `packed`."""
+        x, y = (np.asarray(values, np.float64) for values in packed[:2])
+        known = np.diff(x, prepend=-np.inf) > 0
+        return cls(x[known], y[known])
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON."""
         return {"x": self.x.tolist(), "y": self.y.tolist()}

@@ -1,7 +1,8 @@
 """The calibration maps of a model's tasks."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -21,19 +22,19 @@ class CalibratedModel(keras.Model):
     """
 
     task_specs: Mapping[str, TaskSpec]
+    #: The map of each calibrated task, `(3, MOST)` as `Knots.packed` has it.
+    calibration: Mapping[str, keras.Variable] = MappingProxyType({})
 
-    @cached_property
-    def calibration(self) -> Mapping[str, keras.Variable]:
-        """The map of each calibrated task, `(3, MOST)` as `Knots.packed` has it."""
-        made = {}
-        with tf.init_scope(), keras.name_scope(self.name), keras.name_scope("calibration"):
+    def make_maps(self) -> None:
+        """Makes the maps, outside of any name scope. Called by `__init__`, once `task_specs` is there."""
+        made, start = {}, Knots.identity().packed()
+        with keras.name_scope(self.name), keras.name_scope("calibration"):
             for name, task in self.task_specs.items():
                 if task.calibration is not None:
-                    start = keras.initializers.Constant(Knots.identity().packed())
                     made[name] = keras.Variable(
-                        start, (3, start.value.shape[1]), self.logit_dtype, trainable=False, autocast=False, name=name
+                        start, dtype=self.logit_dtype, trainable=False, autocast=False, name=name
                     )
-        return made
+        self.__dict__["calibration"] = made  # Past Keras, which would track them as weights.
 
     @property
     def logit_dtype(self) -> str:
@@ -42,7 +43,7 @@ class CalibratedModel(keras.Model):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        return [*super().variables, *(self.calibration.values() if "task_specs" in self.__dict__ else ())]
+        return [*super().variables, *self.calibration.values()]
 
     def predictions(self, logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the predictions of each task, `(batch,)`, in its own units; calibrated if the task says so."""

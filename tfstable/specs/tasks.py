@@ -14,7 +14,7 @@ class Calibrate(Spec):
     """How a task's predictions are calibrated."""
 
     half_life_days: Positive = Field(
-        3.0, description="Days after which an evaluated day counts half as much, when the map is fitted."
+        2.0, description="Days after which an evaluated day counts half as much, when the map is fitted."
     )
     knots: int = Field(16, ge=1, le=32, description="Most knots of the map. Fewer are used where data are few.")
 

@@ -103,13 +103,14 @@ class Calibration:
 
     def days_of(self, window: Window) -> dict[date, list[str]]:
         """Returns the days whose labels are new in a window, in order, and the tasks of which they are."""
-        if window.after is None:
+        after = window.after or self._through  # A run that starts from another one goes on with its maps.
+        if after is None:
             return {}  # No model has predicted them.
         found: dict[date, list[str]] = {}
         for day in self._log.days:
             for name, task in self.tasks.items():
                 ready = day + timedelta(task.matures_after_days or 0)
-                if window.after < ready <= window.last:
+                if after < ready <= window.last:
                     found.setdefault(day, []).append(name)
         return found
 
