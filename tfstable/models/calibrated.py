@@ -57,7 +57,7 @@ class CalibratedModel(keras.Model):
 
     def uncalibrated_logits(self, logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns what the maps of the calibrated tasks take, `(batch,)`."""
-        return {name: task_math.population_logit(self.task_specs[name], logits[name]) for name in self.calibration}
+        return {name: task_math.population_logits(self.task_specs[name], logits[name]) for name in self.calibration}
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> dict[str, Any]:
         children = super()._trackable_children(save_type, **kwargs)

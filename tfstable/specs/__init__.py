@@ -15,7 +15,17 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, Calibrate, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import (
+    GROUP,
+    OFFSET,
+    WEIGHT,
+    BinaryTask,
+    Calibrate,
+    FreshLabels,
+    RegressionTask,
+    Task,
+    TaskSpec,
+)
 
 __all__ = [
     "CHANGEABLE",
@@ -29,6 +39,7 @@ __all__ = [
     "Categorical",
     "CounterFeature",
     "Feature",
+    "FreshLabels",
     "HashFeature",
     "IdFeature",
     "NonNegative",
