@@ -30,7 +30,7 @@ class CalibratedModel(keras.Model):
         made, start = {}, Knots.identity().packed()
         with keras.name_scope(self.name), keras.name_scope("calibration"):
             for name, task in self.task_specs.items():
-                if task.calibration is not None:
+                if task.calibrate is not None:
                     made[name] = keras.Variable(
                         start, dtype=self.logit_dtype, trainable=False, autocast=False, name=name
                     )

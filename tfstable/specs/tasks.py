@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tfstable.specs.base import CHANGEABLE, Positive, Spec
 
@@ -17,6 +17,10 @@ class Calibrate(Spec):
         2.0, description="Days after which an evaluated day counts half as much, when the map is fitted."
     )
     knots: int = Field(16, ge=1, le=32, description="Most knots of the map. Fewer are used where data are few.")
+
+
+def _calibrate(given: object) -> object:
+    return {} if given is True else None if given is False else given
 
 
 class Task(Spec):
@@ -42,19 +46,14 @@ class Task(Spec):
         description="Days after which a label is complete: the label of day d is used from the end of day d + N on, by "
         "the window that then ends, and measured then. Default: it is complete at the end of its own day.",
     )
-    calibrate: Calibrate | bool = Field(
-        False,
+    calibrate: Annotated[
+        Calibrate | None, BeforeValidator(_calibrate, json_schema_input_type=Calibrate | bool | None)
+    ] = Field(
+        None,
         description="Map the logit by a monotone, piecewise linear function, fitted anew before each window to the "
         "days that the model had not seen when it predicted them. Training does not see it. true: with the defaults.",
         json_schema_extra=CHANGEABLE,
     )
-
-    @property
-    def calibration(self) -> Calibrate | None:
-        """How predictions are calibrated; None: not."""
-        if isinstance(self.calibrate, bool):
-            return Calibrate() if self.calibrate else None
-        return self.calibrate
 
 
 class FreshLabels(Spec):

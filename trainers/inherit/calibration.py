@@ -21,7 +21,7 @@ def stored_maps(tasks: Mapping[str, TaskSpec], weight: Callable[[str], np.ndarra
     """
     found = {}
     for name, task in tasks.items():
-        if task.calibration is not None:
+        if task.calibrate is not None:
             knots = Knots.unpacked(weight(FOLDER + name)).to_json()
             found[name] = {"histogram": Histogram.empty().to_json(), "earlier": knots, "map": knots}
     return {"through": None, "tasks": found}
@@ -38,7 +38,7 @@ def packed_maps(tasks: Mapping[str, TaskSpec], stored: Mapping[str, Any] | None)
     return {
         FOLDER + name: (Knots.from_json(kept[name]["map"]) if name in kept else Knots.identity()).packed()
         for name, task in tasks.items()
-        if task.calibration is not None
+        if task.calibrate is not None
     }
 
 

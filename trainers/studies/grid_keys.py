@@ -55,7 +55,7 @@ def refuse(config: Spec, grid: str, keys: Mapping[str, str]) -> None:
 
 def _refuse_calibration(tasks: Mapping[str, TaskSpec], grid: str) -> None:
     for name, task in tasks.items():
-        if task.calibration is not None:
+        if task.calibrate is not None:
             reason = "a training of a grid does not evaluate each next day, to which maps are fitted"
             raise ValueError(f"{grid}: tasks.{name}.calibrate is not honoured, {reason}; leave it at false")
 

@@ -42,7 +42,7 @@ class Calibration:
 
     def __init__(self, config: Config, log: DayLog, model: RankingModel, strategy: tf.distribute.Strategy):
         self._config, self._log, self._model, self._strategy = config, log, model, strategy
-        self.tasks: Mapping[str, TaskSpec] = {n: task for n, task in config.tasks.items() if task.calibration}
+        self.tasks: Mapping[str, TaskSpec] = {n: task for n, task in config.tasks.items() if task.calibrate}
         self._clear()
 
     def _clear(self) -> None:
@@ -128,21 +128,21 @@ class Calibration:
         """
         last, days = window.last, self.days_of(window)
         for name, task in self.tasks.items():
-            calibration = task.calibration
-            assert calibration is not None
+            assert task.calibrate is not None  # Else it would not be among them.
+            half_life = task.calibrate.half_life_days
             age = 0 if self._through is None else (last - self._through).days
-            total = self._histograms[name].decayed(0.5 ** (age / calibration.half_life_days))
+            total = self._histograms[name].decayed(0.5 ** (age / half_life))
             for day, tasks in days.items():
                 if name in tasks and name not in odd.get(str(day), {}):
                     age = (last - day).days - (task.matures_after_days or 0)
-                    total += self._new[day][name].decayed(0.5 ** (age / calibration.half_life_days))
+                    total += self._new[day][name].decayed(0.5 ** (age / half_life))
             self._histograms[name] = total
 
         def fitted() -> dict[str, Any]:
             return {
-                name: fit(task, self._histograms[name], task.calibration.knots).to_json()
+                name: fit(task, self._histograms[name], task.calibrate.knots).to_json()
                 for name, task in self.tasks.items()
-                if task.calibration is not None
+                if task.calibrate is not None
             }
 
         self._earlier = self._maps
