@@ -15,7 +15,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-history \
 	bench-memory bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-stability bench-reproducibility
+	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-calibration bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -76,10 +76,13 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din bench-kuairand \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-history bench-memory bench-numbers bench-stability bench-reproducibility
+	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-calibration bench-history bench-memory bench-numbers bench-stability bench-reproducibility
 
 bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW) --ablation
+
+bench-calibration: install  ## Predicted over observed, before the maps of `calibrate` and after.
+	$(BIN)/python -m benchmarks.calibration --raw $(RAW)
 
 bench-doctor: install  ## The doctor on healthy runs, and its page of a run with planted faults.
 	$(BIN)/python -m benchmarks.doctor --raw $(RAW)

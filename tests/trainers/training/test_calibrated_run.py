@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.trainers.launch import finish, start_workers
 from tests.trainers.runs import (
     DAYS,
     StoppedError,
@@ -31,7 +32,7 @@ from trainers.health.recoveries import Diverged
 from trainers.training.loop import MovingWindow
 from trainers.training.run import Run
 
-USER = ["user_id", "user_followed"]
+USER, GRID = ["user_id", "user_followed"], np.linspace(-5, 5, 41)
 KEYS = (
     *(f"tasks.{task}.calibrate={{half_life_days: 2}}" for task in ("click", "watch_time")),
     f"export.user_columns={USER}",
@@ -185,3 +186,17 @@ def test_odd_days_and_labels_that_are_not_complete_stay_out(log, tmp_path):
     assert counted["click"] == 0
     assert counted["watch_time"] > 0
     assert counted["follow"] > 0
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_maps_of_one(calibrated, log, tmp_path):
+    load(log)  # Writes the config.
+    for worker in start_workers(2, log.parent / "config.yaml", tmp_path / "run", f"data.path={log}", *KEYS):
+        finish(worker)
+    for ours, theirs in zip(*(kept(run)["tasks"].values() for run in (tmp_path / "run", calibrated)), strict=True):
+        for key in ("earlier", "map"):
+            np.testing.assert_allclose(Knots.from_json(ours[key])(GRID), Knots.from_json(theirs[key])(GRID), atol=1e-3)
+    served, expected = (Serving(run / "export" / "latest") for run in (tmp_path / "run", calibrated))
+    raw = next(raw_batches(DayLog(log).units(DAYS[4]), served.columns))
+    for name, values in served(raw).items():
+        np.testing.assert_allclose(values, expected(raw)[name], rtol=1e-3, atol=1e-4)
