@@ -7,8 +7,8 @@ figures: of each day, the model trained to the day before predicts it, with its 
 without. Days 2022-05-02 to 05-05 may be tuned on; 05-06 is to report. `kuairand` averages its weights, which calibrates
 already; `kuairand_columns` does not.
 
-Runs are kept in --work; rerun to resume. Writes benchmarks/results/calibration.json and .md. Cost: about two minutes of
-two cores a run, ten in all.
+Runs are kept in --work; rerun to resume. Writes benchmarks/results/calibration.json and .md. Cost: about a minute of
+two cores a run, four in all.
 """
 
 import argparse
