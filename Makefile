@@ -16,7 +16,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
 	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
-	bench-delayed bench-metrics bench-stability bench-reproducibility
+	bench-delayed bench-metrics bench-calibration bench-stability bench-reproducibility
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
 
@@ -84,6 +84,9 @@ bench-all: $(BENCHES)
 
 bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW) --ablation
+
+bench-calibration: install  ## Predicted over observed, before the maps of `calibrate` and after.
+	$(BIN)/python -m benchmarks.calibration --raw $(RAW)
 
 bench-doctor: install  ## The doctor on healthy runs, and its page of a run with planted faults.
 	$(BIN)/python -m benchmarks.doctor --raw $(RAW)

@@ -10,14 +10,15 @@ import tensorflow as tf
 
 from tfstable.log_columns import rate_column
 from tfstable.models import tasks as task_math
+from tfstable.models.calibrated import CalibratedModel
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
 from tfstable.models.targets import labels_by_task, offset, only_tasks, weights_by_task
-from tfstable.specs import LATE, TaskSpec
+from tfstable.specs import LATE
 
 
-class MultitaskModel(keras.Model):
+class MultitaskModel(CalibratedModel):
     """A model of several tasks, each with its loss on logits, for Keras to train, evaluate, save and export.
 
     A subclass has `task_specs`, `input_signature`, and a `call` that returns predictions by task, or logits with
@@ -30,7 +31,6 @@ class MultitaskModel(keras.Model):
     `weighted_metrics` also use the example weights. An example counts the same on any replica.
     """
 
-    task_specs: Mapping[str, TaskSpec]
     _has_metrics: bool
 
     def __init__(self, **kwargs: Any) -> None:
@@ -61,15 +61,6 @@ class MultitaskModel(keras.Model):
         parameters = inspect.signature(method).parameters.values()
         takes = any(p.name == "training" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
         return method(*args, training=training) if takes else method(*args)
-
-    def predictions(self, logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns the predictions of each task, `(batch,)`, in its own units."""
-        return {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
-
-    @property
-    def logit_dtype(self) -> str:
-        """float32, or float64 under the policy "float64": a logit in bfloat16 would have only two digits."""
-        return "float64" if self.compute_dtype == "float64" else "float32"
 
     # --- The loss.
 
@@ -152,18 +143,19 @@ class MultitaskModel(keras.Model):
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
-        for number, state in enumerate(self._seed_states()):  # Keras saves none: dropout would differ.
+        for number, state in enumerate(self._other_states()):  # Keras saves none: dropout would differ.
             store[f"seed_{number}"] = state
 
     def load_own_variables(self, store: Any) -> None:
         keys = list(store.keys())  # An entry of a file, not a dict.
-        seeds = {f"seed_{number}": state for number, state in enumerate(self._seed_states())}
+        seeds = {f"seed_{number}": state for number, state in enumerate(self._other_states())}
         super().load_own_variables({key: store[key] for key in keys if not key.startswith("seed_")})
         for key, state in seeds.items():
             if key in keys:
                 state.assign(store[key])
 
-    def _seed_states(self) -> list[Any]:
+    def _other_states(self) -> list[Any]:
+        """Seeds and calibration maps."""
         weights = {id(variable) for variable in self.weights}
         return [variable for variable in self.variables if id(variable) not in weights]
 

@@ -1,6 +1,7 @@
 """The mathematics of a task: loss and prediction from its logit, and the initial logit."""
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -30,20 +31,31 @@ def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.where(known, losses, 0.0)
 
 
-def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
-    """Returns probabilities for a binary task, and values in the label's own units for a regression."""
+def prediction(
+    task: TaskSpec, logits: tf.Tensor, calibrate: Callable[[tf.Tensor], tf.Tensor] = lambda logits: logits
+) -> tf.Tensor:
+    """Returns probabilities for a binary task, and values in the label's own units for a regression.
+
+    Args:
+        task: The task.
+        logits: `(batch,)`, of the examples as they are trained.
+        calibrate: Maps the logits of the population.
+    """
+    logits = calibrate(population_logits(task, logits))
     if isinstance(task, BinaryTask):
-        return tf.sigmoid(population_logits(task, logits))
+        return tf.sigmoid(logits)
     return tf.math.expm1(logits) if task.transform == "log1p" else logits
 
 
-def population_logits(task: BinaryTask, logits: tf.Tensor) -> tf.Tensor:
+def population_logits(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
     """Returns the logits of the whole population with complete labels, `(batch,)`, from those of what is trained.
 
     Where the log holds a share r of the negatives, its odds are 1 / r times those of the population: the logit is
     shifted by log r (He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", 2014). Where r is a
     column, the loss shifts instead (`task_losses` of the model).
     """
+    if not isinstance(task, BinaryTask):
+        return logits
     if isinstance(task.negative_rate, float):
         logits += math.log(task.negative_rate)
     return logits

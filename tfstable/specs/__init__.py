@@ -15,7 +15,18 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import GROUP, LATE, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import (
+    GROUP,
+    LATE,
+    OFFSET,
+    WEIGHT,
+    BinaryTask,
+    Calibrate,
+    FreshLabels,
+    RegressionTask,
+    Task,
+    TaskSpec,
+)
 
 __all__ = [
     "CHANGEABLE",
@@ -26,6 +37,7 @@ __all__ = [
     "OPERATIONAL",
     "WEIGHT",
     "BinaryTask",
+    "Calibrate",
     "Categorical",
     "CounterFeature",
     "Feature",

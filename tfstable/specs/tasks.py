@@ -2,12 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tfstable.specs.base import CHANGEABLE, Positive, Spec
 
 # What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
 GROUP, LATE, OFFSET, WEIGHT = "//group", "//late/", "//offset/", "//weight/"
+
+
+class Calibrate(Spec):
+    """How a task's predictions are calibrated."""
+
+    half_life_days: Positive = Field(
+        2.0, description="Days after which an evaluated day counts half as much, when the map is fitted."
+    )
+    knots: int = Field(16, ge=1, le=32, description="Most knots of the map. Fewer are used where data are few.")
+
+
+def _calibrate(given: object) -> object:
+    return {} if given is True else None if given is False else given
 
 
 class Task(Spec):
@@ -32,6 +45,14 @@ class Task(Spec):
         ge=1,
         description="Days after which a label is complete: the label of day d is used from the end of day d + N on, by "
         "the window that then ends, and measured then. Default: it is complete at the end of its own day.",
+    )
+    calibrate: Annotated[
+        Calibrate | None, BeforeValidator(_calibrate, json_schema_input_type=Calibrate | bool | None)
+    ] = Field(
+        None,
+        description="Map the logit by a monotone, piecewise linear function, fitted anew before each window to the "
+        "days that the model had not seen when it predicted them. Training does not see it. true: with the defaults.",
+        json_schema_extra=CHANGEABLE,
     )
 
 

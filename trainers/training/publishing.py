@@ -88,6 +88,7 @@ class Publisher:
         last: date,
         predictions: dict[str, np.ndarray],
         exported: ExportedCounters | None = None,
+        judged: dict[str, np.ndarray] | None = None,
     ) -> str | None:
         """Publishes the model trained through day `last`.
 
@@ -96,11 +97,13 @@ class Publisher:
 
         Args:
             last: Last day of the window.
-            predictions: The trainer's predictions for every row of that day, by task; the gate judges by them.
+            predictions: The trainer's predictions for every row of that day, by task.
             exported: The counters of the export; None: there is no counter.
+            judged: What the gate judges, the same before the day's labels calibrated it; None: `predictions`.
         """
         try:
-            return self._publish(last, predictions, exported or ExportedCounters({}, predictions))
+            exported = exported or ExportedCounters({}, predictions)
+            return self._publish(last, predictions if judged is None else judged, exported)
         finally:
             give_back_memory()
 

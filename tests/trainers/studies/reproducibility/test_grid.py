@@ -213,6 +213,7 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
         ("trainer.devices=2", "reproducibility: trainer.devices is not honoured"),
         ("trainer.xla=true", "reproducibility: trainer.xla is not honoured"),
         ("divergence.jump=3", "reproducibility: divergence.jump is not honoured"),
+        ("tasks.click.calibrate=true", r"reproducibility: tasks\.click\.calibrate is not honoured.* leave it at false"),
         ("recovery.most=0", "reproducibility: recovery.most is not honoured"),
         (
             "init={from: runs/a}",
