@@ -9,12 +9,13 @@ import keras
 import tensorflow as tf
 
 from tfstable.log_columns import rate_column
+from tfstable.models import list_losses
 from tfstable.models import tasks as task_math
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
-from tfstable.models.targets import labels_by_task, offset, only_tasks, weights_by_task
-from tfstable.specs import TaskSpec
+from tfstable.models.targets import groups, labels_by_task, offset, only_tasks, weights_by_task
+from tfstable.specs import BinaryTask, TaskSpec
 
 
 class MultitaskModel(keras.Model):
@@ -108,6 +109,11 @@ class MultitaskModel(keras.Model):
             if rate_column(task):
                 logit -= tf.cast(offset(name, y), logit.dtype)
             each = task_math.loss(task, logit, y[name])
+            if isinstance(task, BinaryTask) and task.loss is not None:
+                share = task.loss.weight
+                each = (1 - share) * each + share * list_losses.loss(
+                    task.loss, logits[name], y[name], groups(y), weight
+                )
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfstable.specs import OFFSET
+from tfstable.specs import GROUP, OFFSET
 
 
 def labels_by_task(tasks: Collection[str], y: Any, dtype: Any) -> dict[str, tf.Tensor]:
@@ -41,6 +41,22 @@ def offset(task: str, y: Mapping[str, tf.Tensor]) -> tf.Tensor:
             f"tasks.{task}.negative_rate is a column; it has {', '.join(y)}."
         )
     return y[OFFSET + task]
+
+
+def groups(y: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the number of each row's group, `(batch,)`, from what `labels_by_task` returns.
+
+    Raises:
+        ValueError: If it is not there, or it is no integer.
+    """
+    if GROUP not in y:
+        raise ValueError(
+            f"y must have {GROUP}, the number of each example's group, an integer, -1 without one, since a task has a "
+            f"loss over lists; it has {', '.join(y)}."
+        )
+    if not y[GROUP].dtype.is_integer:
+        raise ValueError(f"y must have integers under {GROUP}, the numbers of the groups; got {y[GROUP].dtype.name}.")
+    return y[GROUP]
 
 
 def weights_by_task(tasks: Collection[str], sample_weight: Any) -> dict[str, tf.Tensor | None]:

@@ -15,7 +15,7 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, ListLoss, RegressionTask, Task, TaskSpec
 
 __all__ = [
     "CHANGEABLE",
@@ -30,6 +30,7 @@ __all__ = [
     "Feature",
     "HashFeature",
     "IdFeature",
+    "ListLoss",
     "NonNegative",
     "NumericFeature",
     "Positive",

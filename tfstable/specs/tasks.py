@@ -35,6 +35,13 @@ class Task(Spec):
     )
 
 
+class ListLoss(Spec):
+    """A loss over the rows of a group, beside the cross-entropy; `models.list_losses` has the formulas."""
+
+    kind: Literal["pairwise", "softmax", "list_ce", "jrc"] = Field(description="x")
+    weight: float = Field(0.5, gt=0, le=1, description="x")
+
+
 class BinaryTask(Task):
     """A label of 0 or 1 (or boolean); the model predicts its probability, trained by cross-entropy on the logit."""
 
@@ -42,6 +49,7 @@ class BinaryTask(Task):
     truth: str | None = Field(
         None, description="Column with the true probability, as in simulated logs. Its AUC is the best attainable one."
     )
+    loss: ListLoss | None = Field(None, description="x")
     soft_labels: bool = Field(False, description="Labels are probabilities: any number between 0 and 1.")
     positive_weight: Positive = Field(
         1.0,

@@ -131,7 +131,7 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
         columns = raw_columns(config.features, {path: schema for files in schemas for path, schema in files.items()})
     numbers = outcome_columns(config.tasks, config.data.weight)
     numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
-    groups = [config.evaluation.gauc_column] if config.evaluation.gauc_column else []
+    groups = [column for column in (config.evaluation.gauc_column, config.trainer.shuffle.by) if column]
     for day in log.counted:
         check_schemas(log, day, columns, numbers, groups)
         log.units(day)

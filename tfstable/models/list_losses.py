@@ -1,0 +1,110 @@
+"""Losses over lists: how the rows of one group, such as a request or a user's day, are ordered among each other.
+
+Labels y in [0, 1], logits s, example weights w; sums run over the rows of i's group that have a label and a positive
+weight. A row without a group, and a group in which nothing can be ordered, have a loss of 0.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfstable.specs import ListLoss
+
+NEIGHBOURS = 64  # Rows of its group that `pairwise` compares a row with: bounds the cost for groups of any size.
+
+
+class Lists(NamedTuple):
+    """The rows of a batch, sorted by group.
+
+    Attributes:
+        order: `(batch,)` the row at each place.
+        place: `(batch,)` the place of each row.
+        number: `(batch,)` the number of the group at each place, from 0 on.
+        start: `(batch,)` the first place of that group.
+        size: `(batch,)` the rows of that group.
+    """
+
+    order: tf.Tensor
+    place: tf.Tensor
+    number: tf.Tensor
+    start: tf.Tensor
+    size: tf.Tensor
+
+
+def lists_of(groups: tf.Tensor) -> Lists:
+    """Sorts the rows of a batch by group.
+
+    Args:
+        groups: `(batch,)` integers, equal for the rows of a group; rows with a negative one are in none.
+    """
+    rows = tf.size(groups)
+    order = tf.argsort(groups, stable=True)
+    sorted_groups = tf.gather(groups, order)
+    first = tf.concat([[True], tf.not_equal(sorted_groups[1:], sorted_groups[:-1])], axis=0)[:rows]
+    number = tf.cumsum(tf.cast(first, tf.int32)) - 1
+    size = tf.gather(tf.math.unsorted_segment_sum(tf.ones_like(number), number, rows), number)
+    start = tf.gather(tf.math.unsorted_segment_min(tf.range(rows), number, rows), number)
+    return Lists(order, tf.math.invert_permutation(order), number, start, size)
+
+
+def loss(
+    spec: ListLoss, logits: tf.Tensor, labels: tf.Tensor, groups: tf.Tensor, weights: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Returns the list loss of each example, `(batch,)`, in the logits' dtype and in nats, before its own weight.
+
+    pairwise: the negatives of its group push a positive up, each as the others: the smooth form of the AUC within
+    groups, averaged over positives (Burges et al., "Learning to Rank using Gradient Descent", 2005):
+
+        l_i = y_i sum_j w_j (1 - y_j) log(1 + exp(s_j - s_i)) / sum_j w_j (1 - y_j)
+
+    softmax: the positive's share of its group (Cao et al., "Learning to Rank: From Pairwise Approach to Listwise
+    Approach", 2007):
+
+        l_i = -y_i log(w_i exp(s_i) / sum_j w_j exp(s_j))
+
+    list_ce: the same with sigmoid(s) in the place of exp(s), so that the probabilities that minimise the cross-entropy
+    minimise this loss too (Bai et al., "Regression Compatible Listwise Objectives for Calibrated Ranking with Binary
+    Relevance", 2023).
+
+    Args:
+        spec: The kind of loss.
+        logits: `(batch,)`.
+        labels: `(batch,)`, NaN where masked.
+        groups: `(batch,)` integers; see `lists_of`.
+        weights: `(batch,)` example weights, at least 0. None: each weighs 1.
+    """
+    lists = lists_of(groups)
+    weights = tf.ones_like(logits) if weights is None else tf.cast(weights, logits.dtype)
+    counts = tf.math.is_finite(labels) & (weights > 0) & (groups >= 0)
+    weights = tf.where(counts, weights, 0.0)
+    labels = tf.cast(tf.where(counts, labels, 0.0), logits.dtype)
+    s, y, w = (tf.gather(x, lists.order) for x in (logits, labels, weights))
+    if spec.kind == "pairwise":
+        losses = _pairwise(s, y, w, lists)
+    elif spec.kind == "jrc":
+        losses = _softmax(s / 2, y, w, lists) + _softmax(-s / 2, 1.0 - y, w, lists)
+    else:
+        losses = _softmax(s if spec.kind == "softmax" else tf.math.log_sigmoid(s), y, w, lists)
+    return tf.gather(losses, lists.place)
+
+
+def _softmax(s: tf.Tensor, y: tf.Tensor, w: tf.Tensor, lists: Lists) -> tf.Tensor:
+    counts, rows = w > 0, tf.size(s)
+    s += tf.math.log(tf.where(counts, w, 1.0))
+    greatest = tf.math.unsorted_segment_max(tf.where(counts, s, s.dtype.min), lists.number, rows)
+    greatest = tf.gather(tf.stop_gradient(greatest), lists.number)
+    # `where` before exp, too: a row that does not count may have a far larger logit.
+    shares = tf.where(counts, tf.exp(tf.where(counts, s - greatest, 0.0)), 0.0)
+    total = tf.gather(tf.math.unsorted_segment_sum(shares, lists.number, rows), lists.number)
+    return tf.where(counts, y * (tf.math.log(tf.where(counts, total, 1.0)) + greatest - s), 0.0)
+
+
+def _pairwise(s: tf.Tensor, y: tf.Tensor, w: tf.Tensor, lists: Lists) -> tf.Tensor:
+    rows = tf.size(s)
+    step = tf.range(1, tf.minimum(rows, NEIGHBOURS + 1))[None]
+    start, size = lists.start[:, None], lists.size[:, None]
+    other = start + (tf.range(rows)[:, None] - start + step) % size  # (batch, neighbours): round and round the group.
+    negative = tf.where(step < size, tf.gather(w * (1.0 - y), other), 0.0)
+    total = tf.reduce_sum(negative, axis=1)
+    lost = tf.reduce_sum(negative * tf.math.softplus(tf.gather(s, other) - s[:, None]), axis=1)
+    return tf.where((w > 0) & (total > 0), y * lost / tf.where(total > 0, total, 1.0), 0.0)
