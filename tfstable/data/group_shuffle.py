@@ -119,6 +119,8 @@ class _Layout:
         elif newest is not None and (chosen := self._choice(self._left + self._sizes[newest])):
             self.pieces.pop()
             self._left += self._sizes[newest]
+        else:
+            chosen, newest = self._largest(self._left - 1), None
         for number in chosen:
             self._placed[number] = True
             self._add(self._starts[number], self._sizes[number], number)
@@ -134,6 +136,10 @@ class _Layout:
             if (larger := self._first(size)) and (smaller := self._first(rows - size)):
                 return larger + smaller
         return []
+
+    def _largest(self, rows: int) -> list[int]:
+        """The first of the largest groups that wait and have at most `rows` rows."""
+        return next((found for size in range(rows, 0, -1) if (found := self._first(size))), [])
 
     def _first(self, size: int) -> list[int]:
         """The first group of a size that waits."""

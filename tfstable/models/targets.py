@@ -77,8 +77,8 @@ def weights_by_task(tasks: Collection[str], sample_weight: Any) -> dict[str, tf.
     return {name: _column(sample_weight[name], f"sample_weight of task {name}") for name in tasks}
 
 
-def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
-    """Returns a dict's entries for the tasks; other values unchanged.
+def only_tasks(tasks: Collection[str], argument: str, given: Any, others: bool = False) -> Any:
+    """Returns a dict's entries for the tasks, and with `others` what else losses read; other values unchanged.
 
     Raises:
         ValueError: If a dict has no entry for a task.
@@ -88,7 +88,8 @@ def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
     if missing := [name for name in tasks if name not in given]:
         has = ", ".join(map(str, given)) or "nothing"
         raise ValueError(f"{argument} has nothing for task {', '.join(missing)}; it has {has}.")
-    return {name: given[name] for name in tasks}
+    read = [name for name in given if others and str(name).startswith("//")]
+    return {name: given[name] for name in (*tasks, *read)}
 
 
 def _column(value: Any, what: str) -> tf.Tensor:

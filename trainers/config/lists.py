@@ -15,12 +15,11 @@ def check_lists(tasks: Mapping[str, TaskSpec], trainer: TrainerConfig) -> None:
     Raises:
         ValueError: Naming the task, if they do not.
     """
-    if name := _with_lists(tasks):
-        if trainer.shuffle.kind != "groups":
-            raise ValueError(
-                f"tasks.{name}.loss compares the rows of a group within a batch, but trainer.shuffle is "
-                f"{trainer.shuffle.kind}; set trainer.shuffle: {{kind: groups, by: COLUMN}}"
-            )
+    if (name := _with_lists(tasks)) and trainer.shuffle.kind != "groups":
+        raise ValueError(
+            f"tasks.{name}.loss compares the rows of a group within a batch, but trainer.shuffle is "
+            f"{trainer.shuffle.kind}; set trainer.shuffle: {{kind: groups, by: COLUMN}}"
+        )
 
 
 def check_replicas(tasks: Mapping[str, TaskSpec], trainer: TrainerConfig, replicas: int) -> None:
