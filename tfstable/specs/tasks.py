@@ -36,10 +36,19 @@ class Task(Spec):
 
 
 class ListLoss(Spec):
-    """A loss over the rows of a group, beside the cross-entropy; `models.list_losses` has the formulas."""
+    """A loss on the order of the rows of a group, mixed with the cross-entropy; see `models.list_losses`."""
 
-    kind: Literal["pairwise", "softmax", "list_ce", "jrc"] = Field(description="x")
-    weight: float = Field(0.5, gt=0, le=1, description="x")
+    kind: Literal["pairwise", "softmax", "list_ce"] = Field(
+        description="pairwise: each positive against the negatives of its group. softmax: each positive's share of its "
+        "group. list_ce: that share in terms of probabilities, which leaves calibration alone."
+    )
+    weight: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of this loss in the task's; the rest is cross-entropy. At 1, pairwise and softmax train "
+        "scores that are no probabilities.",
+    )
 
 
 class BinaryTask(Task):
@@ -49,7 +58,12 @@ class BinaryTask(Task):
     truth: str | None = Field(
         None, description="Column with the true probability, as in simulated logs. Its AUC is the best attainable one."
     )
-    loss: ListLoss | None = Field(None, description="x")
+    loss: ListLoss | None = Field(
+        None,
+        description="A loss on the order of rows within groups, mixed with the cross-entropy. It needs "
+        "trainer.shuffle.kind: groups. Default: cross-entropy alone.",
+        json_schema_extra=CHANGEABLE,
+    )
     soft_labels: bool = Field(False, description="Labels are probabilities: any number between 0 and 1.")
     positive_weight: Positive = Field(
         1.0,
