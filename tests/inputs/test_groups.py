@@ -11,10 +11,10 @@ from tfstable.data.group_shuffle import GroupShuffle
 from tfstable.data.log import DayLog
 from tfstable.data.types import CODED_TEXT
 from tfstable.errors import InputError
+from tfstable.inputs.groups import group_numbers
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader, Stream
 from tfstable.inputs.statistics import Statistics
-from tfstable.inputs.targets import group_numbers
 from tfstable.specs import GROUP, MISSING_INT, BinaryTask, HashFeature
 
 DAYS = date(2025, 1, 1), date(2025, 1, 2)

@@ -15,7 +15,8 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, ListLoss, RegressionTask, Task, TaskSpec
+from tfstable.specs.losses import ListLoss
+from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
 
 __all__ = [
     "CHANGEABLE",
@@ -28,6 +29,7 @@ __all__ = [
     "Categorical",
     "CounterFeature",
     "Feature",
+    "FreshLabels",
     "HashFeature",
     "IdFeature",
     "ListLoss",

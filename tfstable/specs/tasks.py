@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tfstable.specs.base import CHANGEABLE, Positive, Spec
+from tfstable.specs.losses import ListLoss
 
 # What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
 GROUP, OFFSET, WEIGHT = "//group", "//offset/", "//weight/"
@@ -35,19 +36,22 @@ class Task(Spec):
     )
 
 
-class ListLoss(Spec):
-    """A loss on the order of the rows of a group, mixed with the cross-entropy; see `models.list_losses`."""
+class FreshLabels(Spec):
+    """Training on labels that are not complete yet: a row's own window takes it as negative unless it is positive by
+    then. Predictions make up for the positives that come later.
+    """
 
-    kind: Literal["pairwise", "softmax", "list_ce"] = Field(
-        description="pairwise: each positive against the negatives of its group. softmax: each positive's share of its "
-        "group. list_ce: that share in terms of probabilities, which leaves calibration alone."
+    delay_column: str = Field(
+        description="Column of the days from a row's day to the day on which its positive label came: 0 if on the same "
+        "day. A null counts as 0."
     )
-    weight: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="Share of this loss in the task's; the rest is cross-entropy. At 1, pairwise and softmax train "
-        "scores that are no probabilities.",
+    kind: Literal["real_negatives", "fake_negatives"] = Field(
+        "real_negatives",
+        description="real_negatives: a row is trained on its own day and once more when its label is complete. "
+        "fake_negatives: once more only if a positive label came later.",
+    )
+    late_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the positive labels that come after the day of their row."
     )
 
 
@@ -70,11 +74,32 @@ class BinaryTask(Task):
         description="Factor of the loss of positives. The model then predicts odds that are as many times too high.",
         json_schema_extra=CHANGEABLE,
     )
+    base_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Rate of positives that the untrained model predicts. Default: that of the first window; 0.5 if "
+        "its labels are not complete by its end.",
+    )
     negative_rate: Annotated[float, Field(gt=0, le=1)] | str | None = Field(
         None,
         description="Share of this task's negatives that the log holds, beside all its positives; or a column of it, "
         "where it varies. Predictions and metrics are those of the whole population. Default: all.",
     )
+
+    fresh: FreshLabels | None = Field(
+        None,
+        description="Train on each day's labels at once, incomplete as they are, besides the complete ones. Default: "
+        "wait until they are complete.",
+    )
+
+    @model_validator(mode="after")
+    def _fresh_labels_mature(self) -> "BinaryTask":
+        if self.fresh and not self.matures_after_days:
+            raise ValueError("fresh: labels that are complete at once need none; set matures_after_days")
+        if self.fresh and self.soft_labels:
+            raise ValueError("fresh: a soft label has no delay; drop soft_labels or fresh")
+        return self
 
     @property
     def rate_column(self) -> str | None:

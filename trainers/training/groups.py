@@ -6,7 +6,7 @@ import pyarrow as pa
 from tfstable.data.columns import group_type
 from tfstable.data.group_shuffle import GroupShuffle, parts_of
 from tfstable.data.log import DAY, DayLog, read
-from tfstable.inputs.targets import group_numbers
+from tfstable.inputs.groups import group_numbers
 from trainers.config import Config
 
 
