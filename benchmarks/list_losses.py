@@ -1,4 +1,4 @@
-"""Losses over lists beside cross-entropy: how well the rows of a user's day are ordered, and how well probabilities fit.
+"""Losses over lists beside cross-entropy: the order of the rows of a user's day, and the fit of probabilities.
 
     make bench-lists           (python -m benchmarks.list_losses --raw ../shared/data/kuairand-pure-slice)
 
@@ -38,8 +38,8 @@ LOSSES: dict[str, dict[str, Any]] = {
     "pairwise, weight 0.5": {"loss": {"kind": "pairwise", "weight": 0.5}},
     "softmax, weight 0.5": {"loss": {"kind": "softmax", "weight": 0.5}},
     "list_ce, weight 0.5": {"loss": {"kind": "list_ce", "weight": 0.5}},
-    "JRC, one logit, weight 0.5": {"loss": {"kind": "jrc", "weight": 0.5}},
-    "JRC, two logits, weight 0.5": {"model.class": "benchmarks.two_logits.TwoLogits", "levels": 0.5},
+    "JRC, one logit, weight 0.5": {"jrc": {"share": 0.5, "second": False}},
+    "JRC, two logits, weight 0.5": {"jrc": {"share": 0.5}},
     "pairwise, weight 1": {"loss": {"kind": "pairwise", "weight": 1.0}},
     "softmax, weight 1": {"loss": {"kind": "softmax", "weight": 1.0}},
 }
@@ -112,8 +112,8 @@ def train(part: str, log: Path, name: str, seed: int) -> tuple[Run, float]:
     keys = dict(LOSSES[name])
     if loss := keys.pop("loss", None):
         keys |= {f"tasks.{task}.loss": loss for task in TASKS[part]}
-    if share := keys.pop("levels", None):
-        keys["model.options"] = {"share": share, "levels": TASKS[part]}
+    if options := keys.pop("jrc", None):
+        keys |= {"model.class": "benchmarks.two_logits.TwoLogits", "model.options": options | {"of": TASKS[part]}}
     settings = [
         f"{key}={json.dumps(value)}" for key, value in (base(part, log) | keys | {"trainer.seed": seed}).items()
     ]
@@ -168,31 +168,31 @@ def rows(log: Path, day: str, tasks: tuple[str, ...]) -> tuple[np.ndarray, dict[
     return table["user_id"].to_numpy(), {task: table[task].to_numpy() for task in tasks}
 
 
+HEADING = ("loss", "GAUC", "", "NDCG@5", "", "AUC", "log loss", "", "predicted / observed")
+
+
 def table(part: str, found: dict[str, list[Run]]) -> list[str]:
-    """Returns the tables in Markdown."""
-    days = sorted(found[REFERENCE][0])
+    """Returns the tables in Markdown; a metric's difference to cross-entropy, in thousandths, follows it."""
+    days, lines = sorted(found[REFERENCE][0]), []
     spans = {f"{days[0]} to {days[-1]}": days}
     if part == "kuairand":
         spans = {f"{days[0]} to {days[-2]}": days[:-1], days[-1]: days[-1:]}
-    lines = []
     for task in TASKS[part]:
         for span, of_span in spans.items():
             lines += [f"{part}, {task}, {span}, {len(found[REFERENCE])} seeds; differences in thousandths", ""]
-            lines += [
-                "| loss | GAUC | difference | NDCG@5 | difference | AUC | log loss | difference | predicted / observed |"
-            ]
-            lines += ["|---" * 9 + "|"]
-            for name, runs in found.items():
-                cells = []
-                for metric in METRICS:
-                    cells.append(f"{statistics.mean(run[day][task][metric] for run in runs for day in of_span):.4f}")
-                    if metric in ("gauc", "ndcg5", "logloss"):
-                        cells.append(
-                            difference(runs, found[REFERENCE], task, metric, of_span) if name != REFERENCE else ""
-                        )
-                lines.append(f"| {name} | {' | '.join(cells)} |")
+            lines += [f"| {' | '.join(HEADING)} |", "|---" * len(HEADING) + "|"]
+            lines += [f"| {' | '.join([name, *cells(name, found, task, of_span)])} |" for name in found]
             lines.append("")
     return lines
+
+
+def cells(name: str, found: dict[str, list[Run]], task: str, days: list[str]) -> list[str]:
+    shown = []
+    for metric in METRICS:
+        shown.append(f"{statistics.mean(run[day][task][metric] for run in found[name] for day in days):.4f}")
+        if metric in ("gauc", "ndcg5", "logloss"):
+            shown.append(difference(found[name], found[REFERENCE], task, metric, days) if name != REFERENCE else "")
+    return shown
 
 
 def difference(runs: list[Run], reference: list[Run], task: str, metric: str, days: list[str]) -> str:
