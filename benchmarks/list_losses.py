@@ -38,8 +38,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "pairwise, weight 0.5": {"loss": {"kind": "pairwise", "weight": 0.5}},
     "softmax, weight 0.5": {"loss": {"kind": "softmax", "weight": 0.5}},
     "list_ce, weight 0.5": {"loss": {"kind": "list_ce", "weight": 0.5}},
-    "JRC, one logit, weight 0.5": {"jrc": {"share": 0.5, "second": False}},
-    "JRC, two logits, weight 0.5": {"jrc": {"share": 0.5}},
+    "jrc, weight 0.5": {"loss": {"kind": "jrc"}, "model.class": "tfstable.models.JointRanking"},
     "pairwise, weight 1": {"loss": {"kind": "pairwise", "weight": 1.0}},
     "softmax, weight 1": {"loss": {"kind": "softmax", "weight": 1.0}},
 }
@@ -112,8 +111,6 @@ def train(part: str, log: Path, name: str, seed: int) -> tuple[Run, float]:
     keys = dict(LOSSES[name])
     if loss := keys.pop("loss", None):
         keys |= {f"tasks.{task}.loss": loss for task in TASKS[part]}
-    if options := keys.pop("jrc", None):
-        keys |= {"model.class": "benchmarks.two_logits.TwoLogits", "model.options": options | {"of": TASKS[part]}}
     settings = [
         f"{key}={json.dumps(value)}" for key, value in (base(part, log) | keys | {"trainer.seed": seed}).items()
     ]

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from tests.models.cases import FEATURES, INPUTS, LABELS, STATISTICS, TASKS, WEIGHTS
-from tfstable.models import RankingModel
+from tfstable.models import JointRanking, RankingModel
 from tfstable.models.list_losses import NEIGHBOURS, loss
 from tfstable.models.losses import example_losses
-from tfstable.specs import GROUP, OFFSET, BinaryTask, ListLoss
+from tfstable.specs import GROUP, LOGIT_SUM, OFFSET, BinaryTask, ListLoss
 
 KINDS = ("pairwise", "softmax", "list_ce")
 ROWS = 60
@@ -63,6 +63,15 @@ def test_they_are_what_their_definitions_say(kind, soft):
         found.append(tf.function(loss, jit_compile=True, autograph=False)(task(kind), *inputs))
     for each in found:
         np.testing.assert_allclose(each, expected(kind, s, y, groups, w), rtol=1e-12, atol=1e-12)
+
+
+def test_jrc_shares_the_group_in_both_classes():
+    s, y, groups, w = examples()
+    total = np.random.default_rng(2).normal(0, 2, ROWS)
+    found = loss(task("jrc"), *map(tf.constant, (s, y, groups, w)), sums=tf.constant(total))
+    of_class = (y, (total + s) / 2), (1 - y, (total - s) / 2)
+    theirs = sum(expected("softmax", f, labels, groups, w) for labels, f in of_class)
+    np.testing.assert_allclose(found, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_they_are_those_of_keras_rs_and_keras():
@@ -181,7 +190,7 @@ def test_a_task_mixes_cross_entropy_and_the_list_loss():
 def test_rates_of_rows_reach_the_list_loss():
     y = {"click": tf.constant([1.0, 0.0, 0.0]), GROUP: tf.constant([1, 1, 1]), OFFSET + "click": tf.math.log([0.5] * 3)}
     sampled = task("softmax", negative_rate="rate")
-    found = example_losses("click", sampled, tf.zeros(3), y, None)
+    found = example_losses("click", sampled, {"click": tf.zeros(3)}, y, None)
     np.testing.assert_allclose(found, [np.log(5), 0, 0], rtol=1e-6)  # Each negative stands for two.
 
 
@@ -193,6 +202,21 @@ def test_keras_fits_them():
     assert history["loss"][0] > history["loss"][-1]
     loaded = RankingModel.from_config(ours.get_config())
     assert loaded.task_specs["click"].loss == ListLoss(kind="pairwise", weight=0.5)
+
+
+def test_a_second_logit_is_there_for_jrc_alone():
+    tasks = {**TASKS, "click": task("jrc", 0.5)}
+    joint = JointRanking(FEATURES, tasks, STATISTICS, units=(8,))
+    joint = JointRanking.from_config(joint.get_config())
+    logits = joint.logits(INPUTS)
+    assert set(logits) == {*TASKS, LOGIT_SUM + "click"}
+    np.testing.assert_allclose(joint(INPUTS)["click"], tf.sigmoid(logits["click"]), rtol=1e-6)
+    assert set(joint(INPUTS)) == set(TASKS)
+    with tf.GradientTape() as tape:
+        total = joint.compute_loss(y=Y, y_pred=joint.logits(INPUTS), sample_weight=WEIGHTS)
+    assert np.abs(tape.gradient(total, joint.sums_of["click"].kernel.value)).max() > 0
+    with pytest.raises(ValueError, match="the loss jrc, but heads returned no //sum/click; take"):
+        model(click=task("jrc")).task_losses(Y, {name: logits[name] for name in TASKS})
 
 
 def test_groups_that_are_missing_are_named():

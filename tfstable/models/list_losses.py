@@ -54,6 +54,7 @@ def loss(
     groups: tf.Tensor,
     weights: tf.Tensor | None = None,
     offset: tf.Tensor | None = None,
+    sums: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Returns the list loss of each example, `(batch,)`, in the logits' dtype and in nats, before its own weight.
 
@@ -74,6 +75,12 @@ def loss(
     minimise this loss too (Bai et al., "Regression Compatible Listwise Objectives for Calibrated Ranking with Binary
     Relevance", 2023).
 
+    jrc: a share of the group in each class, with two logits, s = f1 - f0 (Sheng et al., "Joint Optimization of Ranking
+    and Calibration with Contextualized Hybrid Model", 2023; their list loss, without the cross-entropy):
+
+        l_i = -y_i log((p_i + n_i) exp(f1_i) / sum_j (p_j + n_j) exp(f1_j))
+              - (1 - y_i) log((p_i + n_i) exp(f0_i) / sum_j (p_j + n_j) exp(f0_j))
+
     Args:
         task: The task; it has a `loss`.
         logits: `(batch,)`, of the population; see `tasks.prediction`.
@@ -81,23 +88,30 @@ def loss(
         groups: `(batch,)` integers; see `lists_of`.
         weights: `(batch,)` example weights, at least 0. None: each weighs 1.
         offset: `(batch,)` logarithms of the rates of negatives. None: all rates are 1.
+        sums: `(batch,)` f1 + f0 of `jrc`. None for other kinds.
     """
     assert task.loss is not None
     lists = lists_of(groups)
     weights = tf.ones_like(logits) if weights is None else tf.cast(weights, logits.dtype)
     counts = tf.math.is_finite(labels) & (weights > 0) & (groups >= 0)
     y = tf.cast(tf.where(counts, labels, 0.0), logits.dtype)
-    positive, negative = weights * y * task.positive_weight, weights * (1.0 - y)
-    if offset is not None:
-        negative *= tf.exp(-tf.cast(offset, logits.dtype))
+    positive = weights * y * task.positive_weight
+    against = 1.0 - y if offset is None else (1.0 - y) * tf.exp(-tf.cast(offset, logits.dtype))
+    negative = weights * against
     masses = (tf.where(counts, mass, 0.0) for mass in (positive, negative))
     s, y, positive, negative = (tf.gather(x, lists.order) for x in (logits, y, *masses))
     if task.loss.kind == "pairwise":
         losses = _pairwise(s, negative, lists)
     elif task.loss.kind == "softmax":
         losses = _softmax(s, positive + negative, lists)
-    else:
+    elif task.loss.kind == "list_ce":
         losses = _softmax(tf.math.log_sigmoid(s), positive + negative, lists)
+    else:
+        assert sums is not None
+        total = tf.gather(sums, lists.order)
+        losses = _softmax((total + s) / 2, positive + negative, lists)
+        of_negatives = tf.gather(against, lists.order) * _softmax((total - s) / 2, positive + negative, lists)
+        return tf.gather(task.positive_weight * y * losses + of_negatives, lists.place)
     return tf.gather(task.positive_weight * y * losses, lists.place)
 
 

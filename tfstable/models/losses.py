@@ -8,24 +8,37 @@ from tfstable.log_columns import rate_column
 from tfstable.models import list_losses
 from tfstable.models import tasks as task_math
 from tfstable.models.targets import groups, offset
-from tfstable.specs import BinaryTask, TaskSpec
+from tfstable.specs import LOGIT_SUM, BinaryTask, TaskSpec
 
 
 def example_losses(
-    name: str, task: TaskSpec, logits: tf.Tensor, y: Mapping[str, tf.Tensor], weights: tf.Tensor | None
+    name: str,
+    task: TaskSpec,
+    logits: Mapping[str, tf.Tensor],
+    y: Mapping[str, tf.Tensor],
+    weights: tf.Tensor | None,
 ) -> tf.Tensor:
     """Returns the loss of each example before its weight, `(batch,)`, in the logits' dtype.
 
     Args:
         name: Name of the task.
         task: The task.
-        logits: `(batch,)`.
+        logits: What the model returns as logits, `(batch,)` each.
         y: What `labels_by_task` returns.
         weights: `(batch,)` example weights, which a loss over lists reads; None: each weighs 1.
+
+    Raises:
+        ValueError: If the groups of a loss over lists, or the second logits of `jrc`, are missing.
     """
+    logit = logits[name]
     rate = offset(name, y) if rate_column(task) else None
-    each = task_math.loss(task, logits if rate is None else logits - tf.cast(rate, logits.dtype), y[name])
+    each = task_math.loss(task, logit if rate is None else logit - tf.cast(rate, logit.dtype), y[name])
     if not isinstance(task, BinaryTask) or task.loss is None:
         return each
-    of_lists = list_losses.loss(task, logits, y[name], groups(y), weights, rate)
+    sums = logits.get(LOGIT_SUM + name)
+    if sums is None and task.loss.kind == "jrc":
+        raise ValueError(
+            f"task {name} has the loss jrc, but heads returned no {LOGIT_SUM}{name}; take tfstable.models.JointRanking"
+        )
+    of_lists = list_losses.loss(task, logit, y[name], groups(y), weights, rate, sums)
     return (1 - task.loss.weight) * each + task.loss.weight * of_lists

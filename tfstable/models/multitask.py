@@ -105,7 +105,7 @@ class MultitaskModel(keras.Model):
         weights, losses = weights_by_task(self.task_specs, sample_weight), {}
         for name, task in self.task_specs.items():
             weight = weights[name]
-            each = example_losses(name, task, logits[name], y, weight)
+            each = example_losses(name, task, logits, y, weight)
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 

@@ -16,11 +16,22 @@ from tfstable.specs.features import (
     living,
 )
 from tfstable.specs.losses import ListLoss
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import (
+    GROUP,
+    LOGIT_SUM,
+    OFFSET,
+    WEIGHT,
+    BinaryTask,
+    FreshLabels,
+    RegressionTask,
+    Task,
+    TaskSpec,
+)
 
 __all__ = [
     "CHANGEABLE",
     "GROUP",
+    "LOGIT_SUM",
     "MISSING_INT",
     "OFFSET",
     "OPERATIONAL",

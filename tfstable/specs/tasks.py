@@ -9,6 +9,7 @@ from tfstable.specs.losses import ListLoss
 
 # What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
 GROUP, OFFSET, WEIGHT = "//group", "//offset/", "//weight/"
+LOGIT_SUM = "//sum/"  # And what a loss reads of the model besides logits; see `models.JointRanking`.
 
 
 class Task(Spec):

@@ -8,9 +8,11 @@ from tfstable.errors import InputError
 from tfstable.specs import BinaryTask, TaskSpec
 from trainers.config.sections import TrainerConfig
 
+ONE_LOGIT = ("tfstable.models.RankingModel", "tfstable.models.Committee")
 
-def check_lists(tasks: Mapping[str, TaskSpec], trainer: TrainerConfig) -> None:
-    """Checks that losses over lists find the rows of a group in one batch.
+
+def check_lists(tasks: Mapping[str, TaskSpec], trainer: TrainerConfig, model_class: str) -> None:
+    """Checks that losses over lists find the rows of a group in one batch, and their logits in the model.
 
     Raises:
         ValueError: Naming the task, if they do not.
@@ -20,6 +22,9 @@ def check_lists(tasks: Mapping[str, TaskSpec], trainer: TrainerConfig) -> None:
             f"tasks.{name}.loss compares the rows of a group within a batch, but trainer.shuffle is "
             f"{trainer.shuffle.kind}; set trainer.shuffle: {{kind: groups, by: COLUMN}}"
         )
+    for name, task in tasks.items():
+        if model_class in ONE_LOGIT and isinstance(task, BinaryTask) and task.loss and task.loss.kind == "jrc":
+            raise ValueError(f"tasks.{name}.loss: jrc needs two logits; set model.class: tfstable.models.JointRanking")
 
 
 def check_replicas(tasks: Mapping[str, TaskSpec], trainer: TrainerConfig, replicas: int) -> None:

@@ -174,7 +174,7 @@ class Config(Spec):
 
     @model_validator(mode="after")
     def _lists_come_together(self) -> "Config":
-        check_lists(self.tasks, self.trainer)
+        check_lists(self.tasks, self.trainer, self.model.model_class)
         return self
 
     @property

@@ -18,6 +18,7 @@ WRONG = {
     "parts of another kind": (["trainer.shuffle={kind: swaps, parts: 2}"], "only kind: groups has parts"),
     "no such loss": ([GROUPS, "tasks.click.loss={kind: hinge}"], "tasks.click.loss.kind: Input should be 'pairwise', "),
     "no share": ([GROUPS, "tasks.click.loss={kind: softmax, weight: 0}"], "tasks.click.loss.weight: Input should be"),
+    "one logit": ([GROUPS, "tasks.click.loss={kind: jrc}"], "set model.class: tfstable.models.JointRanking"),
     "a regression": ([GROUPS, "tasks.time.loss={kind: softmax}"], "tasks.time.loss: unknown key"),
 }
 

@@ -32,7 +32,8 @@ from trainers.training.groups import groups_line
 
 LISTS = (
     "trainer.shuffle={kind: groups, by: user_id}",
-    "tasks.click.loss={kind: softmax, weight: 0.5}",
+    "tasks.click.loss={kind: jrc, weight: 0.5}",
+    "model.class=tfstable.models.JointRanking",
     "tasks.follow.loss={kind: pairwise, weight: 1}",
     "data.until=2025-01-03",
 )
@@ -59,9 +60,11 @@ def test_a_run_stopped_inside_a_window_goes_on_bitwise(run, log, tmp_path):
 
 @pytest.mark.slow
 def test_a_running_model_takes_another_list_loss(log, tmp_path):
-    start(log, tmp_path / "run", *LISTS, "export.when=never")
-    changed = (LISTS[0], LISTS[3], "tasks.click.loss={kind: list_ce, weight: 0.9}", "export.when=never")
-    start(copy_days(log, DAYS[:4], tmp_path / "log"), tmp_path / "run", *changed)
+    copy_days(log, DAYS[:3], tmp_path / "log")
+    start(tmp_path / "log", tmp_path / "run", *LISTS[:4], "export.when=never")
+    copy_days(log, DAYS[3:4], tmp_path / "log")
+    other = "tasks.click.loss={kind: list_ce, weight: 0.9}"
+    start(tmp_path / "log", tmp_path / "run", LISTS[0], LISTS[2], other, "export.when=never")
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     (changed,) = [event["changed"] for event in events if event["event"] == "config_changed"]
     assert {entry["key"]: entry["now"] for entry in changed} == {
