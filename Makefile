@@ -15,7 +15,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-history \
 	bench-memory bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-lists bench-stability bench-reproducibility
+	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-lists bench-delayed bench-stability bench-reproducibility
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -76,7 +76,7 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din bench-kuairand \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-lists bench-history bench-memory bench-numbers bench-stability bench-reproducibility
+	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-lists bench-delayed bench-history bench-memory bench-numbers bench-stability bench-reproducibility
 
 bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW) --ablation
@@ -113,6 +113,9 @@ bench-forgetting: install  ## Adagrad's accumulators that forget, when tastes ch
 
 bench-lists: install  ## Losses over lists, beside cross-entropy.
 	$(BIN)/python -m benchmarks.list_losses --raw $(RAW)
+
+bench-delayed: install  ## Labels that come late: waiting, ignoring the delay, fresh labels.
+	$(BIN)/python -m benchmarks.delayed
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling

@@ -8,7 +8,7 @@ from tfstable.log_columns import rate_column
 from tfstable.models import list_losses
 from tfstable.models import tasks as task_math
 from tfstable.models.targets import groups, offset
-from tfstable.specs import LOGIT_SUM, BinaryTask, TaskSpec
+from tfstable.specs import LATE, LOGIT_SUM, BinaryTask, TaskSpec
 
 
 def example_losses(
@@ -32,7 +32,11 @@ def example_losses(
     """
     logit = logits[name]
     rate = offset(name, y) if rate_column(task) else None
-    each = task_math.loss(task, logit if rate is None else logit - tf.cast(rate, logit.dtype), y[name])
+    trained = logit if rate is None else logit - tf.cast(rate, logit.dtype)
+    if LATE + name in y:
+        each = task_math.late_loss(trained, y[name], tf.cast(y[LATE + name], logit.dtype))
+    else:
+        each = task_math.loss(task, trained, y[name])
     if not isinstance(task, BinaryTask) or task.loss is None:
         return each
     sums = logits.get(LOGIT_SUM + name)

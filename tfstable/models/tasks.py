@@ -43,29 +43,29 @@ def population_logits(task: BinaryTask, logits: tf.Tensor) -> tf.Tensor:
     Where the log holds a share r of the negatives, its odds are 1 / r times those of the population: the logit is
     shifted by log r (He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", 2014). Where r is a
     column, the loss shifts instead (`task_losses` of the model).
-
-    With `fresh` labels, of which a share s of the positives comes late, the rows that are trained are positive with a
-    probability b of
-
-        real_negatives  p (1 - s / 2):  each row once with its fresh, once with its complete label
-        fake_negatives  p / (1 + s p):  each row with its fresh label, and once more if a positive label comes later
-
-    where p is the population's, which is solved for and kept below 1 - 1e-6. After Ktena et al., "Addressing Delayed
-    Feedback for Continuous Training with Neural Networks in CTR Prediction", 2019 (fake negative calibration, s = 1),
-    and the stream of Gu et al., "Real Negatives Matter: Continuous Training with Real Negatives for Delayed Feedback
-    Modeling", 2021. Their importance weights depend on the model's own prediction and vanish where it is near 1, which
-    diverged here (docs/concepts/labels.md).
     """
     if isinstance(task.negative_rate, float):
         logits += math.log(task.negative_rate)
-    if task.fresh is None:
-        return logits
-    against, share = tf.exp(-tf.maximum(logits, -80.0)), task.fresh.late_share  # (1 - b) / b
-    if task.fresh.kind == "real_negatives":
-        against = (1 - share / 2) * against - share / 2
-    else:
-        against -= share
-    return -tf.math.log(tf.maximum(against, 1e-6))
+    return logits
+
+
+def late_loss(logits: tf.Tensor, labels: tf.Tensor, late: tf.Tensor) -> tf.Tensor:
+    """Returns the loss of labels of which a share of the positives is still to come, in nats, `(batch,)`.
+
+    It is the cross-entropy of what is known: a positive label with probability p (1 - late), none with the rest. For
+    complete labels it is the usual one. So rows with and without all of their labels train one p.
+
+    Args:
+        logits: `(batch,)`, of p.
+        labels: `(batch,)`, 0 or 1; NaN where masked.
+        late: `(batch,)`, from 0 to below 1.
+
+    Reference:
+        Chapelle, "Modeling Delayed Feedback in Display Advertising", 2014, for delays that are known.
+    """
+    none = tf.math.softplus(logits) - tf.math.softplus(logits + tf.math.log(tf.maximum(late, 1e-37)))
+    losses = tf.where(labels == 1, tf.math.softplus(-logits), none)
+    return tf.where(tf.math.is_finite(labels), losses, 0.0)
 
 
 def initial_logit(task: TaskSpec, base_rate: float) -> float:

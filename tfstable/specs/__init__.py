@@ -18,6 +18,7 @@ from tfstable.specs.features import (
 from tfstable.specs.losses import ListLoss
 from tfstable.specs.tasks import (
     GROUP,
+    LATE,
     LOGIT_SUM,
     OFFSET,
     WEIGHT,
@@ -31,6 +32,7 @@ from tfstable.specs.tasks import (
 __all__ = [
     "CHANGEABLE",
     "GROUP",
+    "LATE",
     "LOGIT_SUM",
     "MISSING_INT",
     "OFFSET",

@@ -8,7 +8,7 @@ from tfstable.specs.base import CHANGEABLE, Positive, Spec
 from tfstable.specs.losses import ListLoss
 
 # What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
-GROUP, OFFSET, WEIGHT = "//group", "//offset/", "//weight/"
+GROUP, LATE, OFFSET, WEIGHT = "//group", "//late/", "//offset/", "//weight/"
 LOGIT_SUM = "//sum/"  # And what a loss reads of the model besides logits; see `models.JointRanking`.
 
 
@@ -38,21 +38,14 @@ class Task(Spec):
 
 
 class FreshLabels(Spec):
-    """Training on labels that are not complete yet: a row's own window takes it as negative unless it is positive by
-    then. Predictions make up for the positives that come later.
-    """
+    """Training on labels that are not complete yet: each row on its own day, once more when its label is complete."""
 
     delay_column: str = Field(
         description="Column of the days from a row's day to the day on which its positive label came: 0 if on the same "
         "day. A null counts as 0."
     )
-    kind: Literal["real_negatives", "fake_negatives"] = Field(
-        "real_negatives",
-        description="real_negatives: a row is trained on its own day and once more when its label is complete. "
-        "fake_negatives: once more only if a positive label came later.",
-    )
     late_share: float = Field(
-        1.0, gt=0, le=1, description="Share of the positive labels that come after the day of their row."
+        gt=0, lt=1, description="Share of the positive labels that come after the day of their row."
     )
 
 
@@ -98,8 +91,9 @@ class BinaryTask(Task):
     def _fresh_labels_mature(self) -> "BinaryTask":
         if self.fresh and not self.matures_after_days:
             raise ValueError("fresh: labels that are complete at once need none; set matures_after_days")
-        if self.fresh and self.soft_labels:
-            raise ValueError("fresh: a soft label has no delay; drop soft_labels or fresh")
+        if self.fresh and (self.soft_labels or self.positive_weight != 1):
+            other = "soft_labels" if self.soft_labels else "positive_weight"
+            raise ValueError(f"fresh: its loss takes no {other}; drop one of them")
         return self
 
     @property
