@@ -120,8 +120,8 @@ def train(part: str, log: Path, name: str, seed: int) -> tuple[Run, float]:
     for day, tasks in record["days"].items():
         users, labels = rows(log, day, TASKS[part])
         run[day] = {
-            task: {k: tasks[task][k] for k in METRICS if k in tasks[task]}
-            | {"ndcg5": ndcg(labels[task], arrays[f"{day}|{task}"], users, k=5)}
+            task: {k: round(tasks[task][k], 5) for k in METRICS if k in tasks[task]}
+            | {"ndcg5": round(ndcg(labels[task], arrays[f"{day}|{task}"], users, k=5), 5)}
             for task in TASKS[part]
         }
     return run, record["seconds"]
