@@ -121,6 +121,9 @@ bench-metrics: install  ## What the metrics of a day cost, beside one AUC.
 bench-forgetting: install  ## Adagrad's accumulators that forget, when tastes change and when they do not.
 	$(BIN)/python -m benchmarks.forgetting --raw $(RAW)
 
+bench-lists: install  ## Losses over lists, beside cross-entropy.
+	$(BIN)/python -m benchmarks.list_losses --raw $(RAW)
+
 bench-delayed: install  ## Labels that come late: waiting, ignoring the delay, fresh labels.
 	$(BIN)/python -m benchmarks.delayed
 

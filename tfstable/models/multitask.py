@@ -8,14 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfstable.log_columns import rate_column
-from tfstable.models import tasks as task_math
 from tfstable.models.calibrated import CalibratedModel
+from tfstable.models.losses import example_losses
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
-from tfstable.models.targets import labels_by_task, offset, only_tasks, weights_by_task
-from tfstable.specs import LATE
+from tfstable.models.targets import labels_by_task, only_tasks, weights_by_task
 
 
 class MultitaskModel(CalibratedModel):
@@ -95,13 +93,8 @@ class MultitaskModel(CalibratedModel):
         y = labels_by_task(self.task_specs, y, self.logit_dtype)
         weights, losses = weights_by_task(self.task_specs, sample_weight), {}
         for name, task in self.task_specs.items():
-            logit, weight = logits[name], weights[name]
-            if rate_column(task):
-                logit -= tf.cast(offset(name, y), logit.dtype)
-            if LATE + name in y:
-                each = task_math.late_loss(logit, y[name], tf.cast(y[LATE + name], logit.dtype))
-            else:
-                each = task_math.loss(task, logit, y[name])
+            weight = weights[name]
+            each = example_losses(name, task, logits, y, weight)
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 

@@ -15,9 +15,11 @@ from tfstable.specs.features import (
     counters,
     living,
 )
+from tfstable.specs.losses import ListLoss
 from tfstable.specs.tasks import (
     GROUP,
     LATE,
+    LOGIT_SUM,
     OFFSET,
     WEIGHT,
     BinaryTask,
@@ -32,6 +34,7 @@ __all__ = [
     "CHANGEABLE",
     "GROUP",
     "LATE",
+    "LOGIT_SUM",
     "MISSING_INT",
     "OFFSET",
     "OPERATIONAL",
@@ -44,6 +47,7 @@ __all__ = [
     "FreshLabels",
     "HashFeature",
     "IdFeature",
+    "ListLoss",
     "NonNegative",
     "NumericFeature",
     "Positive",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfstable.analysis.sharpness import SharpnessProbe
+from trainers.build.shuffle import make_shuffle
 from trainers.config import TrainerConfig
 from trainers.health.loss_watch import Batch
 from trainers.health.recoveries import Diverged
@@ -10,6 +11,8 @@ from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.plan import Plan
 from trainers.training.state import RunState
+
+LOOKED_THROUGH = 16  # Batches of the log out of which groups are taken for the batch that sharpness is measured on.
 
 
 class Losses:
@@ -77,5 +80,9 @@ class Losses:
         """Returns the sharpness on one fixed batch of the window."""
         reader, size = self._state.reader, self._config.batch_size
         key = (self._config.seed, self._plan.window.last.toordinal())
-        batch = next(reader.batches(self._plan.window.days, size, size).one_pass(key))
+        batches = reader.batches(self._plan.window.days, size, size)
+        if self._config.shuffle.kind == "groups":  # The rows of a group need not be neighbours.
+            shuffle = make_shuffle(self._config.shuffle)
+            batches = reader.batches(self._plan.window.days, size, LOOKED_THROUGH * size, shuffle)
+        batch = next(batches.one_pass(key))
         return self._sharpness(*reader.layout.unpack(batch))
