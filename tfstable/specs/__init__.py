@@ -4,7 +4,8 @@ They are pydantic models, which check themselves, and import no TensorFlow, so t
 A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
 """
 
-from tfstable.specs.base import CHANGEABLE, MISSING_INT, OPERATIONAL, NonNegative, Positive, Spec
+from tfstable.specs.base import CHANGEABLE, MISSING_INT, OPERATIONAL, NonNegative, Positive, Spec, Widths
+from tfstable.specs.bottom import ActivationName, Bottom, MmoeBottom, PleBottom, SharedBottom
 from tfstable.specs.categorical import Categorical, HashFeature, IdFeature, VocabularyFeature
 from tfstable.specs.features import (
     CounterFeature,
@@ -21,22 +22,28 @@ __all__ = [
     "CHANGEABLE",
     "MISSING_INT",
     "OPERATIONAL",
+    "ActivationName",
     "BinaryTask",
+    "Bottom",
     "Categorical",
     "CounterFeature",
     "Feature",
     "HashFeature",
     "IdFeature",
+    "MmoeBottom",
     "NonNegative",
     "NumericFeature",
+    "PleBottom",
     "Positive",
     "QuantileFeature",
     "RegressionTask",
+    "SharedBottom",
     "Spec",
     "Task",
     "TaskSpec",
     "VectorFeature",
     "VocabularyFeature",
+    "Widths",
     "counters",
     "living",
 ]
