@@ -11,20 +11,35 @@ def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns the loss of each example, `(batch,)`, in the logits' dtype: cross-entropy in nats, or the squared error.
 
     The squared error is on the scale of the task's transform. Masked examples (NaN labels) have a loss of 0.
+
+    Args:
+        task: The task.
+        logits: `(batch,)`, of the examples as the log holds them; see `prediction`.
+        labels: `(batch,)`.
     """
     known = tf.math.is_finite(labels)
     # Replaces the label before the loss, not the loss afterwards: else the gradient would be 0 * NaN.
     labels = tf.cast(tf.where(known, labels, 0.0), logits.dtype)
     if isinstance(task, BinaryTask):
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+        if task.positive_weight == 1:
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+        else:
+            losses = tf.nn.weighted_cross_entropy_with_logits(labels, logits, task.positive_weight)
     else:
         losses = tf.square(logits - (tf.math.log1p(labels) if task.transform == "log1p" else labels))
     return tf.where(known, losses, 0.0)
 
 
 def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
-    """Returns probabilities for a binary task, and values in the label's own units for a regression."""
+    """Returns probabilities for a binary task, and values in the label's own units for a regression.
+
+    Where the log holds a share r of the negatives, its odds are 1 / r times those of the population: the logit is
+    shifted by log r (He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", 2014). Where r is a
+    column, the loss shifts instead (`task_losses` of the model), and the logits are the population's.
+    """
     if isinstance(task, BinaryTask):
+        if isinstance(task.negative_rate, float):
+            logits += math.log(task.negative_rate)
         return tf.sigmoid(logits)
     return tf.math.expm1(logits) if task.transform == "log1p" else logits
 

@@ -16,12 +16,15 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import BinaryTask, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, RegressionTask, Task, TaskSpec
 
 __all__ = [
     "CHANGEABLE",
+    "GROUP",
     "MISSING_INT",
+    "OFFSET",
     "OPERATIONAL",
+    "WEIGHT",
     "ActivationName",
     "BinaryTask",
     "Bottom",

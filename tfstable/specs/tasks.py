@@ -4,7 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tfstable.specs.base import CHANGEABLE, Spec
+from tfstable.specs.base import CHANGEABLE, Positive, Spec
+
+# What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
+GROUP, OFFSET, WEIGHT = "//group", "//offset/", "//weight/"
 
 
 class Task(Spec):
@@ -18,6 +21,18 @@ class Task(Spec):
         description="Weight of the task's loss in the total loss.",
         json_schema_extra=CHANGEABLE,
     )
+    weight_column: str | None = Field(
+        None,
+        description="Column of this task's example weights, which multiply those of data.weight, in losses and "
+        "metrics. A null weighs 0. Default: 1 per example.",
+        json_schema_extra=CHANGEABLE,
+    )
+    matures_after_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days after which a label is complete: the label of day d is used from the end of day d + N on, by "
+        "the window that then ends, and measured then. Default: it is complete at the end of its own day.",
+    )
 
 
 class BinaryTask(Task):
@@ -27,6 +42,22 @@ class BinaryTask(Task):
     truth: str | None = Field(
         None, description="Column with the true probability, as in simulated logs. Its AUC is the best attainable one."
     )
+    soft_labels: bool = Field(False, description="Labels are probabilities: any number between 0 and 1.")
+    positive_weight: Positive = Field(
+        1.0,
+        description="Factor of the loss of positives. The model then predicts odds that are as many times too high.",
+        json_schema_extra=CHANGEABLE,
+    )
+    negative_rate: Annotated[float, Field(gt=0, le=1)] | str | None = Field(
+        None,
+        description="Share of this task's negatives that the log holds, beside all its positives; or a column of it, "
+        "where it varies. Predictions and metrics are those of the whole population. Default: all.",
+    )
+
+    @property
+    def rate_column(self) -> str | None:
+        """The column of `negative_rate`, if it is one."""
+        return self.negative_rate if isinstance(self.negative_rate, str) else None
 
 
 class RegressionTask(Task):

@@ -6,7 +6,7 @@ from tfstable.data.columns import RawColumn, arrow_types
 from tfstable.data.log import DayLog, read
 from tfstable.data.values import ValueChecks
 from tfstable.inputs.statistics import Statistics, fit
-from tfstable.log_columns import label_columns, single_columns
+from tfstable.log_columns import outcome_columns, single_columns
 from trainers.config import Config
 
 
@@ -40,6 +40,4 @@ def value_checks(config: Config) -> ValueChecks:
 def fitted_types(config: Config, columns: dict[str, RawColumn]) -> dict[str, pa.DataType]:
     """Returns the columns that training reads, with the types to fit them in: numbers in float64."""
     features = {name: pa.float64() if dtype == pa.float32() else dtype for name, dtype in arrow_types(columns).items()}
-    outcomes = dict.fromkeys((*label_columns(config.tasks).values(), config.data.weight), pa.float32())
-    outcomes.pop(None, None)
-    return outcomes | features
+    return dict.fromkeys(outcome_columns(config.tasks, config.data.weight), pa.float32()) | features

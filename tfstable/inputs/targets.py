@@ -1,0 +1,57 @@
+"""Labels, weights and offsets of rows of a log, as losses read them."""
+
+from collections.abc import Collection, Mapping
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+
+from tfstable.data.arrays import numbers
+from tfstable.data.log import DAY
+from tfstable.log_columns import label_columns, outcome_columns, rate_column
+from tfstable.specs import OFFSET, WEIGHT, TaskSpec
+
+UsedLabels = Mapping[date, Collection[str]]  # By day, the tasks whose labels are used.
+
+
+class Targets:
+    """Turns outcome columns into labels and weights.
+
+    Args:
+        tasks: Task specs by name.
+        weight: Column of example weights; None: every example weighs 1. A null weighs 0.
+
+    Attributes:
+        columns: The columns to read, with their types.
+        names: Names of what a call returns: the tasks, then what else losses read of a row.
+        late: The tasks whose labels are complete only days later: a call that is given `used` needs the column DAY.
+    """
+
+    def __init__(self, tasks: Mapping[str, TaskSpec], weight: str | None):
+        self._weight, self._labels = weight, label_columns(tasks)
+        self._weights = {WEIGHT + name: task.weight_column for name, task in tasks.items() if task.weight_column}
+        self._rates = {OFFSET + name: column for name, task in tasks.items() if (column := rate_column(task))}
+        self.columns = dict.fromkeys(outcome_columns(tasks, weight), pa.float32())
+        self.names = [*self._labels, *self._weights, *self._rates]
+        self.late = [name for name, task in tasks.items() if task.matures_after_days]
+
+    def __call__(self, table: pa.Table, used: UsedLabels | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns labels by name, NaN where masked, and weights, `(rows,)` float32 each.
+
+        Args:
+            table: Rows with the columns of `columns`.
+            used: Masks the labels of other tasks on each day; None: no label.
+        """
+        weight = np.ones(table.num_rows, np.float32)
+        if self._weight:
+            weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
+        labels = {name: numbers(table[column]) for name, column in self._labels.items()}
+        if used is not None and self.late:
+            days = table[DAY].to_numpy()
+            for name in labels:
+                there = [day.toordinal() for day, tasks in used.items() if name in tasks]
+                labels[name] = np.where(np.isin(days, there), labels[name], np.float32("nan"))
+        labels |= {name: np.nan_to_num(numbers(table[column]), nan=0.0) for name, column in self._weights.items()}
+        # A rate of 1 where it is null, as the checks allow for masked labels.
+        labels |= {name: np.log(np.nan_to_num(numbers(table[column]), nan=1.0)) for name, column in self._rates.items()}
+        return labels, weight
