@@ -84,6 +84,12 @@ class Config(Spec):
         for name, counter in counters(self.features).items():
             if unknown := [task for task in counter.of if task not in self.tasks]:
                 raise ValueError(f"features.{name}.of: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
+            for task in counter.of:
+                if counter.delay_days < (maturing := self.tasks[task].matures_after_days or 0):
+                    raise ValueError(
+                        f"features.{name}.of: labels of {task} are complete after {maturing} days, and the counter "
+                        f"counts them after {counter.delay_days}; set features.{name}.delay_days: {maturing}"
+                    )
         return self
 
     @model_validator(mode="after")
