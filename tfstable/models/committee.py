@@ -41,10 +41,10 @@ class Committee(RankingModel):
             raise ValueError(f"members must be at least 1 and units not empty, got {members=}, {units=}")
         self.members, self._width, others = members, widths[-1], range(1, members)
         self.bottoms = [self.bottom, *(self.dense_stack(units, f"bottom_{m}", rezero=rezero) for m in others)]
-        more = [experts_above(self.options, self.task_specs, f"experts_{m}", self.dtype_policy) for m in others]
+        more = [experts_above(self.options, self.towers, f"experts_{m}", self.dtype_policy) for m in others]
         self.expert_bottoms = [experts for experts in (self.expert_bottom, *more) if experts is not None]
         self.towers_of, self.outputs_by_member = {}, {}
-        for name in self.task_specs:
+        for name in self.towers:
             towers = [self.dense_stack(tower_units, f"tower_{name}_{m}") for m in others]
             self.towers_of[name] = [self.towers[name], *towers]
             outputs = [self.output_layer(name, f"output_{name}_{m}") for m in others]
@@ -56,11 +56,11 @@ class Committee(RankingModel):
         if not self.expert_bottoms:
             return tf.concat(members, axis=1)
         of_tasks = [experts(x, training=training) for experts, x in zip(self.expert_bottoms, members, strict=True)]
-        return {task: tf.concat([each[task] for each in of_tasks], axis=1) for task in self.task_specs}
+        return {task: tf.concat([each[task] for each in of_tasks], axis=1) for task in self.towers}
 
     def heads(self, shared: Any, training: bool | None = None) -> dict[str, tf.Tensor]:
         logits = {}
-        for name in self.task_specs:
+        for name in self.towers:
             x = shared[name] if self.expert_bottoms and isinstance(shared, Mapping) else shared
             members = zip(self._inputs(x), self.towers_of[name], self.outputs_by_member[name], strict=True)
             each = [output(tower(x, training=training)) for x, tower, output in members]  # (batch, 1) per member

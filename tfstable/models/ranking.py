@@ -21,7 +21,17 @@ from tfstable.models.experts import experts_above
 from tfstable.models.histories import Histories
 from tfstable.models.multitask import MultitaskModel
 from tfstable.options import ranking_options
-from tfstable.specs import BinaryTask, Categorical, Feature, NumericFeature, QuantileFeature, TaskSpec, VectorFeature
+from tfstable.specs import (
+    BinaryTask,
+    Categorical,
+    Feature,
+    NumericFeature,
+    QuantileFeature,
+    TaskSpec,
+    VectorFeature,
+    check_products,
+    headed,
+)
 
 Inputs = Mapping[str, tf.Tensor]  # By feature, as `tfstable.inputs.preprocessor` returns them.
 
@@ -74,6 +84,8 @@ class RankingModel(MultitaskModel):
                 "take mixed_bfloat16 or float32."
             )
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
+        check_products(tasks)
+        heads = headed(tasks)
         policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
         self.histories = None
@@ -88,7 +100,7 @@ class RankingModel(MultitaskModel):
         if self.options.input_normalisation == "features" and pooled:
             widths = [feature.dim for feature in pooled.values()]
             self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
-        self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
+        self.wide_tasks = [name for name in heads if self.options.wide and isinstance(tasks[name], BinaryTask)]
         of_tasks = len(self.wide_tasks)  # A column per task, zeros at first, whatever vectors are pretrained.
         per_task = {n: f._replace(dim=of_tasks, trainable=True, rate=1.0) for n, f in pooled.items() if of_tasks}
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if per_task else None
@@ -109,9 +121,9 @@ class RankingModel(MultitaskModel):
             if self.options.cross_arrangement == "parallel":
                 self.deep_norm = keras.layers.LayerNormalization(name="deep_norm", dtype=policy)
         self.bottom = self.dense_stack(self.options.units, "bottom", rezero=self.options.rezero)
-        self.expert_bottom = experts_above(self.options, tasks, "experts", policy)
-        self.towers = {name: self.dense_stack(self.options.tower_units, f"tower_{name}") for name in tasks}
-        self.outputs_of = {name: self.output_layer(name) for name in tasks}
+        self.expert_bottom = experts_above(self.options, heads, "experts", policy)
+        self.towers = {name: self.dense_stack(self.options.tower_units, f"tower_{name}") for name in heads}
+        self.outputs_of = {name: self.output_layer(name) for name in heads}
 
     # --- The stages.
 
@@ -143,9 +155,9 @@ class RankingModel(MultitaskModel):
         return x if self.expert_bottom is None else self.expert_bottom(x, training=training)
 
     def heads(self, shared: tf.Tensor | Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
-        """Returns the logits of each task, `(batch,)`, from the output of `shared_bottom`."""
+        """Returns the logits of each task with a head, `(batch,)`, from the output of `shared_bottom`."""
         logits = {}
-        for name in self.task_specs:
+        for name in self.towers:
             x = shared[name] if isinstance(shared, Mapping) else shared
             logits[name] = tf.squeeze(self.outputs_of[name](self.towers[name](x, training=training)), axis=1)
         return logits
@@ -174,6 +186,7 @@ class RankingModel(MultitaskModel):
         wide = self.stage(self.wide_logits, features, training=training)
         deep = self.stage(self.heads, shared, training=training)
         logits = {name: logit + wide.get(name, 0.0) for name, logit in deep.items()}
+        logits = task_math.with_products(self.task_specs, logits)
         return logits if as_logits else self.predictions(logits)
 
     def build(self, input_shape: Any = None) -> None:

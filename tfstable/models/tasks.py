@@ -1,10 +1,11 @@
 """The mathematics of a task: loss and prediction from its logit, and the initial logit."""
 
 import math
+from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tfstable.specs import BinaryTask, TaskSpec
+from tfstable.specs import BinaryTask, TaskSpec, factors
 
 
 def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -38,10 +39,46 @@ def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
     column, the loss shifts instead (`task_losses` of the model), and the logits are the population's.
     """
     if isinstance(task, BinaryTask):
-        if isinstance(task.negative_rate, float):
-            logits += math.log(task.negative_rate)
-        return tf.sigmoid(logits)
+        return tf.sigmoid(population_logit(task, logits))
     return tf.math.expm1(logits) if task.transform == "log1p" else logits
+
+
+def population_logit(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
+    """Returns the logit of the probability in the whole population: `prediction` before the sigmoid."""
+    if isinstance(task, BinaryTask) and isinstance(task.negative_rate, float):
+        return logits + math.log(task.negative_rate)
+    return logits
+
+
+def with_products(tasks: Mapping[str, TaskSpec], logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns the logits of all tasks, `(batch,)` each, from those of tasks with heads.
+
+    With p_i = sigmoid(l_i), the odds against both of two are (1 - p_1 p_2) / (p_1 p_2) = e^(-l_1) + e^(-l_2) +
+    e^(-l_1 - l_2), so the logit of a product of two is
+
+        l = -logsumexp(-l_1, -l_2, -l_1 - l_2)
+
+    and of more, that of the first two with the next. No probability comes near 0 or 1, so nothing is lost there, as it
+    would be in log p - log(1 - p). The cross-entropy of this logit is the loss of ESMM's product.
+
+    Args:
+        tasks: Task specs by name.
+        logits: By task with a head, `(batch,)`; others are kept.
+
+    Reference:
+        Ma et al., "Entire Space Multi-Task Model: An Effective Approach for Estimating Post-Click Conversion Rate",
+        2018.
+    """
+    found = dict(logits)
+    for name, task in tasks.items():
+        of = [population_logit(tasks[factor], logits[factor]) for factor in factors(task)]
+        if not of or name in logits:
+            continue
+        product = of[0]
+        for other in of[1:]:
+            product = -tf.reduce_logsumexp(tf.stack([-product, -other, -product - other]), axis=0)
+        found[name] = product - population_logit(task, tf.zeros([], product.dtype))  # As the log is sampled.
+    return found
 
 
 def initial_logit(task: TaskSpec, base_rate: float) -> float:

@@ -25,6 +25,7 @@ import tensorflow as tf
 from tfstable.inputs.statistics import is_several_valued
 from tfstable.layers import CrossTower
 from tfstable.models import RankingModel
+from tfstable.models import tasks as task_math
 from tfstable.models.experts import Experts
 from tfstable.models.histories import Histories
 
@@ -119,7 +120,8 @@ class SharedUser:
             shared = _mixtures(experts, shared, self._first_widths)
         logits = self._heads(shared)
         wide = self._wide(features)
-        return {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
+        logits = {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
+        return task_math.with_products(self._model.task_specs, logits)
 
     def _read(
         self, histories: Histories, candidates: tf.Tensor, features: dict[str, tf.Tensor]
@@ -206,8 +208,8 @@ class _SideBySide:
         return dense == 0 or (dense == 1 and plain)
 
     def __init__(self, model: RankingModel):
-        towers, outputs = list(model.towers.values()), [model.outputs_of[name] for name in model.task_specs]
-        self._tasks, self._tower = list(model.task_specs), None
+        towers, outputs = list(model.towers.values()), list(model.outputs_of.values())
+        self._tasks, self._tower = list(model.towers), None
         kernels = [output.kernel.numpy() for output in outputs]
         if isinstance(towers[0].layers[0], keras.layers.Dense):
             dense = [tower.layers[0] for tower in towers]

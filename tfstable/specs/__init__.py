@@ -16,6 +16,14 @@ from tfstable.specs.features import (
     counters,
     living,
 )
+from tfstable.specs.products import (
+    check_products,
+    factors,
+    headed,
+    implicit_rates,
+    is_implicit,
+    labelled,
+)
 from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, RegressionTask, Task, TaskSpec
 
 __all__ = [
@@ -47,6 +55,12 @@ __all__ = [
     "VectorFeature",
     "VocabularyFeature",
     "Widths",
+    "check_products",
     "counters",
+    "factors",
+    "headed",
+    "implicit_rates",
+    "is_implicit",
+    "labelled",
     "living",
 ]

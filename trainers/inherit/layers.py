@@ -251,7 +251,7 @@ def _experts(
 
 def _heads(found: Layers, new: RankingModel, old: RankingModel, known: Known, h: Vector | None, suffix: str) -> None:
     """Plans towers and outputs on a representation; None: it is lost, and the tasks begin again."""
-    for name in new.task_specs:
+    for name in new.towers:
         output, t = f"output_{name}{suffix}", None
         if h is not None and (was := known.tasks.get(name)) is not None:
             own = h._replace(mean=h.mean.format(task=was))
