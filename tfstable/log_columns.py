@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tfstable.specs import BinaryTask, CounterFeature, Feature, TaskSpec, is_implicit
+from tfstable.specs import BinaryTask, CounterFeature, Feature, FreshLabels, TaskSpec, is_implicit
 
 
 def feature_columns(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
@@ -49,7 +49,13 @@ def outcome_columns(tasks: Mapping[str, TaskSpec], weight: str | None) -> list[s
     """
     columns: list[str | None] = [*label_columns(tasks).values(), weight]
     columns += [task.weight_column for task in tasks.values()] + [rate_column(task) for task in tasks.values()]
+    columns += [fresh.delay_column for task in tasks.values() if (fresh := fresh_labels(task))]
     return list(dict.fromkeys(column for column in columns if column is not None))
+
+
+def fresh_labels(task: TaskSpec) -> FreshLabels | None:
+    """Returns how a task trains on labels that are not complete; None if it waits for them."""
+    return task.fresh if isinstance(task, BinaryTask) else None
 
 
 def rate_column(task: TaskSpec) -> str | None:

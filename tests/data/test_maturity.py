@@ -20,7 +20,7 @@ def tasks(**maturing: int | None) -> dict[str, BinaryTask]:
 def test_a_window_reads_older_days_again_for_the_late_task_alone():
     days = [FIRST + timedelta(i) for i in range(6)]
     (window,) = windows(days, 1, 1, after=days[3])[:1]
-    assert labels_used(window, tasks(click=None, buy=2), days) == {days[2]: ["buy"], days[4]: ["click"]}
+    assert labels_used(window, tasks(click=None, buy=2), days).tasks_of == {days[2]: ["buy"], days[4]: ["click"]}
 
 
 @given(
@@ -33,7 +33,7 @@ def test_every_label_is_used_once_it_is_complete(days, maturing, length, stride)
     spec = tasks(click=None, buy=maturing)
     used = Counter()
     for window in windows(days, length, stride):
-        read = labels_used(window, spec, days)
+        read = labels_used(window, spec, days).tasks_of
         assert list(read) == sorted(read)
         assert set(window.days) <= read.keys()
         assert [day for day, names in read.items() if "click" in names] == list(window.days)

@@ -5,10 +5,12 @@ L, after the one that ended at P, uses the labels of its own days up to L - m, a
 after P - m and up to L - m, for that task alone. So every label is used, in the order in which labels become complete.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from tfstable.data.window import Window
+from tfstable.log_columns import fresh_labels
 from tfstable.specs import TaskSpec
 
 
@@ -17,8 +19,21 @@ def is_mature(task: TaskSpec, day: date, now: date) -> bool:
     return now - day >= timedelta(task.matures_after_days or 0)
 
 
-def labels_used(window: Window, tasks: Mapping[str, TaskSpec], days: Iterable[date]) -> dict[date, list[str]]:
-    """Returns the days that a window reads, in order, and the tasks whose labels it uses of each.
+@dataclass(frozen=True)
+class UsedLabels:
+    """The days that a window reads, and the labels that it uses of them.
+
+    Attributes:
+        last: The last day of the window, at whose end the labels are looked at.
+        tasks_of: By day, in order, the tasks whose labels are used.
+    """
+
+    last: date
+    tasks_of: Mapping[date, Sequence[str]]
+
+
+def labels_used(window: Window, tasks: Mapping[str, TaskSpec], days: Iterable[date]) -> UsedLabels:
+    """Returns what a window reads. Tasks with `fresh` labels use those of the window's own days, too.
 
     Args:
         window: The window.
@@ -33,7 +48,7 @@ def labels_used(window: Window, tasks: Mapping[str, TaskSpec], days: Iterable[da
         of_day = [name for name, task in tasks.items() if _is_used(task, day, window, day in own)]
         if of_day or day in own:
             used[day] = of_day
-    return used
+    return UsedLabels(window.last, used)
 
 
 def longest(tasks: Mapping[str, TaskSpec]) -> int:
@@ -43,6 +58,6 @@ def longest(tasks: Mapping[str, TaskSpec]) -> int:
 
 def _is_used(task: TaskSpec, day: date, window: Window, own: bool) -> bool:
     if not is_mature(task, day, window.last):
-        return False
+        return own and fresh_labels(task) is not None
     new = window.after is not None and not is_mature(task, day, window.after)
     return own or (new and task.matures_after_days is not None)

@@ -16,7 +16,7 @@ from tfstable.data.log import read
 from tfstable.data.log_files import file_units
 from tfstable.data.types import is_list
 from tfstable.errors import InputError
-from tfstable.log_columns import label_columns, rate_column, single_columns
+from tfstable.log_columns import fresh_labels, label_columns, rate_column, single_columns
 from tfstable.specs import BinaryTask, Feature, NumericFeature, QuantileFeature, TaskSpec, VectorFeature
 
 WEIGHT_RULE = "a weight is finite and at least 0, or null"
@@ -83,6 +83,10 @@ class ValueChecks:
                 whole = _column(path, task.weight_column)
                 said = f"tasks.{name}.weight_column: column {task.weight_column} holds {{}}; {WEIGHT_RULE}"
                 raise _error(said, path, whole, _wrong_weights(whole))
+            if (fresh := fresh_labels(task)) and _wrong_weights(rows[fresh.delay_column]).any():
+                whole = _column(path, fresh.delay_column)
+                said = f"tasks.{name}.fresh: column {fresh.delay_column} holds {{}}; a delay is finite and at least 0"
+                raise _error(f"{said}, or null", path, whole, _wrong_weights(whole))
             if (rates := rate_column(task)) and _wrong_rates(rows, rates, self._labels[name]).any():
                 _raise_rate(name, path, rates, self._labels[name])
         for name, columns in self._histories.items():

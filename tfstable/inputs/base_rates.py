@@ -47,8 +47,19 @@ class BaseRate:
                 f"tasks.{self._name}: column {self._column} has no label in the first window; drop the task"
             )
         if isinstance(self._task, BinaryTask):
+            if self._task.base_rate is not None:
+                return self._task.base_rate
             return float((self._sum + 0.5) / (self._known + 1))
         return float(self._sum / self._known) if self._known else 0.0
+
+    def remarks(self) -> list[str]:
+        """Returns what the user ought to know of it."""
+        if self._known or not isinstance(self._task, BinaryTask) or self._task.base_rate is not None:
+            return []
+        return [
+            f"tasks.{self._name}: no label is complete at the end of the first window, so the untrained model predicts "
+            f"0.5; set tasks.{self._name}.base_rate"
+        ]
 
     @property
     def _column(self) -> str:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfstable.data.columns import arrow_types
 from tfstable.data.log import DAY, DayLog
+from tfstable.data.maturity import UsedLabels, longest
 from tfstable.data.shuffle import FullShuffle, Shuffle
 from tfstable.data.values import ValueChecks
 from tfstable.data.window import Batches
@@ -23,7 +24,7 @@ from tfstable.inputs.layout import Examples, Layout
 from tfstable.inputs.preprocessor import Preprocessor, rows_of
 from tfstable.inputs.raw import raw_values, spread
 from tfstable.inputs.statistics import Statistics, table_name, vector_width
-from tfstable.inputs.targets import Targets, UsedLabels
+from tfstable.inputs.targets import Targets
 from tfstable.specs import TaskSpec
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class ExampleReader:
         checks: ValueChecks | None = None,
     ):
         self._log, self._columns = log, statistics.columns
-        self._targets = Targets(tasks, weight)
+        self._targets, self._days = Targets(tasks, weight), longest(tasks) > 0
         self.checks = checks or ValueChecks(preprocessor.features, tasks, weight)
         self._failure: InputError | None = None
         signature = preprocessor.signature()
@@ -112,7 +113,7 @@ class ExampleReader:
     @property
     def columns(self) -> dict[str, pa.DataType]:
         """The columns to read, each with the type to read it as."""
-        day = {DAY: pa.int32()} if self.counted or self._targets.late else {}
+        day = {DAY: pa.int32()} if self.counted or self._days else {}
         return self._targets.columns | arrow_types(self._columns, coded_text=True) | day
 
     def batches(
@@ -136,7 +137,7 @@ class ExampleReader:
             as_of: The day whose counters all rows see; None: each row those of its own day.
             ids: Returns the rows of ids by table. Called as rows are read.
             statistics: Statistics with other moments than the reader's; None: the reader's.
-            used: By day, the tasks whose labels are used; None: all.
+            used: The labels that are used; None: all.
         """
         units = [unit for day in days for unit in self._log.units(day)]
         return Batches(

@@ -13,13 +13,14 @@ from pydantic import Field
 
 from tfstable.data.arrays import to_numpy
 from tfstable.data.columns import ARROW, RawColumn
+from tfstable.data.maturity import UsedLabels
 from tfstable.data.types import cast, is_list
 from tfstable.errors import InputError
 from tfstable.inputs import quantiles
 from tfstable.inputs.base_rates import BaseRate
 from tfstable.inputs.moments import RESOLUTION, Moments
 from tfstable.inputs.remarks import Seen, numeric_remark, quantile_remark, vocabulary_remark
-from tfstable.inputs.targets import Targets, UsedLabels
+from tfstable.inputs.targets import Targets
 from tfstable.log_columns import single_columns
 from tfstable.specs import (
     MISSING_INT,
@@ -139,7 +140,7 @@ def fit(
         tasks: Task specs by name.
         columns: Raw columns of the features.
         batches: The window's rows, in pieces, with the columns of features and labels.
-        used: By day, the tasks whose labels are used; None: all.
+        used: The labels that are used; None: all.
 
     Raises:
         InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
@@ -190,7 +191,8 @@ def fit(
         },
         base_rates=base_rates | implicit_rates(tasks, base_rates),
     )
-    return found.model_copy(update={"remarks": _remarks(features, found, seen, moments, samples, counts)})
+    remarks = [line for rate in rates.values() for line in rate.remarks()]
+    return found.model_copy(update={"remarks": remarks + _remarks(features, found, seen, moments, samples, counts)})
 
 
 def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tfstable.specs import BinaryTask, TaskSpec, factors
+from tfstable.specs import BinaryTask, TaskSpec
 
 
 def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -15,7 +15,7 @@ def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
     Args:
         task: The task.
-        logits: `(batch,)`, of the examples as the log holds them; see `prediction`.
+        logits: `(batch,)`, of the examples as they are trained; see `population_logits`.
         labels: `(batch,)`.
     """
     known = tf.math.is_finite(labels)
@@ -32,22 +32,41 @@ def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
-    """Returns probabilities for a binary task, and values in the label's own units for a regression.
-
-    Where the log holds a share r of the negatives, its odds are 1 / r times those of the population: the logit is
-    shifted by log r (He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", 2014). Where r is a
-    column, the loss shifts instead (`task_losses` of the model), and the logits are the population's.
-    """
+    """Returns probabilities for a binary task, and values in the label's own units for a regression."""
     if isinstance(task, BinaryTask):
-        return tf.sigmoid(population_logit(task, logits))
+        return tf.sigmoid(population_logits(task, logits))
     return tf.math.expm1(logits) if task.transform == "log1p" else logits
 
 
-def population_logit(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the logit of the probability in the whole population: `prediction` before the sigmoid."""
-    if isinstance(task, BinaryTask) and isinstance(task.negative_rate, float):
-        return logits + math.log(task.negative_rate)
-    return logits
+def population_logits(task: BinaryTask, logits: tf.Tensor) -> tf.Tensor:
+    """Returns the logits of the whole population with complete labels, `(batch,)`, from those of what is trained.
+
+    Where the log holds a share r of the negatives, its odds are 1 / r times those of the population: the logit is
+    shifted by log r (He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", 2014). Where r is a
+    column, the loss shifts instead (`task_losses` of the model).
+
+    With `fresh` labels, of which a share s of the positives comes late, the rows that are trained are positive with a
+    probability b of
+
+        real_negatives  p (1 - s / 2):  each row once with its fresh, once with its complete label
+        fake_negatives  p / (1 + s p):  each row with its fresh label, and once more if a positive label comes later
+
+    where p is the population's, which is solved for and kept below 1 - 1e-6. After Ktena et al., "Addressing Delayed
+    Feedback for Continuous Training with Neural Networks in CTR Prediction", 2019 (fake negative calibration, s = 1),
+    and the stream of Gu et al., "Real Negatives Matter: Continuous Training with Real Negatives for Delayed Feedback
+    Modeling", 2021. Their importance weights depend on the model's own prediction and vanish where it is near 1, which
+    diverged here (docs/concepts/labels.md).
+    """
+    if isinstance(task.negative_rate, float):
+        logits += math.log(task.negative_rate)
+    if task.fresh is None:
+        return logits
+    against, share = tf.exp(-tf.maximum(logits, -80.0)), task.fresh.late_share  # (1 - b) / b
+    if task.fresh.kind == "real_negatives":
+        against = (1 - share / 2) * against - share / 2
+    else:
+        against -= share
+    return -tf.math.log(tf.maximum(against, 1e-6))
 
 
 def with_products(tasks: Mapping[str, TaskSpec], logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -71,13 +90,13 @@ def with_products(tasks: Mapping[str, TaskSpec], logits: Mapping[str, tf.Tensor]
     """
     found = dict(logits)
     for name, task in tasks.items():
-        of = [population_logit(tasks[factor], logits[factor]) for factor in factors(task)]
-        if not of or name in logits:
+        if name in logits or not isinstance(task, BinaryTask) or not task.product_of:
             continue
+        of = [population_logits(_binary(tasks[factor]), logits[factor]) for factor in task.product_of]
         product = of[0]
         for other in of[1:]:
             product = -tf.reduce_logsumexp(tf.stack([-product, -other, -product - other]), axis=0)
-        found[name] = product - population_logit(task, tf.zeros([], product.dtype))  # As the log is sampled.
+        found[name] = product - population_logits(task, tf.zeros([], product.dtype))  # As the log is sampled.
     return found
 
 
@@ -87,3 +106,8 @@ def initial_logit(task: TaskSpec, base_rate: float) -> float:
         base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # `statistics.fit` has a prior; a caller's own rate may be 0.
         return math.log(base_rate / (1 - base_rate))
     return base_rate
+
+
+def _binary(task: TaskSpec) -> BinaryTask:
+    assert isinstance(task, BinaryTask)  # As check_products has it.
+    return task

@@ -24,7 +24,7 @@ from tfstable.specs.products import (
     is_implicit,
     labelled,
 )
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
 
 __all__ = [
     "CHANGEABLE",
@@ -39,6 +39,7 @@ __all__ = [
     "Categorical",
     "CounterFeature",
     "Feature",
+    "FreshLabels",
     "HashFeature",
     "IdFeature",
     "MmoeBottom",

@@ -57,7 +57,7 @@ def implicit_rates(tasks: Mapping[str, TaskSpec], rates: Mapping[str, float]) ->
         tasks: Task specs by name.
         rates: Base rates of the tasks with labels.
     """
-    found: dict[str, float] = {}
+    found = {n: t.base_rate for n, t in tasks.items() if isinstance(t, BinaryTask) and t.implicit and t.base_rate}
     for name, task in tasks.items():
         implicit = [factor for factor in factors(task) if factor not in rates]
         if not implicit:

@@ -39,6 +39,25 @@ class Task(Spec):
     )
 
 
+class FreshLabels(Spec):
+    """Training on labels that are not complete yet: a row's own window takes it as negative unless it is positive by
+    then. Predictions make up for the positives that come later.
+    """
+
+    delay_column: str = Field(
+        description="Column of the days from a row's day to the day on which its positive label came: 0 if on the same "
+        "day. A null counts as 0."
+    )
+    kind: Literal["real_negatives", "fake_negatives"] = Field(
+        "real_negatives",
+        description="real_negatives: a row is trained on its own day and once more when its label is complete. "
+        "fake_negatives: once more only if a positive label came later.",
+    )
+    late_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the positive labels that come after the day of their row."
+    )
+
+
 class BinaryTask(Task):
     """A label of 0 or 1 (or boolean); the model predicts its probability, trained by cross-entropy on the logit."""
 
@@ -51,6 +70,13 @@ class BinaryTask(Task):
         1.0,
         description="Factor of the loss of positives. The model then predicts odds that are as many times too high.",
         json_schema_extra=CHANGEABLE,
+    )
+    base_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Rate of positives that the untrained model predicts. Default: that of the first window; 0.5 if "
+        "its labels are not complete by its end.",
     )
     negative_rate: Annotated[float, Field(gt=0, le=1)] | str | None = Field(
         None,
@@ -79,6 +105,22 @@ class BinaryTask(Task):
         for key in ("label", *LABEL_KEYS):
             if getattr(self, key) != getattr(default, key):
                 raise ValueError(f"an implicit task has no label, so {key} says nothing; drop it")
+        if self.product_of and self.fresh:
+            raise ValueError("fresh: a product has no head to make up for late labels; drop fresh")
+        return self
+
+    fresh: FreshLabels | None = Field(
+        None,
+        description="Train on each day's labels at once, incomplete as they are, besides the complete ones. Default: "
+        "wait until they are complete.",
+    )
+
+    @model_validator(mode="after")
+    def _fresh_labels_mature(self) -> "BinaryTask":
+        if self.fresh and not self.matures_after_days:
+            raise ValueError("fresh: labels that are complete at once need none; set matures_after_days")
+        if self.fresh and self.soft_labels:
+            raise ValueError("fresh: a soft label has no delay; drop soft_labels or fresh")
         return self
 
     @property

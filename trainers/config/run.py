@@ -103,6 +103,17 @@ class Config(Spec):
         return self
 
     @model_validator(mode="after")
+    def _fresh_labels_have_one_day(self) -> "Config":
+        trainer = self.trainer
+        for name, task in self.tasks.items():
+            if isinstance(task, BinaryTask) and task.fresh and (trainer.window_days, trainer.stride_days) != (1, 1):
+                raise ValueError(
+                    f"tasks.{name}.fresh weighs rows that are trained once on their own day; set trainer.window_days "
+                    "and trainer.stride_days to 1, or drop it"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _names_fit_a_signature(self) -> "Config":
         for name, column in columns_read(self.features):
             if not COLUMN_NAME.fullmatch(column):

@@ -11,12 +11,12 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfstable.data.log import DayLog
+from tfstable.data.maturity import UsedLabels
 from tfstable.data.window import Batches, Window, windows
 from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.living_ids import LivingIds
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.inputs.reader import ExampleReader
-from tfstable.inputs.targets import UsedLabels
 from tfstable.specs import living
 from trainers.build.learner import Learner
 from trainers.build.model import make_model

@@ -7,9 +7,8 @@ from datetime import date, timedelta
 import numpy as np
 
 from tfstable.data.log import DayLog
-from tfstable.data.maturity import labels_used, longest
+from tfstable.data.maturity import UsedLabels, labels_used, longest
 from tfstable.data.window import Arrays, Batches, Window
-from tfstable.inputs.targets import UsedLabels
 from trainers.config import Config, TrainerConfig
 
 
@@ -59,7 +58,7 @@ def days_read(config: Config, log: DayLog, window: Window) -> tuple[tuple[date, 
     if not longest(config.tasks):
         return window.days, None
     used = labels_used(window, config.tasks, log.days)
-    return tuple(used), used
+    return tuple(used.tasks_of), used
 
 
 def next_needed(days: Sequence[date], window: Window, trainer: TrainerConfig, maturing: int = 0) -> date:
