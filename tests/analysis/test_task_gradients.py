@@ -7,7 +7,6 @@ import tensorflow as tf
 from tests.models.cases import INPUTS, LABELS, WEIGHTS, build
 from tfstable.analysis import TaskGradients
 
-
 MMOE = {"bottom": {"kind": "mmoe", "units": (4,)}, "loss_weights": "famo"}
 
 
