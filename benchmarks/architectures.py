@@ -39,7 +39,11 @@ VARIANTS: dict[str, dict[str, str]] = {
     "esmm": {},
     "uncertainty": {"model.loss_weights": "uncertainty"},
     "famo": {"model.loss_weights": "famo"},
+    "uncertainty, weights 1": {"model.loss_weights": "uncertainty"},
+    "famo, weights 1": {"model.loss_weights": "famo"},
 }
+#: Tasks whose own weights are not 1, by log.
+WEIGHTED = {"kuairand": ("is_like", "is_profile_enter", "play_time"), "feed": ("like", "share"), "digits": ()}
 #: By log: recipe, days measured, tasks, the keys of esmm.
 LOGS: dict[str, tuple[str, list[str], tuple[str, ...], dict[str, str]]] = {
     "kuairand": (
@@ -95,9 +99,9 @@ def main():
     path = arguments.out / "architectures.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for log in arguments.logs:
-        runs: dict[str, list[Run]] = {name: [] for name in VARIANTS}
+        runs: dict[str, list[Run]] = {name: [] for name in VARIANTS if WEIGHTED[log] or "weights" not in name}
         for seed in range(arguments.seeds):  # Seed by seed, so that what is there can be compared.
-            for name in VARIANTS:
+            for name in runs:
                 runs[name].append(trained(arguments, log, name, seed))
         found[log] = {name: summary(log, own) for name, own in runs.items()}
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -114,6 +118,8 @@ def trained(arguments: argparse.Namespace, log: str, name: str, seed: int) -> Ru
 
         recipe, days, tasks, esmm = LOGS[log]
         keys = VARIANTS[name] | (esmm if name == "esmm" else {}) | {"data.path": str(log_of(arguments, log, seed))}
+        if name.endswith("weights 1"):
+            keys |= {f"tasks.{task}.weight": "1" for task in WEIGHTED[log]}
         bench = bench_of(arguments.work, recipe, *keys.items())
         trainer = bench.config.trainer.model_copy(update={"seed": seed})
         config = bench.config.model_copy(update={"trainer": trainer})

@@ -34,7 +34,6 @@ KEYS = (
     "tasks.like_after={kind: binary, implicit: true}",
     "model.bottom={kind: ple, experts: 1, units: [8], levels: 2}",
     "model.units=[16]",
-    "model.dropout=0.1",
     "optimizer.averaging={kind: ema, horizon_steps: 10}",
 )
 KINDS = ["model.loss_weights=famo", "model.loss_weights=uncertainty"]
@@ -67,7 +66,7 @@ def test_it_resumes_to_the_same_bits(run, log, tmp_path):
 @pytest.mark.parametrize("keys", [("trainer.strategy=mirrored", "trainer.devices=2"), ("trainer.xla=true",)])
 def test_replicas_and_xla_train_the_same(run, log, tmp_path, keys):
     kind, _ = run
-    plain = (*KEYS, kind, "model.dropout=0", "trainer.steps=8", "export.when=never")
+    plain = (*KEYS, kind, "trainer.steps=8", "export.when=never")
     start(log, tmp_path / "one", *plain)
     start(log, tmp_path / "other", *plain, *keys)
     ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "other")
@@ -98,9 +97,8 @@ def test_metrics_export_and_compare_cope_with_a_task_without_label(run, log, tmp
 
 def test_a_started_run_takes_over_experts_products_and_loss_weights(run, log, tmp_path):
     kind, path = run
-    started = Run.open(load(log, *KEYS, kind, "export.when=never"), tmp_path / "run", init_from=path)
-    (tmp_path / "run").mkdir(exist_ok=True)
-    started.train()
+    keys = (*KEYS, kind, "export.when=never", f"data.since={DAYS[3]}")
+    Run.open(load(log, *keys), tmp_path / "run", init_from=path).train()
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     (event,) = [event for event in events if event["event"] == "initialised"]
     assert max(event["differences"].values()) < 1e-6
