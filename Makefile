@@ -127,6 +127,9 @@ bench-lists: install  ## Losses over lists, beside cross-entropy.
 bench-delayed: install  ## Labels that come late: waiting, ignoring the delay, fresh labels.
 	$(BIN)/python -m benchmarks.delayed
 
+bench-architectures: $(VENV)/.peers  ## Experts, products of tasks and loss weights, beside a shared bottom.
+	$(BIN)/python -m benchmarks.architectures --raw $(RAW)
+
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling
 

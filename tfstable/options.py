@@ -2,13 +2,21 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from tfstable.specs import Categorical, Feature, Positive, QuantileFeature, Spec
-
-Widths = tuple[Annotated[int, Field(ge=1)], ...]
+from tfstable.specs import (
+    ActivationName,
+    Bottom,
+    Categorical,
+    Feature,
+    Positive,
+    QuantileFeature,
+    SharedBottom,
+    Spec,
+    Widths,
+)
 
 
 class SequenceOptions(Spec):
@@ -89,9 +97,11 @@ class RankingOptions(Spec):
         "al., 2023); it hides the size of numbers if there are few. none: neither.",
     )
     units: Widths = Field((256, 256), description="Widths of the shared bottom's layers.")
-    activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = Field(
-        "relu", description="Activation of the dense layers."
+    bottom: Bottom = Field(
+        default_factory=SharedBottom,
+        description="What stands on those layers, under the towers: nothing more (shared), or experts and gates.",
     )
+    activation: ActivationName = Field("relu", description="Activation of the dense layers.")
     beta: Positive = Field(1.0, description="Half-width of SmeLU's parabola, in the units of its input.")
     slope_below: float = Field(
         0.0,
@@ -111,6 +121,11 @@ class RankingOptions(Spec):
         False,
         description="Add a linear model of the categorical features to each binary task's logit (Cheng et al., 2016). "
         "A rare task then learns a few weights of its own, outside the bottom that frequent tasks dominate.",
+    )
+    loss_weights: Literal["fixed", "uncertainty", "famo"] = Field(
+        "fixed",
+        description="Factors of the tasks' losses, besides tasks.NAME.weight. fixed: none. uncertainty: learned, a "
+        "noise per task (Kendall et al., 2018). famo: such that all losses fall at one rate (after Liu et al., 2023).",
     )
     sequences: dict[str, SequenceOptions] = Field(
         default_factory=dict, description="Histories by name. What is read of each joins the model's input."

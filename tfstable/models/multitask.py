@@ -9,14 +9,24 @@ import keras
 import tensorflow as tf
 
 from tfstable.models.calibrated import CalibratedModel
+from tfstable.models.loss_weights import LossWeights
 from tfstable.models.losses import example_losses
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
-from tfstable.models.targets import labels_by_task, only_tasks, weights_by_task
+from tfstable.models.saved_seeds import SavedSeeds
+from tfstable.models.targets import (
+    batch_size,
+    label_shares,
+    labels_by_task,
+    only_tasks,
+    share_of_batch,
+    weights_by_task,
+)
+from tfstable.specs import labelled
 
 
-class MultitaskModel(CalibratedModel):
+class MultitaskModel(CalibratedModel, SavedSeeds):
     """A model of several tasks, each with its loss on logits, for Keras to train, evaluate, save and export.
 
     A subclass has `task_specs`, `input_signature`, and a `call` that returns predictions by task, or logits with
@@ -29,6 +39,7 @@ class MultitaskModel(CalibratedModel):
     `weighted_metrics` also use the example weights. An example counts the same on any replica.
     """
 
+    task_weights: LossWeights | None = None
     _has_metrics: bool
 
     def __init__(self, **kwargs: Any) -> None:
@@ -60,6 +71,11 @@ class MultitaskModel(CalibratedModel):
         takes = any(p.name == "training" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
         return method(*args, training=training) if takes else method(*args)
 
+    @property
+    def labelled(self) -> list[str]:
+        """Names of the tasks with a label; the others are learned through products."""
+        return labelled(self.task_specs)
+
     # --- The loss.
 
     def compute_loss(
@@ -77,26 +93,34 @@ class MultitaskModel(CalibratedModel):
             y: Labels by task, `(batch,)`, NaN where masked.
             y_pred: Logits by task, `(batch,)`, of the model's last call. Not predictions: losses work on logits.
             sample_weight: Example weights, `(batch,)`, or a dict of them by task, or None.
-            training: Unused here.
+            training: Whether `task_weights` weigh the tasks; else their own weights do.
         """
         losses = self.task_losses(y, y_pred, sample_weight)
-        total = tf.add_n([self.task_specs[name].weight * loss for name, loss in losses.items()])
+        if training and self.task_weights is not None:
+            total = self.task_weights.total(losses, self.label_shares(y, sample_weight))
+        else:
+            total = tf.add_n([self.task_specs[name].weight * loss for name, loss in losses.items()])
         added = [tf.reduce_sum(tf.cast(loss, total.dtype)) for loss in self.losses]
         return total + tf.add_n(added) if added else total
 
     def task_losses(self, y: Any, logits: Mapping[str, tf.Tensor], sample_weight: Any = None) -> dict[str, tf.Tensor]:
-        """Returns each task's loss: the sum over its labelled examples, each times its weight, over the batch's size.
+        """Returns the loss of each task of `labelled`: the sum over its labelled examples, each times its weight, over
+        the batch's size.
 
         The divisor is the same for every task and replica. So an example counts the same on any replica, and a rarely
         labelled task does not dominate a batch in which one example has its label.
         """
-        y = labels_by_task(self.task_specs, y, self.logit_dtype)
-        weights, losses = weights_by_task(self.task_specs, sample_weight), {}
-        for name, task in self.task_specs.items():
+        y = labels_by_task(self.labelled, y, self.logit_dtype)
+        weights, losses = weights_by_task(self.labelled, sample_weight), {}
+        for name in self.labelled:
             weight = weights[name]
-            each = example_losses(name, task, logits, y, weight)
+            each = example_losses(name, self.task_specs[name], logits, y, weight)
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
+
+    def label_shares(self, y: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
+        """Returns the labelled examples of each task, each times its weight, over the size of the batch."""
+        return label_shares(self.labelled, y, sample_weight, self.logit_dtype)
 
     # --- Variables: all made at the first use.
 
@@ -133,24 +157,6 @@ class MultitaskModel(CalibratedModel):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         self.prepare()
-
-    def save_own_variables(self, store: Any) -> None:
-        super().save_own_variables(store)
-        for number, state in enumerate(self._other_states()):  # Keras saves none: dropout would differ.
-            store[f"seed_{number}"] = state
-
-    def load_own_variables(self, store: Any) -> None:
-        keys = list(store.keys())  # An entry of a file, not a dict.
-        seeds = {f"seed_{number}": state for number, state in enumerate(self._other_states())}
-        super().load_own_variables({key: store[key] for key in keys if not key.startswith("seed_")})
-        for key, state in seeds.items():
-            if key in keys:
-                state.assign(store[key])
-
-    def _other_states(self) -> list[Any]:
-        """Seeds and calibration maps."""
-        weights = {id(variable) for variable in self.weights}
-        return [variable for variable in self.variables if id(variable) not in weights]
 
     # --- Training and evaluation.
 
@@ -195,8 +201,8 @@ class MultitaskModel(CalibratedModel):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y = labels_by_task(self.task_specs, y, self.logit_dtype)
-        share = _share_of_batch(y)
+        y = labels_by_task(self.labelled, y, self.logit_dtype)
+        share = share_of_batch(y)
         with tf.GradientTape() as tape:
             logits = self.logits(x, training=True)
             loss = self.stage(self.compute_loss, x, y, logits, sample_weight, training=True)
@@ -209,11 +215,14 @@ class MultitaskModel(CalibratedModel):
             gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         applied = None if skipped is None else tf.equal(tf.identity(skipped.value), before)
+        if self.task_weights is not None:
+            losses, shares = self.task_losses(y, logits, sample_weight), self.label_shares(y, sample_weight)
+            self.task_weights.after_step(losses, shares, batch_size(y), True if applied is None else applied)
         return self._report(x, y, logits, sample_weight, loss, applied)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y = labels_by_task(self.task_specs, y, self.logit_dtype)
+        y = labels_by_task(self.labelled, y, self.logit_dtype)
         logits = self.logits(x, training=False)
         loss = self.stage(self.compute_loss, x, y, logits, sample_weight, training=False)
         return self._report(x, y, logits, sample_weight, loss)
@@ -228,10 +237,10 @@ class MultitaskModel(CalibratedModel):
         applied: tf.Tensor | None = None,
     ) -> dict[str, Any]:
         """Updates the loss and the metrics by a batch, unless its step was not applied; returns their results."""
-        examples = tf.shape(next(iter(y.values())))[0]
+        examples = batch_size(y)
         if applied is not None:
             examples = tf.where(applied, examples, 0)
-            y = {name: tf.where(applied, y[name], float("nan")) for name in self.task_specs}
+            y = {name: tf.where(applied, y[name], float("nan")) for name in self.labelled}
         self.loss_tracker.update_state(tf.where(examples > 0, loss, 0.0), sample_weight=examples)
         return self.compute_metrics(x, y, self.predictions(logits), sample_weight)
 
@@ -246,8 +255,9 @@ class MultitaskModel(CalibratedModel):
             y_pred: Predictions by task, `(batch,)`.
             sample_weight: As in `fit`.
         """
-        y = only_tasks(self.task_specs, "y", labels_by_task(self.task_specs, y, self.logit_dtype))
-        weights = None if sample_weight is None else weights_by_task(self.task_specs, sample_weight)
+        y = only_tasks(self.labelled, "y", labels_by_task(self.labelled, y, self.logit_dtype))
+        weights = None if sample_weight is None else weights_by_task(self.labelled, sample_weight)
+        y_pred = {name: y_pred[name] for name in self.labelled}
         # (batch, 1): Keras's means average over the last axis before they apply weights.
         y, y_pred = ({name: value[:, None] for name, value in by_task.items()} for by_task in (y, y_pred))
         return super().compute_metrics(x, y, y_pred, weights)
@@ -275,11 +285,3 @@ class MultitaskModel(CalibratedModel):
     def _default_save_signature(self) -> Callable[..., Any]:
         """The function that `tf.saved_model.save` uses for `serving_default`; Keras's own makes every input a float."""
         return tf.function(lambda features: self(features, training=False), input_signature=[self.input_signature()])
-
-
-def _share_of_batch(y: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
-    """Returns this replica's share of the global batch's examples, a float32 scalar; None on a single replica."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return None
-    examples = tf.cast(tf.shape(next(iter(y.values())))[0], tf.float32)
-    return examples / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)

@@ -23,15 +23,15 @@ def prepared(name: str) -> Callable[..., Any]:
         given = bound.arguments
         given.update(
             {
-                key: only_tasks(self.task_specs, key, given[key], key == "y")
+                key: only_tasks(self.labelled, key, given[key], key == "y")
                 for key in ("y", "sample_weight")
                 if key in given
             }
         )
         if isinstance(given.get("validation_data"), tuple | list):
             x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(given["validation_data"]))
-            weights = only_tasks(self.task_specs, "sample_weight", weights)
-            given["validation_data"] = (x, only_tasks(self.task_specs, "y", y, others=True), weights)
+            weights = only_tasks(self.labelled, "sample_weight", weights)
+            given["validation_data"] = (x, only_tasks(self.labelled, "y", y, others=True), weights)
         self.prepare()
         return method(*bound.args, **bound.kwargs)
 

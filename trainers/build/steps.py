@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.models import RankingModel
+from tfstable.models.targets import batch_size
 
 
 class Steps:
@@ -34,7 +35,7 @@ class Steps:
         dense_tables: bool = False,
     ):
         self._strategy, self._model, self._optimizer = strategy, model, optimizer
-        self._tasks, self._dense_tables = list(model.task_specs), dense_tables
+        self._tasks, self._labelled, self._dense_tables = list(model.task_specs), model.labelled, dense_tables
         self._replicas = strategy.num_replicas_in_sync
         self._loss_dtype = tf.as_dtype(model.logit_dtype)
         self._step, self._compute_gradients = self.train_step, self._gradients
@@ -45,7 +46,7 @@ class Steps:
 
     @tf.function(reduce_retracing=True)
     def train(self, iterator: Iterator[Any], steps: tf.Tensor, rate_factors: tf.Tensor | None = None) -> tf.Tensor:
-        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and each task's, one row per step.
+        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and that of each task with a label.
 
         Args:
             iterator: Yields batches.
@@ -53,7 +54,7 @@ class Steps:
             rate_factors: `(steps, groups)`, the factor of each group's learning rate in each step; None: keep the
                 current factors.
         """
-        losses = tf.TensorArray(self._loss_dtype, size=steps, element_shape=[1 + len(self._tasks)])
+        losses = tf.TensorArray(self._loss_dtype, size=steps, element_shape=[1 + len(self._labelled)])
         for step in tf.range(steps):
             if rate_factors is not None:
                 for group, optimizer in enumerate(self._optimizer.optimizers):
@@ -87,15 +88,21 @@ class Steps:
         self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
     ) -> tf.Tensor:
         """One step in replica context, on a replica's part of a batch. Returns its losses, `(1 + tasks,)`."""
-        gradients, losses = self._compute_gradients(features, labels, weight)
+        gradients, losses, shares = self._compute_gradients(features, labels, weight)
         if self._dense_tables:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        weights = self._model.task_weights
+        before = tf.identity(self._optimizer.skipped_steps.value) if weights is not None else None
         self._optimizer.apply_gradients(zip(gradients, self._model.trainable_variables, strict=True))
+        if weights is not None:
+            applied = tf.equal(tf.identity(self._optimizer.skipped_steps.value), before)
+            parts = dict(zip(self._labelled, tf.unstack(losses[1:]), strict=True))
+            weights.after_step(parts, shares, batch_size(labels), applied)
         return losses
 
     def _gradients(
         self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+    ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         with tf.GradientTape() as tape:
             logits = self._model.logits(features, training=True)
             loss = self._model.compute_loss(features, labels, logits, weight)
@@ -103,7 +110,12 @@ class Steps:
             scaled = loss / self._replicas
         gradients = tape.gradient(scaled, [variable.value for variable in self._model.trainable_variables])
         parts = self._model.task_losses(labels, logits, weight)
-        return gradients, tf.stack([loss, *(parts[name] for name in self._tasks)])
+        shares = {}
+        if self._model.task_weights is not None:
+            # What is told to users and to the detector has one scale, whatever the weights do.
+            loss = self._model.stage(self._model.compute_loss, features, labels, logits, weight, training=False)
+            shares = self._model.label_shares(labels, weight)
+        return gradients, tf.stack([loss, *(parts[name] for name in self._labelled)]), shares
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _predict(self, features: Mapping[str, tf.Tensor]) -> list[dict[str, tf.Tensor]]:

@@ -13,7 +13,7 @@ from tfstable.data.log import DayLog, read
 from tfstable.log_columns import outcome_columns
 from tfstable.metrics import auc
 from tfstable.metrics.rows import group_numbers
-from tfstable.specs import BinaryTask
+from tfstable.specs import BinaryTask, is_implicit
 from trainers.config import Config
 from trainers.training import measures
 from trainers.training.own_metrics import Function, measure_own, own_metrics
@@ -36,7 +36,7 @@ def evaluate(
         config: The run's config: tasks, weight column, `evaluation`.
         log: The log.
         day: A day of it.
-        predictions: By task, `(rows of the day,)` in the log's order. Tasks without predictions are left out.
+        predictions: By task, `(rows of the day,)` in the log's order. Tasks without predictions or labels are left out.
         now: The day at whose end labels are looked at; labels that mature later are masked. None: all are complete.
         detailed: False leaves out what gate and detector do not read: PR-AUC, normalised entropy, ECE, lists, one's own
             metrics and slices.
@@ -108,7 +108,7 @@ def _measure(
         groups = group_ids(table[settings.ranking.by])
     found: dict[str, dict[str, Any]] = {}
     for name, task in config.tasks.items():
-        if name not in predictions:
+        if name not in predictions or is_implicit(task):
             continue
         of_task, predicted = task_rows(name, task, table, config.data.weight, day, now), predictions[name]
         labels, weights, rows = of_task.labels, of_task.weights, of_task.rows
