@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tfstable.specs import CounterFeature, Feature, TaskSpec
+from tfstable.specs import BinaryTask, CounterFeature, Feature, FreshLabels, TaskSpec
 
 
 def feature_columns(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
@@ -35,6 +35,29 @@ def stated_types(features: Mapping[str, Feature]) -> list[tuple[str, str, str]]:
     return stated
 
 
-def label_columns(tasks: dict[str, TaskSpec]) -> dict[str, str]:
+def label_columns(tasks: Mapping[str, TaskSpec]) -> dict[str, str]:
     """Returns the label column of each task, by the task's name."""
     return {name: task.label or name for name, task in tasks.items()}
+
+
+def outcome_columns(tasks: Mapping[str, TaskSpec], weight: str | None) -> list[str]:
+    """Returns the columns, each once, of labels, weights and rates of negatives: all are numbers.
+
+    Args:
+        tasks: Task specs by name.
+        weight: Column of example weights, or None.
+    """
+    columns: list[str | None] = [*label_columns(tasks).values(), weight]
+    columns += [task.weight_column for task in tasks.values()] + [rate_column(task) for task in tasks.values()]
+    columns += [fresh.delay_column for task in tasks.values() if (fresh := fresh_labels(task))]
+    return list(dict.fromkeys(column for column in columns if column is not None))
+
+
+def fresh_labels(task: TaskSpec) -> FreshLabels | None:
+    """Returns how a task trains on labels that are not complete; None if it waits for them."""
+    return task.fresh if isinstance(task, BinaryTask) else None
+
+
+def rate_column(task: TaskSpec) -> str | None:
+    """Returns the column that holds a task's rate of negatives; None if no column does."""
+    return task.rate_column if isinstance(task, BinaryTask) else None

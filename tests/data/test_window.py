@@ -88,7 +88,7 @@ def test_windows_go_on_after_the_last_one_trained(length, stride):
 
 def test_a_day_that_arrives_makes_one_more_window():
     before = windows(DAYS[:6], 3, 1)
-    assert windows(DAYS, 3, 1, after=before[-1].last) == [Window(tuple(DAYS[4:]), ())]
+    assert windows(DAYS, 3, 1, after=before[-1].last) == [Window(tuple(DAYS[4:]), (), DAYS[5])]
 
 
 def test_days_removed_from_the_log_do_not_come_back():

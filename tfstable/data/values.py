@@ -16,8 +16,10 @@ from tfstable.data.log import read
 from tfstable.data.log_files import file_units
 from tfstable.data.types import is_list
 from tfstable.errors import InputError
-from tfstable.log_columns import label_columns, single_columns
+from tfstable.log_columns import fresh_labels, label_columns, rate_column, single_columns
 from tfstable.specs import BinaryTask, Feature, NumericFeature, QuantileFeature, TaskSpec, VectorFeature
+
+WEIGHT_RULE = "a weight is finite and at least 0, or null"
 
 
 class Infinite(NamedTuple):
@@ -73,8 +75,19 @@ class ValueChecks:
                 raise _error(said, path, whole, wrong_labels(task, _numbers(whole)))
         if self._weight and _wrong_weights(rows[self._weight]).any():
             whole = _column(path, self._weight)
-            said = f"data.weight: column {self._weight} holds {{}}; a weight is finite and at least 0, or null"
+            said = f"data.weight: column {self._weight} holds {{}}; {WEIGHT_RULE}"
             raise _error(said, path, whole, _wrong_weights(whole))
+        for name, task in self._tasks.items():
+            if task.weight_column and _wrong_weights(rows[task.weight_column]).any():
+                whole = _column(path, task.weight_column)
+                said = f"tasks.{name}.weight_column: column {task.weight_column} holds {{}}; {WEIGHT_RULE}"
+                raise _error(said, path, whole, _wrong_weights(whole))
+            if (fresh := fresh_labels(task)) and _wrong_weights(rows[fresh.delay_column]).any():
+                whole = _column(path, fresh.delay_column)
+                said = f"tasks.{name}.fresh: column {fresh.delay_column} holds {{}}; a delay is finite and at least 0"
+                raise _error(f"{said}, or null", path, whole, _wrong_weights(whole))
+            if (rates := rate_column(task)) and _wrong_rates(rows, rates, self._labels[name]).any():
+                _raise_rate(name, path, rates, self._labels[name])
         for name, columns in self._histories.items():
             _check_lengths(name, columns, path, rows)
         for column in self._numbers:
@@ -107,13 +120,14 @@ def check_labels(name: str, task: TaskSpec, labels: np.ndarray, column: str) -> 
 def wrong_labels(task: TaskSpec, labels: np.ndarray) -> np.ndarray:
     """Returns `(rows,)` bool: the labels that the task cannot be trained on. NaN, a masked label, is right."""
     if isinstance(task, BinaryTask):
-        return (labels != 0) & (labels != 1) & ~np.isnan(labels)
+        wrong = (labels < 0) | (labels > 1) if task.soft_labels else (labels != 0) & (labels != 1)
+        return wrong & ~np.isnan(labels)
     return np.isinf(labels) | (labels <= -1 if task.transform == "log1p" else False)
 
 
 def _rule(task: TaskSpec) -> str:
     if isinstance(task, BinaryTask):
-        return "a binary label is 0, 1 or null"
+        return "a soft label is between 0 and 1, or null" if task.soft_labels else "a binary label is 0, 1 or null"
     return "log1p needs finite labels above -1, or null" if task.transform == "log1p" else "a label is finite or null"
 
 
@@ -153,6 +167,23 @@ def _takes_no_infinity(feature: Feature) -> bool:
 def _wrong_weights(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     weights = _numbers(array)
     return ~((weights >= 0) & (weights < np.inf)) & np.asarray(array.is_valid())
+
+
+def _wrong_rates(rows: Mapping[str, pa.Array | pa.ChunkedArray] | pa.RecordBatch, rate: str, label: str) -> np.ndarray:
+    """Which labelled rows have no rate of negatives above 0 and at most 1."""
+    rates = _numbers(rows[rate])
+    return ~((rates > 0) & (rates <= 1)) & ~np.isnan(_numbers(rows[label]))
+
+
+def _raise_rate(task: str, path: Path, rate: str, label: str) -> None:
+    columns = {column: _column(path, column) for column in (rate, label)}
+    wrong = _wrong_rates(columns, rate, label)
+    value = columns[rate].to_numpy()[wrong][0]
+    shown = "a null" if np.isnan(value) else f"{value:g}"
+    raise InputError(
+        f"tasks.{task}.negative_rate: column {rate} holds {shown}; a rate is above 0 and at most 1, for every row with "
+        f"a label ({path}: {wrong.sum()} of its {len(wrong)} rows)"
+    )
 
 
 def _infinite(array: pa.Array | pa.ChunkedArray) -> np.ndarray:

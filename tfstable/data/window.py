@@ -27,10 +27,12 @@ class Window:
     Attributes:
         days: The days of the window, in order.
         next_days: The days that this window's model is evaluated on; empty at the end of the log.
+        after: Last day of the window before; None: this is the first.
     """
 
     days: tuple[date, ...]
     next_days: tuple[date, ...]
+    after: date | None = None
 
     @property
     def last(self) -> date:
@@ -57,10 +59,12 @@ def windows(days: Sequence[date], length: int, stride: int, after: date | None =
         [3, 4] then []
     """
     first = length - 1 if after is None else sum(day <= after for day in days) + stride - 1
-    return [
-        Window(tuple(days[max(0, end + 1 - length) : end + 1]), tuple(days[end + 1 : end + 1 + stride]))
-        for end in range(first, len(days), stride)
-    ]
+    found: list[Window] = []
+    for end in range(first, len(days), stride):
+        before = found[-1].last if found else after
+        own, following = days[max(0, end + 1 - length) : end + 1], days[end + 1 : end + 1 + stride]
+        found.append(Window(tuple(own), tuple(following), before))
+    return found
 
 
 class Batches:

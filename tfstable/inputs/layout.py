@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfstable.specs import WEIGHT
+
 AT_A_TIME = 4096  # Rows packed together: their slice of the wide arrays stays in the cache from column to column.
 
 Examples = dict[str, np.ndarray | tf.Tensor]
@@ -14,8 +16,9 @@ class Layout:
     """The position of each feature and label in the wide arrays.
 
     Packed examples are a dict of "ids", `(rows, ids)` int32, "numbers", `(rows, numbers)` float32, and "weight",
-    `(rows,)` float32. The numbers are the single ones, then the labels, then the vectors. Without a categorical
-    feature there is no "ids", because tf.data crashes on arrays without columns.
+    `(rows,)` float32. The numbers are the single ones, then the labels, then the vectors. A label named WEIGHT + TASK
+    is a factor of that task's weights. Without a categorical feature there is no "ids", because tf.data crashes on
+    arrays without columns.
 
     Args:
         features: Model inputs by name, int32 or float32, of shape `(rows,)` or `(rows, values)`.
@@ -24,6 +27,7 @@ class Layout:
 
     def __init__(self, features: Mapping[str, tf.TensorSpec], labels: list[str]):
         self._features, self._labels = dict(features), list(labels)
+        self._tasks = [name for name in labels if not name.startswith("//")]
         self._widths = {name: 1 if s.shape.rank == 1 else s.shape[1] for name, s in features.items()}
         self._ids = [name for name, spec in features.items() if spec.dtype == tf.int32]
         self._numbers = [name for name, s in features.items() if s.dtype != tf.int32 and s.shape.rank == 1]
@@ -65,8 +69,11 @@ class Layout:
         packed["weight"][:] = weight
         return packed
 
-    def unpack(self, packed: Examples) -> tuple[Examples, Examples, np.ndarray | tf.Tensor]:
-        """Returns features by name, labels by name, and weights; arrays give arrays, tensors give tensors."""
+    def unpack(self, packed: Examples) -> tuple[Examples, Examples, np.ndarray | tf.Tensor | Examples]:
+        """Returns features by name, labels by name, and weights; arrays give arrays, tensors give tensors.
+
+        Weights are a dict by task if a task has weights of its own.
+        """
         ids = _columns(packed["ids"]) if self._ids else iter(())
         single = packed["numbers"][:, : self._single] if self._vectors else packed["numbers"]
         numbers, features, start, column = _columns(single), {}, self._single, 0
@@ -86,7 +93,9 @@ class Layout:
                 array = isinstance(packed["ids"], np.ndarray)
                 features[name] = np.stack(several, axis=1) if array else packed["ids"][:, column:end]
                 column = end
-        return features, dict(zip(self._labels, numbers, strict=True)), packed["weight"]
+        labels, weight = dict(zip(self._labels, numbers, strict=True)), packed["weight"]
+        own = {name: labels.pop(WEIGHT + name) * weight for name in self._labels if WEIGHT + name in labels}
+        return features, labels, {name: own.get(name, weight) for name in self._tasks} if own else weight
 
 
 def _columns(array: np.ndarray | tf.Tensor) -> Iterator:

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.arrays import numbers
 from tfstable.data.columns import arrow_types
 from tfstable.data.log import DAY, DayLog
+from tfstable.data.maturity import UsedLabels, longest
 from tfstable.data.shuffle import FullShuffle, Shuffle
 from tfstable.data.values import ValueChecks
 from tfstable.data.window import Batches
@@ -24,7 +24,7 @@ from tfstable.inputs.layout import Examples, Layout
 from tfstable.inputs.preprocessor import Preprocessor, rows_of
 from tfstable.inputs.raw import raw_values, spread
 from tfstable.inputs.statistics import Statistics, table_name, vector_width
-from tfstable.log_columns import label_columns
+from tfstable.inputs.targets import Targets
 from tfstable.specs import TaskSpec
 
 T = TypeVar("T")
@@ -80,8 +80,8 @@ class ExampleReader:
         weight: str | None = None,
         checks: ValueChecks | None = None,
     ):
-        self._log, self._columns, self._weight = log, statistics.columns, weight
-        self._labels = label_columns(tasks)
+        self._log, self._columns = log, statistics.columns
+        self._targets, self._days = Targets(tasks, weight), longest(tasks) > 0
         self.checks = checks or ValueChecks(preprocessor.features, tasks, weight)
         self._failure: InputError | None = None
         signature = preprocessor.signature()
@@ -108,14 +108,13 @@ class ExampleReader:
             inputs |= {n: tf.TensorSpec([None, vector_width(c)], tf.float32) for n, c in preprocessor.counters.items()}
             types = arrow_types(self._keys, coded_text=True)
             self.counted = CountedDays(log, preprocessor.counters, tasks, weight, types, self._buckets)
-        self.layout = Layout({name: inputs[name] for name in preprocessor.features}, list(self._labels))
+        self.layout = Layout({name: inputs[name] for name in preprocessor.features}, self._targets.names)
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
         """The columns to read, each with the type to read it as."""
-        labels = {name: pa.float32() for name in (*self._labels.values(), self._weight) if name}
-        day = {DAY: pa.int32()} if self.counted else {}
-        return labels | arrow_types(self._columns, coded_text=True) | day
+        day = {DAY: pa.int32()} if self.counted or self._days else {}
+        return self._targets.columns | arrow_types(self._columns, coded_text=True) | day
 
     def batches(
         self,
@@ -126,6 +125,7 @@ class ExampleReader:
         as_of: date | None = None,
         ids: Callable[[], Mapping[str, IdTable]] = dict,
         statistics: Statistics | None = None,
+        used: UsedLabels | None = None,
     ) -> Batches:
         """Returns the batches over `days`.
 
@@ -137,12 +137,13 @@ class ExampleReader:
             as_of: The day whose counters all rows see; None: each row those of its own day.
             ids: Returns the rows of ids by table. Called as rows are read.
             statistics: Statistics with other moments than the reader's; None: the reader's.
+            used: The labels that are used; None: all.
         """
         units = [unit for day in days for unit in self._log.units(day)]
         return Batches(
             units,
             self.columns,
-            lambda table: self.convert(table, min(days), as_of, ids(), statistics),
+            lambda table: self.convert(table, min(days), as_of, ids(), statistics, used),
             batch_size=batch_size,
             buffer_rows=buffer_rows,
             shuffle=shuffle,
@@ -156,19 +157,17 @@ class ExampleReader:
         as_of: date | None = None,
         ids: Mapping[str, IdTable] = MappingProxyType({}),
         statistics: Statistics | None = None,
+        used: UsedLabels | None = None,
     ) -> dict[str, np.ndarray]:
         """Turns checked rows of the log into packed model inputs, labels and weights.
 
         Args:
             table: The rows, with the columns of `columns`.
             first: The first day that rows of the same days come from: counting begins for it, not for the first here.
-            as_of, statistics: See `batches`.
+            as_of, statistics, used: See `batches`.
             ids: The rows of ids by table.
         """
-        weight = np.ones(table.num_rows, np.float32)
-        if self._weight:
-            weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
-        labels = {name: numbers(table[column]) for name, column in self._labels.items()}
+        labels, weight = self._targets(table, used)
         features = self._features(table, ids, statistics)
         if self.counted is not None:
             features |= self._counters(table, self._buckets(table), first, as_of)

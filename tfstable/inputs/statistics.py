@@ -11,18 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from tfstable.data.arrays import numbers, to_numpy
+from tfstable.data.arrays import to_numpy
 from tfstable.data.columns import ARROW, RawColumn
+from tfstable.data.maturity import UsedLabels
 from tfstable.data.types import cast, is_list
-from tfstable.data.values import check_labels
 from tfstable.errors import InputError
 from tfstable.inputs import quantiles
+from tfstable.inputs.base_rates import BaseRate
 from tfstable.inputs.moments import RESOLUTION, Moments
 from tfstable.inputs.remarks import Seen, numeric_remark, quantile_remark, vocabulary_remark
-from tfstable.log_columns import label_columns, single_columns
+from tfstable.inputs.targets import Targets
+from tfstable.log_columns import single_columns
 from tfstable.specs import (
     MISSING_INT,
-    BinaryTask,
+    OFFSET,
     Categorical,
     CounterFeature,
     Feature,
@@ -30,7 +32,6 @@ from tfstable.specs import (
     IdFeature,
     NumericFeature,
     QuantileFeature,
-    RegressionTask,
     Spec,
     TaskSpec,
     VectorFeature,
@@ -124,7 +125,11 @@ def vector_width(feature: Feature) -> int:
 
 
 def fit(
-    features: dict[str, Feature], tasks: dict[str, TaskSpec], columns: dict[str, RawColumn], batches: Iterable[pa.Table]
+    features: dict[str, Feature],
+    tasks: dict[str, TaskSpec],
+    columns: dict[str, RawColumn],
+    batches: Iterable[pa.Table],
+    used: UsedLabels | None = None,
 ) -> Statistics:
     """Reads the first window once, in pieces, and returns its statistics.
 
@@ -133,12 +138,13 @@ def fit(
         tasks: Task specs by name.
         columns: Raw columns of the features.
         batches: The window's rows, in pieces, with the columns of features and labels.
+        used: The labels that are used; None: all.
 
     Raises:
         InputError: If no value of a vocabulary is frequent enough, features that share one differ in type, a task has
             no label in the window, or a label is invalid (see `check_labels`).
     """
-    label_of = label_columns(tasks)
+    targets = Targets(tasks, None)
     _check_shared_types(features, columns)
     features = {name: feature for name, feature in features.items() if name not in living(features)}
     column_of = single_columns(features)
@@ -150,7 +156,7 @@ def fit(
         name: quantiles.Sample() for name, f in features.items() if isinstance(f, QuantileFeature) and not f.boundaries
     }
     seen = {column_of[name]: Seen() for name in (*moments, *samples)}
-    label_sums = {name: np.zeros(2) for name in tasks}
+    rates = {name: BaseRate(name, task) for name, task in tasks.items()}
     for batch in batches:
         arrays = {name: _single(batch[name]) for name in seen}
         values = {name: _numbers(arrays[name], name, columns[name]) for name in seen}
@@ -164,11 +170,9 @@ def fit(
                 moments[name].add(_known(values[column], feature))
             elif name in samples:
                 samples[name].add(values[column][np.isfinite(values[column])])
-        for name, task in tasks.items():
-            label_sums[name] += _labels(name, task, numbers(batch[label_of[name]]), label_of[name])
-    for name, (known, _) in label_sums.items():
-        if not known:
-            raise InputError(f"tasks.{name}: column {label_of[name]} has no label in the first window; drop the task")
+        labels, _ = targets(batch, used)
+        for name, rate in rates.items():
+            rate.add(labels[name], labels.get(OFFSET + name))
     found = Statistics(
         columns=columns,
         vocabularies={table: _most_frequent(of_table, table, features) for table, of_table in counts.items()},
@@ -182,9 +186,10 @@ def fit(
             for name, f in features.items()
             if isinstance(f, QuantileFeature)
         },
-        base_rates={name: _base_rate(tasks[name], known, total) for name, (known, total) in label_sums.items()},
+        base_rates={name: rate.result() for name, rate in rates.items()},
     )
-    return found.model_copy(update={"remarks": _remarks(features, found, seen, moments, samples, counts)})
+    remarks = [line for rate in rates.values() for line in rate.remarks()]
+    return found.model_copy(update={"remarks": remarks + _remarks(features, found, seen, moments, samples, counts)})
 
 
 def transform(x: np.ndarray, feature: NumericFeature) -> np.ndarray:
@@ -286,15 +291,3 @@ def _remarks(
             columns = list(dict.fromkeys(users[table].values()))
             lines.append(vocabulary_remark(name, columns, list(counts[table])))
     return [line for line in lines if line]
-
-
-def _base_rate(task: TaskSpec, known: float, total: float) -> float:
-    return float((total + 0.5) / (known + 1)) if isinstance(task, BinaryTask) else float(total / known)
-
-
-def _labels(name: str, task: TaskSpec, y: np.ndarray, column: str) -> tuple[int, float]:
-    check_labels(name, task, y, column)
-    y = y[~np.isnan(y)].astype(np.float64)
-    if isinstance(task, RegressionTask) and task.transform == "log1p":
-        y = np.log1p(y)
-    return len(y), y.sum()

@@ -8,10 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfstable.log_columns import rate_column
 from tfstable.models import tasks as task_math
 from tfstable.models.masked_metric import masked
+from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
-from tfstable.models.targets import labels_by_task, weights_by_task
+from tfstable.models.targets import labels_by_task, offset, only_tasks, weights_by_task
 from tfstable.specs import TaskSpec
 
 
@@ -33,7 +35,7 @@ class MultitaskModel(keras.Model):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.loss_tracker = _MeanOfBatches(name="loss")
+        self.loss_tracker = MeanOfBatches(name="loss")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -102,7 +104,10 @@ class MultitaskModel(keras.Model):
         y = labels_by_task(self.task_specs, y, self.logit_dtype)
         weights, losses = weights_by_task(self.task_specs, sample_weight), {}
         for name, task in self.task_specs.items():
-            each, weight = task_math.loss(task, logits[name], y[name]), weights[name]
+            logit, weight = logits[name], weights[name]
+            if rate_column(task):
+                logit -= tf.cast(offset(name, y), logit.dtype)
+            each = task_math.loss(task, logit, y[name])
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 
@@ -238,7 +243,7 @@ class MultitaskModel(keras.Model):
         examples = tf.shape(next(iter(y.values())))[0]
         if applied is not None:
             examples = tf.where(applied, examples, 0)
-            y = {name: tf.where(applied, label, float("nan")) for name, label in y.items()}
+            y = {name: tf.where(applied, y[name], float("nan")) for name in self.task_specs}
         self.loss_tracker.update_state(tf.where(examples > 0, loss, 0.0), sample_weight=examples)
         return self.compute_metrics(x, y, self.predictions(logits), sample_weight)
 
@@ -253,7 +258,7 @@ class MultitaskModel(keras.Model):
             y_pred: Predictions by task, `(batch,)`.
             sample_weight: As in `fit`.
         """
-        y = labels_by_task(self.task_specs, y, self.logit_dtype)
+        y = only_tasks(self.task_specs, "y", labels_by_task(self.task_specs, y, self.logit_dtype))
         weights = None if sample_weight is None else weights_by_task(self.task_specs, sample_weight)
         # (batch, 1): Keras's means average over the last axis before they apply weights.
         y, y_pred = ({name: value[:, None] for name, value in by_task.items()} for by_task in (y, y_pred))
@@ -282,13 +287,6 @@ class MultitaskModel(keras.Model):
     def _default_save_signature(self) -> Callable[..., Any]:
         """The function that `tf.saved_model.save` uses for `serving_default`; Keras's own makes every input a float."""
         return tf.function(lambda features: self(features, training=False), input_signature=[self.input_signature()])
-
-
-class _MeanOfBatches(keras.metrics.Mean):
-    """A mean that is NaN, not 0, without any value."""
-
-    def result(self) -> tf.Tensor:
-        return self.total / self.count
 
 
 def _share_of_batch(y: Mapping[str, tf.Tensor]) -> tf.Tensor | None:

@@ -5,14 +5,16 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfstable.specs import OFFSET
+
 
 def labels_by_task(tasks: Collection[str], y: Any, dtype: Any) -> dict[str, tf.Tensor]:
-    """Returns the labels of each task, `(batch,)` in `dtype`, NaN where masked.
+    """Returns the labels of each task, `(batch,)` in `dtype`, NaN where masked; then what else losses read of a row.
 
     Args:
         tasks: Names of the tasks.
-        y: Labels by task, `(batch,)` or `(batch, 1)`, numbers or bools; other tasks are ignored. A model of a single
-            task also takes an array.
+        y: Labels by task, `(batch,)` or `(batch, 1)`, numbers or bools; other tasks are ignored, but not names that
+            begin with "//" (`tfstable.specs.OFFSET`). A model of a single task also takes an array.
         dtype: A float type.
 
     Raises:
@@ -22,8 +24,23 @@ def labels_by_task(tasks: Collection[str], y: Any, dtype: Any) -> dict[str, tf.T
         if y is None or isinstance(y, list | tuple) or len(tasks) > 1:
             raise ValueError(f"y must be a dict with the labels of each task ({', '.join(tasks)}); got {_kind(y)}.")
         y = dict.fromkeys(tasks, y)
+    others = {name: _column(value, name) for name, value in y.items() if name.startswith("//")}
     y = only_tasks(tasks, "y", y)
-    return {name: tf.cast(_column(y[name], f"labels of task {name}"), dtype) for name in tasks}
+    return {name: tf.cast(_column(y[name], f"labels of task {name}"), dtype) for name in tasks} | others
+
+
+def offset(task: str, y: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the logarithm of a task's rate of negatives, `(batch,)`, from what `labels_by_task` returns.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    if OFFSET + task not in y:
+        raise ValueError(
+            f"y must have {OFFSET + task}, the logarithm of the rate of negatives per example, since "
+            f"tasks.{task}.negative_rate is a column; it has {', '.join(y)}."
+        )
+    return y[OFFSET + task]
 
 
 def weights_by_task(tasks: Collection[str], sample_weight: Any) -> dict[str, tf.Tensor | None]:

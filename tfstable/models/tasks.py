@@ -11,12 +11,20 @@ def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns the loss of each example, `(batch,)`, in the logits' dtype: cross-entropy in nats, or the squared error.
 
     The squared error is on the scale of the task's transform. Masked examples (NaN labels) have a loss of 0.
+
+    Args:
+        task: The task.
+        logits: `(batch,)`, of the examples as they are trained; see `population_logits`.
+        labels: `(batch,)`.
     """
     known = tf.math.is_finite(labels)
     # Replaces the label before the loss, not the loss afterwards: else the gradient would be 0 * NaN.
     labels = tf.cast(tf.where(known, labels, 0.0), logits.dtype)
     if isinstance(task, BinaryTask):
-        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+        if task.positive_weight == 1:
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+        else:
+            losses = tf.nn.weighted_cross_entropy_with_logits(labels, logits, task.positive_weight)
     else:
         losses = tf.square(logits - (tf.math.log1p(labels) if task.transform == "log1p" else labels))
     return tf.where(known, losses, 0.0)
@@ -25,8 +33,39 @@ def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
     """Returns probabilities for a binary task, and values in the label's own units for a regression."""
     if isinstance(task, BinaryTask):
-        return tf.sigmoid(logits)
+        return tf.sigmoid(population_logits(task, logits))
     return tf.math.expm1(logits) if task.transform == "log1p" else logits
+
+
+def population_logits(task: BinaryTask, logits: tf.Tensor) -> tf.Tensor:
+    """Returns the logits of the whole population with complete labels, `(batch,)`, from those of what is trained.
+
+    Where the log holds a share r of the negatives, its odds are 1 / r times those of the population: the logit is
+    shifted by log r (He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", 2014). Where r is a
+    column, the loss shifts instead (`task_losses` of the model).
+
+    With `fresh` labels, of which a share s of the positives comes late, the rows that are trained are positive with a
+    probability b of
+
+        real_negatives  p (1 - s / 2):  each row once with its fresh, once with its complete label
+        fake_negatives  p / (1 + s p):  each row with its fresh label, and once more if a positive label comes later
+
+    where p is the population's, which is solved for and kept below 1 - 1e-6. After Ktena et al., "Addressing Delayed
+    Feedback for Continuous Training with Neural Networks in CTR Prediction", 2019 (fake negative calibration, s = 1),
+    and the stream of Gu et al., "Real Negatives Matter: Continuous Training with Real Negatives for Delayed Feedback
+    Modeling", 2021. Their importance weights depend on the model's own prediction and vanish where it is near 1, which
+    diverged here (docs/concepts/labels.md).
+    """
+    if isinstance(task.negative_rate, float):
+        logits += math.log(task.negative_rate)
+    if task.fresh is None:
+        return logits
+    against, share = tf.exp(-tf.maximum(logits, -80.0)), task.fresh.late_share  # (1 - b) / b
+    if task.fresh.kind == "real_negatives":
+        against = (1 - share / 2) * against - share / 2
+    else:
+        against -= share
+    return -tf.math.log(tf.maximum(against, 1e-6))
 
 
 def initial_logit(task: TaskSpec, base_rate: float) -> float:

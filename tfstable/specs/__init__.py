@@ -15,16 +15,20 @@ from tfstable.specs.features import (
     counters,
     living,
 )
-from tfstable.specs.tasks import BinaryTask, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
 
 __all__ = [
     "CHANGEABLE",
+    "GROUP",
     "MISSING_INT",
+    "OFFSET",
     "OPERATIONAL",
+    "WEIGHT",
     "BinaryTask",
     "Categorical",
     "CounterFeature",
     "Feature",
+    "FreshLabels",
     "HashFeature",
     "IdFeature",
     "NonNegative",

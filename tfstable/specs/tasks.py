@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tfstable.specs.base import CHANGEABLE, Spec
+from tfstable.specs.base import CHANGEABLE, Positive, Spec
+
+# What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
+GROUP, OFFSET, WEIGHT = "//group", "//offset/", "//weight/"
 
 
 class Task(Spec):
@@ -18,6 +21,37 @@ class Task(Spec):
         description="Weight of the task's loss in the total loss.",
         json_schema_extra=CHANGEABLE,
     )
+    weight_column: str | None = Field(
+        None,
+        description="Column of this task's example weights, which multiply those of data.weight, in losses and "
+        "metrics. A null weighs 0. Default: 1 per example.",
+        json_schema_extra=CHANGEABLE,
+    )
+    matures_after_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days after which a label is complete: the label of day d is used from the end of day d + N on, by "
+        "the window that then ends, and measured then. Default: it is complete at the end of its own day.",
+    )
+
+
+class FreshLabels(Spec):
+    """Training on labels that are not complete yet: a row's own window takes it as negative unless it is positive by
+    then. Predictions make up for the positives that come later.
+    """
+
+    delay_column: str = Field(
+        description="Column of the days from a row's day to the day on which its positive label came: 0 if on the same "
+        "day. A null counts as 0."
+    )
+    kind: Literal["real_negatives", "fake_negatives"] = Field(
+        "real_negatives",
+        description="real_negatives: a row is trained on its own day and once more when its label is complete. "
+        "fake_negatives: once more only if a positive label came later.",
+    )
+    late_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the positive labels that come after the day of their row."
+    )
 
 
 class BinaryTask(Task):
@@ -27,6 +61,43 @@ class BinaryTask(Task):
     truth: str | None = Field(
         None, description="Column with the true probability, as in simulated logs. Its AUC is the best attainable one."
     )
+    soft_labels: bool = Field(False, description="Labels are probabilities: any number between 0 and 1.")
+    positive_weight: Positive = Field(
+        1.0,
+        description="Factor of the loss of positives. The model then predicts odds that are as many times too high.",
+        json_schema_extra=CHANGEABLE,
+    )
+    base_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Rate of positives that the untrained model predicts. Default: that of the first window; 0.5 if "
+        "its labels are not complete by its end.",
+    )
+    negative_rate: Annotated[float, Field(gt=0, le=1)] | str | None = Field(
+        None,
+        description="Share of this task's negatives that the log holds, beside all its positives; or a column of it, "
+        "where it varies. Predictions and metrics are those of the whole population. Default: all.",
+    )
+
+    fresh: FreshLabels | None = Field(
+        None,
+        description="Train on each day's labels at once, incomplete as they are, besides the complete ones. Default: "
+        "wait until they are complete.",
+    )
+
+    @model_validator(mode="after")
+    def _fresh_labels_mature(self) -> "BinaryTask":
+        if self.fresh and not self.matures_after_days:
+            raise ValueError("fresh: labels that are complete at once need none; set matures_after_days")
+        if self.fresh and self.soft_labels:
+            raise ValueError("fresh: a soft label has no delay; drop soft_labels or fresh")
+        return self
+
+    @property
+    def rate_column(self) -> str | None:
+        """The column of `negative_rate`, if it is one."""
+        return self.negative_rate if isinstance(self.negative_rate, str) else None
 
 
 class RegressionTask(Task):

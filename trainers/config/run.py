@@ -84,6 +84,23 @@ class Config(Spec):
         for name, counter in counters(self.features).items():
             if unknown := [task for task in counter.of if task not in self.tasks]:
                 raise ValueError(f"features.{name}.of: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
+            for task in counter.of:
+                if counter.delay_days < (maturing := self.tasks[task].matures_after_days or 0):
+                    raise ValueError(
+                        f"features.{name}.of: labels of {task} are complete after {maturing} days, and the counter "
+                        f"counts them after {counter.delay_days}; set features.{name}.delay_days: {maturing}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _fresh_labels_have_one_day(self) -> "Config":
+        trainer = self.trainer
+        for name, task in self.tasks.items():
+            if isinstance(task, BinaryTask) and task.fresh and (trainer.window_days, trainer.stride_days) != (1, 1):
+                raise ValueError(
+                    f"tasks.{name}.fresh weighs rows that are trained once on their own day; set trainer.window_days "
+                    "and trainer.stride_days to 1, or drop it"
+                )
         return self
 
     @model_validator(mode="after")

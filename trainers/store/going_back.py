@@ -96,7 +96,8 @@ def go_back(run: RunDirectory, decided: dict[str, Any] | None = None) -> str | N
     if last is not None:
         _copy(run.path, aside, (f"windows/{last}/metrics.json",))
     _move(run.path, aside, "windows", lambda name: name > str(last or ""))
-    _move(run.path, aside, "counters", lambda name: name.lstrip(".")[:10] > str(last or ""))
+    for folder in ("counters", "late"):
+        _move(run.path, aside, folder, lambda name: name.lstrip(".")[:10] > str(last or ""))
     _move(run.path, aside, "checkpoints", lambda name: _number(name) > number)
     _forget(run, last, number)
     events = run.events(EVENT)

@@ -27,7 +27,7 @@ CHECKPOINT = r"ids\.parquet|about\.json|\.about\.json\.partial|checkpoint\.(inde
 _DAYS = (
     rf"checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"
     r"|windows/(\d{4}-\d\d-\d\d/(metrics\.json|\.metrics\.json\.partial)?)?"
-    r"|counters/(\.?\d{4}-\d\d-\d\d\.(json|npz)(\.partial)?)?"
+    r"|(counters|late)/(\.?\d{4}-\d\d-\d\d\.(json|npz)(\.partial)?)?"
     r"|(recovery|metrics|days)\.json|\.(recovery|metrics|days)\.json\.partial"
 )
 OWN = re.compile(
@@ -128,6 +128,10 @@ class RunDirectory:
     @property
     def counters(self) -> Path:
         return self.path / "counters"
+
+    @property
+    def late(self) -> Path:
+        return self.path / "late"
 
     @property
     def exports(self) -> Path:

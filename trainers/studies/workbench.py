@@ -11,6 +11,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfstable.data.log import DayLog
+from tfstable.data.maturity import UsedLabels
 from tfstable.data.window import Batches, Window, windows
 from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.living_ids import LivingIds
@@ -25,7 +26,7 @@ from trainers.config import Config, ShuffleConfig, TrainerConfig
 from trainers.devices.memory import share_heap
 from trainers.training.check import check_log
 from trainers.training.first_window import fit_statistics, value_checks
-from trainers.training.plan import Plan, plan, stream
+from trainers.training.plan import Plan, days_read, plan, stream
 
 
 class IdsOf(NamedTuple):
@@ -69,7 +70,7 @@ class Workbench:
             log, preprocessor, self.statistics, config.tasks, config.data.weight, value_checks(config)
         )
         # Each keeps its preprocessed rows, where they fit data.buffer_rows: later trainings read nothing.
-        self._batches: dict[tuple[tuple[date, ...], int, ShuffleConfig, Hashable], Batches] = {}
+        self._batches: dict[Hashable, Batches] = {}
         self._living: dict[tuple[int, int], LivingIds] = {}  # By days of a window and stride.
         self._learners: dict[Hashable, tuple[Learner, list[tf.Tensor]]] = {}
 
@@ -79,6 +80,7 @@ class Workbench:
         size: int,
         shuffle: ShuffleConfig | None = None,
         ids: IdsOf = NO_IDS,
+        used: UsedLabels | None = None,
     ) -> Batches:
         """Returns the batches over `days`; the same object for the same arguments.
 
@@ -87,13 +89,14 @@ class Workbench:
             size: Rows of a batch.
             shuffle: The order; None: the config's.
             ids: What `ids` returns.
+            used: By day, the tasks whose labels are used; None: all.
         """
         shuffle = shuffle or self.config.trainer.shuffle
-        if (days, size, shuffle, ids.key) not in self._batches:
+        key = days, size, shuffle, ids.key, str(used)
+        if key not in self._batches:
             rows, order = self.config.data.buffer_rows, make_shuffle(shuffle)
-            made = self.reader.batches(days, size, rows, order, ids=lambda: ids.tables)
-            self._batches[days, size, shuffle, ids.key] = made
-        return self._batches[days, size, shuffle, ids.key]
+            self._batches[key] = self.reader.batches(days, size, rows, order, ids=lambda: ids.tables, used=used)
+        return self._batches[key]
 
     def ids(self, trainer: TrainerConfig, window: Window | None = None, trained: bool = False) -> IdsOf:
         """Returns the rows of ids with which a window trains, or which it leaves; of no window, those before the first.
@@ -126,8 +129,12 @@ class Workbench:
         """Returns the plan of each window that ends before `last`."""
         todo = windows(self.log.days, trainer.window_days, trainer.stride_days)
         size, shuffle = trainer.batch_size, trainer.shuffle
-        wanted = [window for window in todo if window.last < last]
-        return [plan(w, self.batches(w.days, size, shuffle, self.ids(trainer, w)), trainer) for w in wanted]
+        plans = []
+        for window in todo:
+            if window.last < last:
+                days, used = days_read(self.config, self.log, window)
+                plans.append(plan(window, self.batches(days, size, shuffle, self.ids(trainer, window), used), trainer))
+        return plans
 
     def feed(self, plans: list[Plan], trainer: TrainerConfig, seed: int) -> Iterator[Any]:
         """Returns an iterator over the batches of `plans`, as `train_window` takes it, shuffled by `seed`."""

@@ -13,7 +13,7 @@ from tfstable.errors import InputError
 from tfstable.inputs.pretrained import read_vectors
 from tfstable.inputs.statistics import Statistics, is_several_valued, table_name, vector_width
 from tfstable.locks import clear_abandoned, grow, settle
-from tfstable.log_columns import label_columns
+from tfstable.log_columns import outcome_columns
 from tfstable.options import check_lists
 from tfstable.sources.simulate import simulate
 from tfstable.specs import (
@@ -129,9 +129,8 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
     if columns is None:
         schemas = [log.schemas(day) for day in log.counted]
         columns = raw_columns(config.features, {path: schema for files in schemas for path, schema in files.items()})
-    numbers = [*label_columns(config.tasks).values()]
+    numbers = outcome_columns(config.tasks, config.data.weight)
     numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
-    numbers += [config.data.weight] if config.data.weight else []
     groups = [config.evaluation.gauc_column] if config.evaluation.gauc_column else []
     for day in log.counted:
         check_schemas(log, day, columns, numbers, groups)

@@ -3,10 +3,12 @@
 import pyarrow as pa
 
 from tfstable.data.columns import RawColumn, arrow_types
-from tfstable.data.log import DayLog, read
+from tfstable.data.log import DAY, DayLog, read
+from tfstable.data.maturity import labels_used, longest
 from tfstable.data.values import ValueChecks
+from tfstable.data.window import Window
 from tfstable.inputs.statistics import Statistics, fit
-from tfstable.log_columns import label_columns, single_columns
+from tfstable.log_columns import outcome_columns, single_columns
 from trainers.config import Config
 
 
@@ -21,10 +23,11 @@ def fit_statistics(
         columns: Raw columns of the features.
         checks: Checks the rows; None: a new one.
     """
-    units = [unit for day in log.days[: config.trainer.window_days] for unit in log.units(day)]
+    days = tuple(log.days[: config.trainer.window_days])
+    units, used = [unit for day in days for unit in log.units(day)], labels_used(Window(days, ()), config.tasks, days)
     checks = checks or value_checks(config)
     batches = (pa.Table.from_batches([batch]) for batch in read(units, fitted_types(config, columns), check=checks))
-    return fit(config.features, config.tasks, columns, batches)
+    return fit(config.features, config.tasks, columns, batches, used)
 
 
 def value_checks(config: Config) -> ValueChecks:
@@ -40,6 +43,5 @@ def value_checks(config: Config) -> ValueChecks:
 def fitted_types(config: Config, columns: dict[str, RawColumn]) -> dict[str, pa.DataType]:
     """Returns the columns that training reads, with the types to fit them in: numbers in float64."""
     features = {name: pa.float64() if dtype == pa.float32() else dtype for name, dtype in arrow_types(columns).items()}
-    outcomes = dict.fromkeys((*label_columns(config.tasks).values(), config.data.weight), pa.float32())
-    outcomes.pop(None, None)
-    return outcomes | features
+    day = {DAY: pa.int32()} if longest(config.tasks) else {}
+    return dict.fromkeys(outcome_columns(config.tasks, config.data.weight), pa.float32()) | features | day

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from tfstable.data.log import DayLog
 from trainers.config import Config
 from trainers.health.loss_watch import Batch
@@ -16,6 +18,7 @@ from trainers.store.run_directory import RunDirectory
 from trainers.store.window_record import Metrics
 from trainers.training.evaluation import evaluate
 from trainers.training.infinite_values import InfiniteValues
+from trainers.training.late_labels import LateLabels
 from trainers.training.recover import Recovery
 from trainers.training.state import RunState
 
@@ -58,6 +61,7 @@ class Judge:
     ):
         self._config, self._log, self._run, self._state = config, log, run, state
         self._recovery, self._infinite, self._report = recovery, infinite, report
+        self._late = LateLabels(config, log, run, report)
 
     def look(self, last: date, next_days: tuple[date, ...]) -> None:
         """Evaluates the next days that the record of the window ending at `last` does not have yet.
@@ -66,28 +70,30 @@ class Judge:
             Diverged: If the metrics show a diverged model; they are not kept.
         """
         began, agreement = time.monotonic(), self._state.agreement
+        agreement.decide(lambda: self._late.measure(last))
         pending = agreement.decide(lambda: self._pending(last, next_days))
         found: dict[date, Metrics] = {}
         odd: dict[date, dict[str, list[str]]] = {}
+        predicted: dict[date, dict[str, np.ndarray]] = {}
         for day in map(date.fromisoformat, pending):
-            judged = self._evaluate(day, self._state.watch.jumped)
+            predicted[day] = self._state.predict(day)
+            judged = self._evaluate(day, predicted[day], self._state.watch.jumped)
             self._infinite.tell(self._state.reader.checks.infinite())
             found[day] = judged.tasks
             if faults := self._judge(last, day, judged):
                 odd[day] = faults
         if found:
-            agreement.decide(lambda: self._note(last, found, odd, time.monotonic() - began))
+            agreement.decide(lambda: self._note(last, found, odd, predicted, time.monotonic() - began))
 
     def _pending(self, last: date, next_days: tuple[date, ...]) -> list[str]:
         record = self._run.window(last)  # None: trained by a version that kept no records.
         return [str(day) for day in next_days if record is not None and day not in record.evaluations]
 
-    def _evaluate(self, day: date, jumped: bool = False) -> Judged:
-        """Evaluates a day by every worker's part; the chief judges it."""
-        predictions = self._state.predict(day)
+    def _evaluate(self, day: date, predictions: dict[str, np.ndarray], jumped: bool = False) -> Judged:
+        """Measures a day's predictions; the chief judges them."""
 
         def judged() -> list[Any]:
-            tasks = evaluate(self._config, self._log, day, predictions)
+            tasks = evaluate(self._config, self._log, day, predictions, now=day)
             evaluations, since = self._run.evaluations(), self._config.evaluation.compare_since
             verdict = judge(day, tasks, evaluations, self._run.odd_days(), since=since, jumped=jumped)
             return [tasks, verdict.labels, verdict.faults, verdict.labelled]
@@ -125,7 +131,7 @@ class Judge:
         figures = {"window_end": last, "day": day, "rules": lines}
         if good != this:  # Else this model was in line on an earlier day, so the day is odd.
             state.restore(good)
-            shared = {fault[:2] for fault in self._evaluate(day).verdict.faults}
+            shared = {fault[:2] for fault in self._evaluate(day, state.predict(day)).verdict.faults}
             state.restore(this)
             if any(fault[:2] not in shared for fault in verdict.faults):
                 rules = f"{'; '.join(lines)}; checkpoint {good} does better"
@@ -141,9 +147,16 @@ class Judge:
         return odd
 
     def _note(
-        self, last: date, found: Mapping[date, Metrics], odd: Mapping[date, dict[str, list[str]]], seconds: float
+        self,
+        last: date,
+        found: Mapping[date, Metrics],
+        odd: Mapping[date, dict[str, list[str]]],
+        predicted: Mapping[date, dict[str, np.ndarray]],
+        seconds: float,
     ) -> None:
-        """Adds evaluated days to the record of a window."""
+        """Adds evaluated days to the record of a window, and keeps what labels that mature later will measure."""
+        for day, predictions in predicted.items():
+            self._late.keep(day, predictions)
         record, later = self._run.window(last), dict(found)
         assert record is not None  # `_pending` returns days only if there is one.
         if record.eval_day is None:

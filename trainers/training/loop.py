@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.data.log import DayLog
+from tfstable.data.maturity import longest
 from tfstable.data.window import Arrays, Window, windows
 from tfstable.errors import InputError
 from tfstable.inputs.reader import Stream
@@ -30,7 +31,7 @@ from trainers.training.inheritance import inherit
 from trainers.training.judge import Judge
 from trainers.training.losses import Losses
 from trainers.training.numbering import numbering
-from trainers.training.plan import Plan, Training, next_needed, plan, stream
+from trainers.training.plan import Plan, Training, days_read, next_needed, plan, stream
 from trainers.training.publishing import ExportedCounters, Publisher
 from trainers.training.recover import Recovery
 from trainers.training.refitting import refit
@@ -209,7 +210,10 @@ class MovingWindow:
         shuffle = make_shuffle(trainer.shuffle)
         ids = cache(partial(self.state.ids_of, window))  # Not for a window that is left out: it may be over.
         fitted = self.state.moments.before(window).statistics
-        batches = self.state.reader.batches(window.days, trainer.batch_size, rows, shuffle, ids=ids, statistics=fitted)
+        days, used = days_read(self.config, self.log, window)
+        batches = self.state.reader.batches(
+            days, trainer.batch_size, rows, shuffle, ids=ids, statistics=fitted, used=used
+        )
         return plan(window, batches, trainer)
 
     def _windows(self, days: Sequence[date] | None = None) -> list[Window]:
@@ -276,7 +280,8 @@ class MovingWindow:
             examples_per_second=now.done * size / seconds,
         )
         self.run.write_window(record)
-        self.state.save_window(window.last, next_needed(self.log.days, window, self.config.trainer))
+        first = next_needed(self.log.days, window, self.config.trainer, longest(self.config.tasks))
+        self.state.save_window(window.last, first)
 
     def _steps_of_a_call(self, _: int) -> int:
         if self.seconds_per_step is None:

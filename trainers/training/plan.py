@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 
+from tfstable.data.log import DayLog
+from tfstable.data.maturity import UsedLabels, labels_used, longest
 from tfstable.data.window import Arrays, Batches, Window
-from trainers.config import TrainerConfig
+from trainers.config import Config, TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,26 @@ def plan(window: Window, batches: Batches, trainer: TrainerConfig) -> Plan:
     return Plan(window, batches, total, trainer.batch_size)
 
 
-def next_needed(days: Sequence[date], window: Window, trainer: TrainerConfig) -> date:
-    """Returns the first day that is read again once a window is trained: by the next one, or to publish this one."""
+def days_read(config: Config, log: DayLog, window: Window) -> tuple[tuple[date, ...], UsedLabels | None]:
+    """Returns the days whose rows a window trains, in order, and the labels that it uses of each; None: all."""
+    if not longest(config.tasks):
+        return window.days, None
+    used = labels_used(window, config.tasks, log.days)
+    return tuple(used.tasks_of), used
+
+
+def next_needed(days: Sequence[date], window: Window, trainer: TrainerConfig, maturing: int = 0) -> date:
+    """Returns the first day that is read again once a window is trained: by the next one, or to publish this one.
+
+    Args:
+        days: The days of the log.
+        window: The window.
+        trainer: The config's trainer section.
+        maturing: The most days that labels take to mature.
+    """
     end = days.index(window.last)
-    return days[min(end, max(0, end + trainer.stride_days + 1 - trainer.window_days))]
+    first = days[min(end, max(0, end + trainer.stride_days + 1 - trainer.window_days))]
+    return min([first, *(day for day in days if maturing and day > window.last - timedelta(maturing))])
 
 
 def stream(plans: Iterable[Plan], seed: int, numbers: Callable[[Plan], np.ndarray]) -> Generator[Arrays, None, None]:

@@ -31,6 +31,7 @@ from trainers.store.run_directory import RunDirectory
 from trainers.training.evaluation import evaluate
 
 EXPORT_TOLERANCE = 1e-5  # Difference of a reloaded prediction: absolute up to 1, relative above.
+MEASURED = {"kind", "label", "weight_column", "soft_labels", "negative_rate", "matures_after_days"}  # Keys of a task.
 WARMUP_ROWS = (1, 100)  # Rows of the warm-up requests: a small graph and one whose operations run in parallel.
 
 
@@ -109,7 +110,7 @@ class Publisher:
         predictions: dict[str, np.ndarray],
         exported: ExportedCounters,
     ) -> str | None:
-        own = evaluate(self._config, self._log, last, predictions)
+        own = evaluate(self._config, self._log, last, predictions, now=last)
         odd, since = self._run.odd_days(), self._config.evaluation.compare_since
         if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own, odd, since):
             self._run.add_event("export_refused", window_end=last, reasons=reasons)
@@ -208,7 +209,10 @@ class Publisher:
             evaluation=evaluation,
             config_hash=hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest(),
             # `tfstable compare` needs them to judge an export without its run.
-            tasks={name: {"kind": task.kind, "label": task.label or name} for name, task in config.tasks.items()},
+            tasks={
+                name: {"label": name, **task.model_dump(mode="json", include=MEASURED, exclude_defaults=True)}
+                for name, task in config.tasks.items()
+            },
             weight=config.data.weight,
             counted_to=self._counted_to(last),
             score_weights=config.score_weights if config.export.user_columns else None,

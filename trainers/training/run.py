@@ -166,7 +166,7 @@ class Run:
                 SeenDayWarning,
                 stacklevel=2,
             )
-        return evaluate(self.config, model.log, day, model.state.predict(day))
+        return evaluate(self.config, model.log, day, model.state.predict(day), now=model.log.counted[-1])
 
     def predict(self, day: date) -> dict[str, np.ndarray]:
         """Returns the newest checkpoint's predictions for every row of a day of the log, in its order.

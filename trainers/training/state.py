@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.data.log import DayLog
+from tfstable.data.maturity import longest
 from tfstable.data.window import Arrays, Window, windows
 from tfstable.errors import InputError
 from tfstable.inputs.id_table import IdTable
@@ -87,7 +88,8 @@ class RunState:
         self.counters = CounterStore(run.counters, log)
         if self.reader.counted is not None:
             self.reader.counted.earlier = self.counters.newest
-            self.reader.counted.behind = config.trainer.window_days + config.trainer.stride_days
+            maturing = longest(config.tasks)
+            self.reader.counted.behind = config.trainer.window_days + config.trainer.stride_days + maturing
         is_tpu, sparse_cores = isinstance(self.strategy, tf.distribute.TPUStrategy), has_sparse_cores(self.strategy)
         if is_tpu:
             check_tables(config, tables(config), sparse_cores)

@@ -5,12 +5,14 @@ from typing import Any, TypedDict
 
 from tfstable.data.digest import day_digest
 from tfstable.data.log import DayLog
+from tfstable.data.maturity import longest
 from tfstable.data.window import Window, windows
 from tfstable.errors import InputError
 from tfstable.files import read_json, write_json
 from trainers.config import Config
 from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
+from trainers.training.plan import days_read
 from trainers.training.state import RunState
 
 
@@ -18,7 +20,8 @@ class Changes(TypedDict):
     """How the log differs from the days that a run has trained on.
 
     Attributes:
-        events: Per changed day its `record` for events.jsonl, its `line` for the user, and its facts `now`.
+        events: Per changed day its `record` for events.jsonl, its `line` for the user, and its facts `now`. Without a
+            line the change is an expected one, which is not told.
         restart: Number of the checkpoint to restart from; None to continue.
     """
 
@@ -46,9 +49,11 @@ class TrainedDays:
         """Notes the days of a window which is about to be trained, after the one that ended at `after`."""
         if not self._run.writable:
             return
-        used = {*window.days, *(day for day in self._log.days if after and after < day <= window.last)}
-        new = {str(day): self._facts(day) for day in sorted(used) if str(day) not in self._days}
-        self._write(self._days | new, {"after": after and str(after), "days": list(map(str, window.days))})
+        days, _ = days_read(self._config, self._log, window)
+        filled = set(days).difference(window.days)  # Read before, without labels that have come since.
+        used = {*days, *(day for day in self._log.days if after and after < day <= window.last)}
+        new = {str(day): self._facts(day) for day in sorted(used) if str(day) not in self._days or day in filled}
+        self._write(self._days | new, {"after": after and str(after), "days": list(map(str, days))})
 
     def look(self, state: RunState, report: Report) -> None:
         """Compares the log with the record, reports changes, and continues with the present days.
@@ -63,8 +68,9 @@ class TrainedDays:
         todo = self._todo(state.position.last_day)
         found = state.agreement.decide(lambda: self._changes(state, todo[0] if todo else None))
         for event in found["events"]:
-            self._run.add_event(**event["record"])
-            report.found(event["line"])
+            if "line" in event:
+                self._run.add_event(**event["record"])
+                report.found(event["line"])
         if (number := found["restart"]) is not None:
             state.restore(number)
             check_gap(self._config, self._log, state.position.last_day)
@@ -96,10 +102,13 @@ class TrainedDays:
                 line += ", with other content" if rows == rows_before else ""
             record = {"kind": kind, "day": str(day), "rows_before": rows_before, "rows": rows}
             events.append({"record": record, "line": f"{line}; training continues", "now": now})
+            if rows == rows_before and last is not None and day > last - timedelta(longest(self._config.tasks)):
+                del events[-1]["line"]  # Labels that were not complete have been filled in.
         nothing = Changes(events=events, restart=None)
         if not (state.position.batch and next_window):
             return nothing
-        planned, changed = [*map(str, next_window.days)], {event["record"]["day"] for event in events}
+        days, _ = days_read(self._config, self._log, next_window)
+        planned, changed = [*map(str, days)], {event["record"]["day"] for event in events}
         begun = self._window.get("days", planned) if self._window.get("after") == (last and str(last)) else planned
         if begun == planned and not changed.intersection(planned):
             return nothing

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from tfstable.data.arrays import numbers, raw_batches
 from tfstable.data.columns import RawColumn, check_schemas, group_type
 from tfstable.data.log import DayLog, read
 from tfstable.data.types import field_type
 from tfstable.errors import InputError
+from tfstable.log_columns import outcome_columns
 from tfstable.metrics import (
     AucDifference,
     RmseDifference,
@@ -29,8 +31,10 @@ from tfstable.metrics import (
     top_k_churn,
 )
 from tfstable.serving.export import Serving, metadata, resolve, versions
+from tfstable.specs import TaskSpec
 from trainers.store.params import NAME, read_params
 from trainers.training.evaluation import group_ids
+from trainers.training.task_rows import task_rows
 
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # Of the prediction difference.
 LEVEL, Z = 0.95, 1.959964  # Of the intervals, and the normal quantile behind it.
@@ -48,7 +52,7 @@ class Side:
         trained_to: The last day that it was trained on.
         counted_to: The last day of which its counters know a label, if it has counters.
         columns: Raw columns that it reads.
-        tasks: (kind, label column) of each task.
+        tasks: Of each task what its measurement needs.
         weight: Column of example weights, if it was trained with one.
         group: The run's column of users; None if the path names a version, not a run.
     """
@@ -57,7 +61,7 @@ class Side:
     trained_to: str
     counted_to: str | None
     columns: dict[str, RawColumn]
-    tasks: dict[str, tuple[str, str]]
+    tasks: dict[str, TaskSpec]
     weight: str | None
     group: str | None
 
@@ -77,9 +81,9 @@ def open_side(path: Path) -> Side:
     columns = {name: RawColumn(**column) for name, column in stored.columns.items()}
     params = read_params(path / NAME) if is_run else {}
     if stored.tasks is not None:
-        tasks, weight = {n: (task["kind"], task["label"]) for n, task in stored.tasks.items()}, stored.weight
+        tasks, weight = stored.tasks, stored.weight
     elif is_run:
-        tasks = {name: (task["kind"], task.get("label") or name) for name, task in params["tasks"].items()}
+        tasks = {n: {"kind": task["kind"], "label": task.get("label") or n} for n, task in params["tasks"].items()}
         weight = params["data"].get("weight")
     else:
         raise InputError(f"{path}: an older export, which does not say its label columns; name its model directory")
@@ -88,7 +92,7 @@ def open_side(path: Path) -> Side:
         stored.window_end,
         stored.counted_to,
         columns,
-        tasks,
+        TypeAdapter(dict[str, TaskSpec]).validate_python(tasks),
         weight,
         params.get("evaluation", {}).get("gauc_column"),
     )
@@ -128,17 +132,19 @@ def compare(
         InputError: If a model or column is missing or of the wrong type, or the models have different tasks.
     """
     sides = [open_side(path) for path in (first, second)]
-    tasks = sides[0].tasks
-    if tasks != sides[1].tasks:
-        shown = [", ".join(f"{n} ({kind} of {label})" for n, (kind, label) in side.tasks.items()) for side in sides]
+    tasks, kinds = sides[0].tasks, [{n: (task.kind, task.label) for n, task in side.tasks.items()} for side in sides]
+    if kinds[0] != kinds[1]:
+        shown = [", ".join(f"{n} ({kind} of {label})" for n, (kind, label) in side.items()) for side in kinds]
         raise InputError(
             f"{first} predicts {shown[0]}; {second} predicts {shown[1]}; compare models of the same tasks and labels"
         )
     group = group or sides[0].group or sides[1].group
     weight = sides[0].weight if sides[0].weight == sides[1].weight else None
-    labels = [label for _, label in tasks.values()]
+    if [task.weight_column for task in tasks.values()] != [task.weight_column for task in sides[1].tasks.values()]:
+        tasks = {name: task.model_copy(update={"weight_column": None}) for name, task in tasks.items()}
+    outcomes = outcome_columns(tasks, weight)
     for side in sides:
-        check_schemas(log, day, side.columns, [*labels, *([weight] if weight else [])], [group] if group else [])
+        check_schemas(log, day, side.columns, outcomes, [group] if group else [])
     if slice_by:
         for path, schema in log.schemas(day).items():
             if pa.types.is_nested(field_type(schema, slice_by, path)):
@@ -146,33 +152,35 @@ def compare(
 
     one, other = (_predict(side.version, log, day, progress, f"predicting with {side.version}") for side in sides)
     wanted = {slice_by: None} | ({group: group_type(log.schemas(day), group)} if group else {})
-    wanted |= dict.fromkeys([*labels, weight], pa.float32())
+    wanted |= dict.fromkeys(outcomes, pa.float32())
     wanted.pop(None, None)
     table = pa.Table.from_batches(read(log.units(day), wanted))
     weights = np.nan_to_num(numbers(table[weight])) if weight else None
     groups = group_ids(table[group]) if group else None
     sliced = slices(table[slice_by]) if slice_by else None
     result: dict[str, dict[str, Any]] = {}
-    for number, (name, (kind, label)) in enumerate(tasks.items()):
+    for number, (name, task) in enumerate(tasks.items()):
         progress(number, len(tasks), f"comparing {name}")
-        y, p, q = numbers(table[label]), one[name], other[name]
+        y, own, rows, _ = task_rows(name, task, table, weight, day, now=log.days[-1])
+        p, q = one[name], other[name]
         mean, quantiles = (
             prediction_difference(p, q, weights),
             prediction_difference_quantiles(p, q, QUANTILES, weights),
         )
         result[name] = {
-            "kind": kind,
+            "kind": task.kind,
             "difference": {"mean": mean, "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True))},
             "spearman": spearman(p, q),
             "kendall": kendall(p, q),
             "churn": None if groups is None else top_k_churn(p, q, groups, k)._asdict(),
             "slices": None if sliced is None else _by_slice(p, q, sliced, weights),
         }
-        if kind == "binary":
-            draws = None if groups is None else auc_bootstrap(y, p, q, groups, weights, samples=samples)
-            result[name]["auc"] = _auc(auc_difference(y, p, q, weights), draws)
+        p, q = p[rows], q[rows]
+        if task.kind == "binary":
+            draws = None if groups is None else auc_bootstrap(y, p, q, groups[rows], own, samples=samples)
+            result[name]["auc"] = _auc(auc_difference(y, p, q, own), draws)
         else:
-            result[name]["rmse"] = _rmse(rmse_difference(y, p, q, weights))
+            result[name]["rmse"] = _rmse(rmse_difference(y, p, q, own))
         progress(number + 1, len(tasks), f"comparing {name}")
     return {
         "first": str(sides[0].version),

@@ -146,8 +146,9 @@ class Bench(Workbench):
         counts: dict[str, list[Any]] = {}
         for batch in batches.one_pass(None):
             _, labels_of, weight = self.reader.layout.unpack(batch)
-            for task, labels in labels_of.items():
-                known = labels[np.isfinite(labels) & (weight > 0)]
+            for task in self.config.tasks:
+                labels, of_task = labels_of[task], weight[task] if isinstance(weight, dict) else weight
+                known = labels[np.isfinite(labels) & (of_task > 0)]
                 counts.setdefault(task, []).append((known.sum(), (1 - known).sum()))
         binary = [name for name, task in self.config.tasks.items() if task.kind == "binary"]
         return {name: float(min(np.sum(counts[name], axis=0))) for name in binary}

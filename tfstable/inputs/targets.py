@@ -1,0 +1,66 @@
+"""Labels, weights and offsets of rows of a log, as losses read them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from tfstable.data.arrays import numbers
+from tfstable.data.log import DAY
+from tfstable.data.maturity import UsedLabels
+from tfstable.log_columns import fresh_labels, label_columns, outcome_columns, rate_column
+from tfstable.specs import OFFSET, WEIGHT, FreshLabels, TaskSpec
+
+
+class Targets:
+    """Turns outcome columns into labels and weights.
+
+    Args:
+        tasks: Task specs by name.
+        weight: Column of example weights; None: every example weighs 1. A null weighs 0.
+
+    Attributes:
+        columns: The columns to read, with their types.
+        names: Names of what a call returns: the tasks, then what else losses read of a row.
+    """
+
+    def __init__(self, tasks: Mapping[str, TaskSpec], weight: str | None):
+        self._weight, self._labels = weight, label_columns(tasks)
+        self._weights = {WEIGHT + name: task.weight_column for name, task in tasks.items() if task.weight_column}
+        self._rates = {OFFSET + name: column for name, task in tasks.items() if (column := rate_column(task))}
+        self.columns = dict.fromkeys(outcome_columns(tasks, weight), pa.float32())
+        self.names = [*self._labels, *self._weights, *self._rates]
+        self._tasks = tasks
+        self._late = {name: task.matures_after_days for name, task in tasks.items() if task.matures_after_days}
+
+    def __call__(self, table: pa.Table, used: UsedLabels | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns labels by name, NaN where masked, and weights, `(rows,)` float32 each.
+
+        Args:
+            table: Rows with the columns of `columns`; given `used`, also DAY, if labels of a task mature late.
+            used: The labels that are used; all others are masked. None: all are used.
+        """
+        weight = np.ones(table.num_rows, np.float32)
+        if self._weight:
+            weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
+        labels = {name: numbers(table[column]) for name, column in self._labels.items()}
+        if used is not None and self._late:
+            days = table[DAY].to_numpy()
+            for name, y in labels.items():
+                if fresh := fresh_labels(self._tasks[name]):
+                    y = self._fresh(fresh, self._late[name], y, table, used.last.toordinal() - days)
+                there = [day.toordinal() for day, tasks in used.tasks_of.items() if name in tasks]
+                labels[name] = np.where(np.isin(days, there), y, np.float32("nan"))
+        labels |= {name: np.nan_to_num(numbers(table[column]), nan=0.0) for name, column in self._weights.items()}
+        # A rate of 1 where it is null, as the checks allow for masked labels.
+        labels |= {name: np.log(np.nan_to_num(numbers(table[column]), nan=1.0)) for name, column in self._rates.items()}
+        return labels, weight
+
+    @staticmethod
+    def _fresh(fresh: FreshLabels, matures: int, y: np.ndarray, table: pa.Table, elapsed: np.ndarray) -> np.ndarray:
+        """The labels as they are known `elapsed` days after each row's day."""
+        delay = np.nan_to_num(numbers(table[fresh.delay_column]), nan=0.0)
+        known = np.where((y == 1) & (delay > elapsed), np.float32(0), y)
+        if fresh.kind == "real_negatives":
+            return known
+        return np.where((elapsed < matures) | ((y == 1) & (delay > 0)), known, np.float32("nan"))
