@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tfstable.specs import BinaryTask, CounterFeature, Feature, FreshLabels, TaskSpec
+from tfstable.specs import BinaryTask, CounterFeature, Feature, FreshLabels, TaskSpec, is_implicit
 
 
 def feature_columns(features: Mapping[str, Feature]) -> dict[str, tuple[str, ...]]:
@@ -36,8 +36,8 @@ def stated_types(features: Mapping[str, Feature]) -> list[tuple[str, str, str]]:
 
 
 def label_columns(tasks: Mapping[str, TaskSpec]) -> dict[str, str]:
-    """Returns the label column of each task, by the task's name."""
-    return {name: task.label or name for name, task in tasks.items()}
+    """Returns the label column of each task that has one, by the task's name."""
+    return {name: task.label or name for name, task in tasks.items() if not is_implicit(task)}
 
 
 def outcome_columns(tasks: Mapping[str, TaskSpec], weight: str | None) -> list[str]:

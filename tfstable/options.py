@@ -2,13 +2,21 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from tfstable.specs import Categorical, Feature, Positive, QuantileFeature, Spec
-
-Widths = tuple[Annotated[int, Field(ge=1)], ...]
+from tfstable.specs import (
+    ActivationName,
+    Bottom,
+    Categorical,
+    Feature,
+    Positive,
+    QuantileFeature,
+    SharedBottom,
+    Spec,
+    Widths,
+)
 
 
 class SequenceOptions(Spec):
@@ -89,9 +97,11 @@ class RankingOptions(Spec):
         "al., 2023); it hides the size of numbers if there are few. none: neither.",
     )
     units: Widths = Field((256, 256), description="Widths of the shared bottom's layers.")
-    activation: Literal["relu", "smelu", "swish", "gelu", "softplus", "tanh"] = Field(
-        "relu", description="Activation of the dense layers."
+    bottom: Bottom = Field(
+        default_factory=SharedBottom,
+        description="What stands on those layers, under the towers: nothing more (shared), or experts and gates.",
     )
+    activation: ActivationName = Field("relu", description="Activation of the dense layers.")
     beta: Positive = Field(1.0, description="Half-width of SmeLU's parabola, in the units of its input.")
     slope_below: float = Field(
         0.0,

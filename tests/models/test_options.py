@@ -17,6 +17,10 @@ from trainers.config import ModelConfig
         ({"input_normalisation": "batch"}, "RankingModel: input_normalisation: Input should be 'features', 'layer' or"),
         ({"units": (8, 0)}, "RankingModel: units.1: Input should be greater than or equal to 1, got 0"),
         ({"beta": 0.0}, "RankingModel: beta: Input should be greater than 0, got 0.0"),
+        (
+            {"bottom": {"kind": "mmoe", "experts": 1}},
+            "RankingModel: bottom.mmoe.experts: Input should be greater than or",
+        ),
         ({"cross_experts": 2}, "RankingModel: cross_experts=2 needs a cross_rank: experts are of low rank"),
         ({"cross_arrangement": "parallel"}, "RankingModel: cross_arrangement=parallel needs a cross_depth of at least"),
     ],
@@ -41,6 +45,7 @@ def test_every_option_is_in_the_model_and_in_its_config():
         "cross_arrangement": "parallel",
         "input_normalisation": "layer",
         "units": (8, 4),
+        "bottom": {"kind": "ple", "levels": 2, "units": (8, 4)},
         "activation": "smelu",
         "beta": 0.5,
         "slope_below": 0.25,
@@ -54,7 +59,7 @@ def test_every_option_is_in_the_model_and_in_its_config():
         "sequences": {"tagged": {"features": ("tags",), "query": ("user",), "units": (4,)}},
     }
     assert options.keys() == RankingOptions.model_fields.keys()
-    assert not [name for name, value in RankingOptions() if value == options[name]]
+    assert not [name for name, value in RankingOptions() if value == getattr(RankingOptions(**options), name)]
     model = build(**options)
     again = RankingModel.from_config(json.loads(json.dumps(model.get_config())))
     assert again.options == model.options == RankingOptions(**options)
@@ -65,7 +70,9 @@ def test_every_option_is_in_the_model_and_in_its_config():
 
 def test_the_config_takes_its_keys_from_the_options():
     for name, field in RankingOptions.model_fields.items():
-        assert ModelConfig.model_fields[name].default == field.default
+        assert ModelConfig.model_fields[name].get_default(call_default_factory=True) == field.get_default(
+            call_default_factory=True
+        )
         assert ModelConfig.model_fields[name].description == field.description
     assert ModelConfig().arguments == RankingOptions().model_dump()
 

@@ -114,6 +114,10 @@ APART = {
     "cross": {"cross_depth": 2, "tower_units": (8,)},
     "cross of low rank": {"cross_depth": 2, "cross_rank": 3, "input_normalisation": "none", "wide": True},
     "cross alone": {"cross_depth": 1, "units": ()},
+    "mmoe on a bottom": {"bottom": {"kind": "mmoe"}, "input_normalisation": "layer", "tower_units": (8,)},
+    "mmoe": {"bottom": {"kind": "mmoe", "units": (8, 8)}, "units": (), "rezero": True, "wide": True},
+    "ple": {"bottom": {"kind": "ple", "levels": 2}, "units": (), "input_normalisation": "layer"},
+    "ple after a cross": {"bottom": {"kind": "ple"}, "units": (), "cross_depth": 1},
     "target": {"sequences": {"seen": {"features": ["seen"], "query": ["video"]}}, "wide": True, "activation": "smelu"},
     "target of softmax": {
         "sequences": {"seen": {"features": ["seen"], "query": ["video"], "softmax": True, "units": (6, 5)}},
@@ -131,7 +135,7 @@ WHOLE = {
     "experts": {"cross_depth": 1, "cross_rank": 3, "cross_experts": 2},
     "parallel": {"cross_depth": 1, "cross_arrangement": "parallel", "wide": True},
     "no bottom": {"units": ()},
-    "mmoe": {"model_class": MMoE, "expert_units": (8,)},
+    "a subclass": {"model_class": MMoE, "expert_units": (8,)},
     "another stage": {"model_class": OtherEmbedding},
     "a history of the candidate": {"sequences": {"tags": {"features": ["tags"], "attention": "mean"}}},
 }
@@ -182,7 +186,7 @@ def test_equal_scores_keep_the_order_of_the_request():
     assert as_served(make())(raw)["order"].numpy().tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("arguments", [APART["recipe"], APART["cross"], WHOLE["mmoe"]])
+@pytest.mark.parametrize("arguments", [APART["recipe"], APART["cross"], WHOLE["a subclass"], APART["mmoe"]])
 def test_no_candidate_is_no_error(arguments):
     raw = {n: v if n in USER else v[:0] for n, v in request().items()}
     got = as_served(make(**arguments))(raw)

@@ -55,7 +55,8 @@ class ValueChecks:
     ):
         column_of = single_columns(features)
         self._numbers = {column_of[name] for name, feature in features.items() if _takes_no_infinity(feature)}
-        self._tasks, self._labels, self._weight = tasks, label_columns(tasks), weight
+        self._labels, self._weight = label_columns(tasks), weight
+        self._tasks = {name: tasks[name] for name in self._labels}
         self._histories = histories
         self._seen: set[tuple[Path, str]] = set()
         self._infinite: deque[Infinite] = deque()  # Filled by a thread that reads ahead.

@@ -36,6 +36,8 @@ from tfstable.specs import (
     TaskSpec,
     VectorFeature,
     VocabularyFeature,
+    implicit_rates,
+    labelled,
     living,
 )
 
@@ -156,7 +158,7 @@ def fit(
         name: quantiles.Sample() for name, f in features.items() if isinstance(f, QuantileFeature) and not f.boundaries
     }
     seen = {column_of[name]: Seen() for name in (*moments, *samples)}
-    rates = {name: BaseRate(name, task) for name, task in tasks.items()}
+    rates = {name: BaseRate(name, tasks[name]) for name in labelled(tasks)}
     for batch in batches:
         arrays = {name: _single(batch[name]) for name in seen}
         values = {name: _numbers(arrays[name], name, columns[name]) for name in seen}
@@ -173,6 +175,7 @@ def fit(
         labels, _ = targets(batch, used)
         for name, rate in rates.items():
             rate.add(labels[name], labels.get(OFFSET + name))
+    base_rates = {name: rate.result() for name, rate in rates.items()}
     found = Statistics(
         columns=columns,
         vocabularies={table: _most_frequent(of_table, table, features) for table, of_table in counts.items()},
@@ -186,7 +189,7 @@ def fit(
             for name, f in features.items()
             if isinstance(f, QuantileFeature)
         },
-        base_rates={name: rate.result() for name, rate in rates.items()},
+        base_rates=base_rates | implicit_rates(tasks, base_rates),
     )
     remarks = [line for rate in rates.values() for line in rate.remarks()]
     return found.model_copy(update={"remarks": remarks + _remarks(features, found, seen, moments, samples, counts)})

@@ -13,8 +13,8 @@ from tfstable.models import tasks as task_math
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
-from tfstable.models.targets import labels_by_task, offset, only_tasks, weights_by_task
-from tfstable.specs import TaskSpec
+from tfstable.models.targets import labels_by_task, offset, only_tasks, share_of_batch, weights_by_task
+from tfstable.specs import TaskSpec, labelled
 
 
 class MultitaskModel(keras.Model):
@@ -67,6 +67,11 @@ class MultitaskModel(keras.Model):
         return {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
 
     @property
+    def labelled(self) -> list[str]:
+        """Names of the tasks with a label; the others are learned through products."""
+        return labelled(self.task_specs)
+
+    @property
     def logit_dtype(self) -> str:
         """float32, or float64 under the policy "float64": a logit in bfloat16 would have only two digits."""
         return "float64" if self.compute_dtype == "float64" else "float32"
@@ -96,15 +101,16 @@ class MultitaskModel(keras.Model):
         return total + tf.add_n(added) if added else total
 
     def task_losses(self, y: Any, logits: Mapping[str, tf.Tensor], sample_weight: Any = None) -> dict[str, tf.Tensor]:
-        """Returns each task's loss: the sum over its labelled examples, each times its weight, over the batch's size.
+        """Returns the loss of each task of `labelled`: the sum over its labelled examples, each times its weight, over
+        the batch's size.
 
         The divisor is the same for every task and replica. So an example counts the same on any replica, and a rarely
         labelled task does not dominate a batch in which one example has its label.
         """
-        y = labels_by_task(self.task_specs, y, self.logit_dtype)
-        weights, losses = weights_by_task(self.task_specs, sample_weight), {}
-        for name, task in self.task_specs.items():
-            logit, weight = logits[name], weights[name]
+        y = labels_by_task(self.labelled, y, self.logit_dtype)
+        weights, losses = weights_by_task(self.labelled, sample_weight), {}
+        for name in self.labelled:
+            task, logit, weight = self.task_specs[name], logits[name], weights[name]
             if rate_column(task):
                 logit -= tf.cast(offset(name, y), logit.dtype)
             each = task_math.loss(task, logit, y[name])
@@ -207,8 +213,8 @@ class MultitaskModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y = labels_by_task(self.task_specs, y, self.logit_dtype)
-        share = _share_of_batch(y)
+        y = labels_by_task(self.labelled, y, self.logit_dtype)
+        share = share_of_batch(y)
         with tf.GradientTape() as tape:
             logits = self.logits(x, training=True)
             loss = self.stage(self.compute_loss, x, y, logits, sample_weight, training=True)
@@ -225,7 +231,7 @@ class MultitaskModel(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y = labels_by_task(self.task_specs, y, self.logit_dtype)
+        y = labels_by_task(self.labelled, y, self.logit_dtype)
         logits = self.logits(x, training=False)
         loss = self.stage(self.compute_loss, x, y, logits, sample_weight, training=False)
         return self._report(x, y, logits, sample_weight, loss)
@@ -243,7 +249,7 @@ class MultitaskModel(keras.Model):
         examples = tf.shape(next(iter(y.values())))[0]
         if applied is not None:
             examples = tf.where(applied, examples, 0)
-            y = {name: tf.where(applied, y[name], float("nan")) for name in self.task_specs}
+            y = {name: tf.where(applied, y[name], float("nan")) for name in self.labelled}
         self.loss_tracker.update_state(tf.where(examples > 0, loss, 0.0), sample_weight=examples)
         return self.compute_metrics(x, y, self.predictions(logits), sample_weight)
 
@@ -258,8 +264,9 @@ class MultitaskModel(keras.Model):
             y_pred: Predictions by task, `(batch,)`.
             sample_weight: As in `fit`.
         """
-        y = only_tasks(self.task_specs, "y", labels_by_task(self.task_specs, y, self.logit_dtype))
-        weights = None if sample_weight is None else weights_by_task(self.task_specs, sample_weight)
+        y = only_tasks(self.labelled, "y", labels_by_task(self.labelled, y, self.logit_dtype))
+        weights = None if sample_weight is None else weights_by_task(self.labelled, sample_weight)
+        y_pred = {name: y_pred[name] for name in self.labelled}
         # (batch, 1): Keras's means average over the last axis before they apply weights.
         y, y_pred = ({name: value[:, None] for name, value in by_task.items()} for by_task in (y, y_pred))
         return super().compute_metrics(x, y, y_pred, weights)
@@ -287,11 +294,3 @@ class MultitaskModel(keras.Model):
     def _default_save_signature(self) -> Callable[..., Any]:
         """The function that `tf.saved_model.save` uses for `serving_default`; Keras's own makes every input a float."""
         return tf.function(lambda features: self(features, training=False), input_signature=[self.input_signature()])
-
-
-def _share_of_batch(y: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
-    """Returns this replica's share of the global batch's examples, a float32 scalar; None on a single replica."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return None
-    examples = tf.cast(tf.shape(next(iter(y.values())))[0], tf.float32)
-    return examples / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)

@@ -22,11 +22,11 @@ def prepared(name: str) -> Callable[..., Any]:
         bound = inspect.signature(method).bind(self, *args, **kwargs)
         given = bound.arguments
         given.update(
-            {key: only_tasks(self.task_specs, key, given[key]) for key in ("y", "sample_weight") if key in given}
+            {key: only_tasks(self.labelled, key, given[key]) for key in ("y", "sample_weight") if key in given}
         )
         if isinstance(given.get("validation_data"), tuple | list):
             x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(given["validation_data"]))
-            y, weights = only_tasks(self.task_specs, "y", y), only_tasks(self.task_specs, "sample_weight", weights)
+            y, weights = only_tasks(self.labelled, "y", y), only_tasks(self.labelled, "sample_weight", weights)
             given["validation_data"] = (x, y, weights)
         self.prepare()
         return method(*bound.args, **bound.kwargs)

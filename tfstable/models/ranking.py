@@ -9,28 +9,36 @@ from pydantic import TypeAdapter
 
 from tfstable.inputs.statistics import Statistics, is_several_valued, table_keys, table_name, table_rows, vector_width
 from tfstable.layers import (
-    ClipActivation,
     CrossTower,
     EmbeddingFeature,
     Embeddings,
     FeatureNormalization,
-    GeneralisedSmeLU,
-    ReZero,
-    SmeLU,
     VectorInput,
 )
 from tfstable.models import tasks as task_math
+from tfstable.models.blocks import activation, dense_stack
+from tfstable.models.experts import experts_above
 from tfstable.models.histories import Histories
 from tfstable.models.multitask import MultitaskModel
 from tfstable.options import ranking_options
-from tfstable.specs import BinaryTask, Categorical, Feature, NumericFeature, QuantileFeature, TaskSpec, VectorFeature
+from tfstable.specs import (
+    BinaryTask,
+    Categorical,
+    Feature,
+    NumericFeature,
+    QuantileFeature,
+    TaskSpec,
+    VectorFeature,
+    check_products,
+    headed,
+)
 
 Inputs = Mapping[str, tf.Tensor]  # By feature, as `tfstable.inputs.preprocessor` returns them.
 
 
 @keras.saving.register_keras_serializable(package="tfstable")
 class RankingModel(MultitaskModel):
-    """Embeddings, numbers and histories -> cross layers -> shared bottom -> one head per task.
+    """Embeddings, numbers and histories -> cross layers -> shared bottom or experts -> one head per task.
 
     Each stage is a method that a subclass can replace: `embed`, `sequence`, `interact`, `shared_bottom`, `heads`,
     `wide_logits`, `compute_loss`. Each takes `training`, which a subclass may leave out: Keras tells the layers in it
@@ -76,11 +84,13 @@ class RankingModel(MultitaskModel):
                 "take mixed_bfloat16 or float32."
             )
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
+        check_products(tasks)
+        heads = headed(tasks)
         policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
         self.histories = None
         if self.options.sequences:
-            arguments = self.feature_specs, statistics, self.options, self._activation()
+            arguments = self.feature_specs, statistics, self.options, activation(self.options, policy)
             self.histories = Histories(*arguments, name="histories", dtype=policy)
         pooled = self._embedding_features()
         for name in self.histories.embedded if self.histories else ():
@@ -90,7 +100,7 @@ class RankingModel(MultitaskModel):
         if self.options.input_normalisation == "features" and pooled:
             widths = [feature.dim for feature in pooled.values()]
             self.feature_norm = FeatureNormalization(widths, name="feature_norm", dtype=policy)
-        self.wide_tasks = [name for name, task in tasks.items() if self.options.wide and isinstance(task, BinaryTask)]
+        self.wide_tasks = [name for name in heads if self.options.wide and isinstance(tasks[name], BinaryTask)]
         of_tasks = len(self.wide_tasks)  # A column per task, zeros at first, whatever vectors are pretrained.
         per_task = {n: f._replace(dim=of_tasks, trainable=True, rate=1.0) for n, f in pooled.items() if of_tasks}
         self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if per_task else None
@@ -111,8 +121,9 @@ class RankingModel(MultitaskModel):
             if self.options.cross_arrangement == "parallel":
                 self.deep_norm = keras.layers.LayerNormalization(name="deep_norm", dtype=policy)
         self.bottom = self.dense_stack(self.options.units, "bottom", rezero=self.options.rezero)
-        self.towers = {name: self.dense_stack(self.options.tower_units, f"tower_{name}") for name in tasks}
-        self.outputs_of = {name: self.output_layer(name) for name in tasks}
+        self.expert_bottom = experts_above(self.options, heads, "experts", policy)
+        self.towers = {name: self.dense_stack(self.options.tower_units, f"tower_{name}") for name in heads}
+        self.outputs_of = {name: self.output_layer(name) for name in heads}
 
     # --- The stages.
 
@@ -140,12 +151,13 @@ class RankingModel(MultitaskModel):
 
     def shared_bottom(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor | Mapping[str, tf.Tensor]:
         """Returns the representation that all tasks share, `(batch, units)`, or a dict of one such tensor per task."""
-        return self.bottom(x, training=training)
+        x = self.bottom(x, training=training)
+        return x if self.expert_bottom is None else self.expert_bottom(x, training=training)
 
     def heads(self, shared: tf.Tensor | Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
-        """Returns the logits of each task, `(batch,)`, from the output of `shared_bottom`."""
+        """Returns the logits of each task with a head, `(batch,)`, from the output of `shared_bottom`."""
         logits = {}
-        for name in self.task_specs:
+        for name in self.towers:
             x = shared[name] if isinstance(shared, Mapping) else shared
             logits[name] = tf.squeeze(self.outputs_of[name](self.towers[name](x, training=training)), axis=1)
         return logits
@@ -174,6 +186,7 @@ class RankingModel(MultitaskModel):
         wide = self.stage(self.wide_logits, features, training=training)
         deep = self.stage(self.heads, shared, training=training)
         logits = {name: logit + wide.get(name, 0.0) for name, logit in deep.items()}
+        logits = task_math.with_products(self.task_specs, logits)
         return logits if as_logits else self.predictions(logits)
 
     def build(self, input_shape: Any = None) -> None:
@@ -214,32 +227,7 @@ class RankingModel(MultitaskModel):
 
     def dense_stack(self, units: Sequence[int], name: str, rezero: bool = False) -> keras.Sequential:
         """Returns a stack of dense layers with the model's activation, normalisation and dropout."""
-        options, policy, layers, width = self.options, self.dtype_policy, [], None
-        for i, size in enumerate(units):
-            block = [keras.layers.Dense(size, kernel_initializer="he_normal", name=f"dense_{i}", dtype=policy)]
-            if options.hidden_normalisation:
-                block.append(keras.layers.LayerNormalization(name=f"norm_{i}", dtype=policy))
-            activation = self._activation()
-            if isinstance(activation, str):
-                activation = keras.layers.Activation(activation, dtype=policy)
-            block.append(activation)
-            if options.activation_clip is not None:
-                block.append(ClipActivation(options.activation_clip, dtype=policy))
-            if options.dropout:
-                block.append(keras.layers.Dropout(options.dropout, dtype=policy))
-            if rezero and size == width:
-                block = [ReZero(keras.Sequential(block), name=f"rezero_{i}", dtype=policy)]
-            layers += block
-            width = size
-        return keras.Sequential(layers or [keras.layers.Identity(dtype=policy)], name=name)
-
-    def _activation(self) -> str | keras.layers.Layer:
-        options, policy = self.options, self.dtype_policy
-        if options.activation != "smelu":
-            return options.activation
-        if options.slope_below:
-            return GeneralisedSmeLU(options.beta, options.beta, options.slope_below, dtype=policy)
-        return SmeLU(options.beta, dtype=policy)
+        return dense_stack(self.options, units, name, rezero, self.dtype_policy)
 
     def output_layer(self, task: str, name: str | None = None) -> keras.layers.Dense:
         """Returns a layer that turns a task's representation into its logit, starting at the base rate."""

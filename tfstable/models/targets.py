@@ -75,6 +75,14 @@ def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
     return {name: given[name] for name in tasks}
 
 
+def share_of_batch(y: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+    """Returns this replica's share of the global batch's examples, a float32 scalar; None on a single replica."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return None
+    examples = tf.cast(tf.shape(next(iter(y.values())))[0], tf.float32)
+    return examples / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)
+
+
 def _column(value: Any, what: str) -> tf.Tensor:
     value = tf.convert_to_tensor(value)
     rank = value.shape.rank

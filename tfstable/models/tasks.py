@@ -1,6 +1,7 @@
 """The mathematics of a task: loss and prediction from its logit, and the initial logit."""
 
 import math
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -68,9 +69,45 @@ def population_logits(task: BinaryTask, logits: tf.Tensor) -> tf.Tensor:
     return -tf.math.log(tf.maximum(against, 1e-6))
 
 
+def with_products(tasks: Mapping[str, TaskSpec], logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns the logits of all tasks, `(batch,)` each, from those of tasks with heads.
+
+    With p_i = sigmoid(l_i), the odds against both of two are (1 - p_1 p_2) / (p_1 p_2) = e^(-l_1) + e^(-l_2) +
+    e^(-l_1 - l_2), so the logit of a product of two is
+
+        l = -logsumexp(-l_1, -l_2, -l_1 - l_2)
+
+    and of more, that of the first two with the next. No probability comes near 0 or 1, so nothing is lost there, as it
+    would be in log p - log(1 - p). The cross-entropy of this logit is the loss of ESMM's product.
+
+    Args:
+        tasks: Task specs by name.
+        logits: By task with a head, `(batch,)`; others are kept.
+
+    Reference:
+        Ma et al., "Entire Space Multi-Task Model: An Effective Approach for Estimating Post-Click Conversion Rate",
+        2018.
+    """
+    found = dict(logits)
+    for name, task in tasks.items():
+        if name in logits or not isinstance(task, BinaryTask) or not task.product_of:
+            continue
+        of = [population_logits(_binary(tasks[factor]), logits[factor]) for factor in task.product_of]
+        product = of[0]
+        for other in of[1:]:
+            product = -tf.reduce_logsumexp(tf.stack([-product, -other, -product - other]), axis=0)
+        found[name] = product - population_logits(task, tf.zeros([], product.dtype))  # As the log is sampled.
+    return found
+
+
 def initial_logit(task: TaskSpec, base_rate: float) -> float:
     """Returns the logit that predicts the base rate (the mean label, after the transform) for every example."""
     if isinstance(task, BinaryTask):
         base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # `statistics.fit` has a prior; a caller's own rate may be 0.
         return math.log(base_rate / (1 - base_rate))
     return base_rate
+
+
+def _binary(task: TaskSpec) -> BinaryTask:
+    assert isinstance(task, BinaryTask)  # As check_products has it.
+    return task

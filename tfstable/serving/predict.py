@@ -86,7 +86,7 @@ def _check_out(out: Path, log: DayLog) -> None:
 def _names(keep: list[str], card: ModelCard) -> dict[str, str]:
     """Returns the name under which each kept column is written."""
     outputs = card.signatures["serving_default"]["outputs"]
-    label_of = {task: about["label"] for task, about in (card.tasks or {}).items()}
+    label_of = {task: about.get("label") for task, about in (card.tasks or {}).items()}
     names = {name: f"{name}_label" if label_of.get(name) == name else name for name in keep}
     for name, written in names.items():
         if written == "date":

@@ -25,6 +25,8 @@ import tensorflow as tf
 from tfstable.inputs.statistics import is_several_valued
 from tfstable.layers import CrossTower
 from tfstable.models import RankingModel
+from tfstable.models import tasks as task_math
+from tfstable.models.experts import Experts
 from tfstable.models.histories import Histories
 
 _STAGES = (
@@ -42,7 +44,7 @@ _STAGES = (
 
 
 def fits(model: RankingModel, user: Collection[str]) -> bool:
-    """Returns whether a model can be split: it has RankingModel's own stages, in float32, with one first layer.
+    """Returns whether a model can be split: RankingModel's own stages, in float32, and dense layers read the input.
 
     Args:
         model: The model.
@@ -52,7 +54,7 @@ def fits(model: RankingModel, user: Collection[str]) -> bool:
     one_way = model.get_config()["cross_arrangement"] == "stacked"
     if model.histories is not None and model.histories.embedded - set(user):
         return False
-    return own and one_way and model.compute_dtype == "float32" and isinstance(_first(model), keras.layers.Dense)
+    return own and one_way and model.compute_dtype == "float32" and bool(_first(model))
 
 
 class SharedUser:
@@ -85,15 +87,20 @@ class SharedUser:
         )
         m, n = len(at_user), len(at_candidate)
         first, norm = _first(model), model.input_norm if model.cross is None else None
-        kernel = np.asarray(first.kernel.numpy(), np.float64)
-        bias = np.asarray(first.bias.numpy() if first.use_bias else 0.0, np.float64)
+        # Several first layers, of experts and gates, are one: their kernels side by side.
+        kernel = np.concatenate([layer.kernel.numpy().astype(np.float64) for layer in first], axis=1)
+        biases = [np.asarray(layer.bias.numpy(), np.float64) for layer in first if layer.use_bias]
+        bias = np.concatenate(biases) if biases else np.zeros(1)
         if norm is not None:
             kernel, bias = kernel * norm.gamma.numpy()[:, None], bias + norm.beta.numpy() @ kernel
         of_user, of_candidate = kernel[at_user], kernel[at_candidate]
         self._norm, self._widths, self._bias, self._of_user = norm, (m, n), _constant(bias), _constant(of_user)
         of_distance = (m * of_candidate.sum(axis=0) - n * of_user.sum(axis=0)) / (m + n)
         self._of_candidate = _constant(of_candidate if norm is None else np.vstack([of_candidate, of_distance]))
-        self._rest = model.bottom.layers[1:] if model.cross is None else model.bottom.layers
+        dense_first = model.cross is None and isinstance(model.bottom.layers[0], keras.layers.Dense)
+        self._rest = model.bottom.layers[1:] if dense_first else model.bottom.layers
+        # The outputs of experts' and gates' first layers have to be told apart.
+        self._first_widths = [] if dense_first or model.cross is not None else [layer.units for layer in first]
         self._in_model = np.argsort(np.concatenate([at_user, at_candidate])).astype(np.int32)
         self._heads = _SideBySide(model) if _SideBySide.fits(model) else model.heads
 
@@ -108,9 +115,13 @@ class SharedUser:
         x = self._first_layer(user, candidate)
         if (tower := self._model.cross) is not None:
             x = self._cross(tower, user, candidate, x)
-        logits = self._heads(_one_after_the_other(self._rest, x))
+        shared = _one_after_the_other(self._rest, x)
+        if (experts := self._model.expert_bottom) is not None:
+            shared = _mixtures(experts, shared, self._first_widths)
+        logits = self._heads(shared)
         wide = self._wide(features)
-        return {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
+        logits = {name: logit + wide.get(name, 0.0) for name, logit in logits.items()}
+        return task_math.with_products(self._model.task_specs, logits)
 
     def _read(
         self, histories: Histories, candidates: tf.Tensor, features: dict[str, tf.Tensor]
@@ -189,14 +200,16 @@ class _SideBySide:
 
     @staticmethod
     def fits(model: RankingModel) -> bool:
+        if model.expert_bottom is not None:
+            return False  # Each task has an input of its own.
         layers = [layer for tower in model.towers.values() for layer in tower.layers]
         dense = sum(isinstance(layer, keras.layers.Dense) for layer in layers) / len(model.towers)
         plain = not any(isinstance(layer, keras.layers.LayerNormalization) for layer in layers)
         return dense == 0 or (dense == 1 and plain)
 
     def __init__(self, model: RankingModel):
-        towers, outputs = list(model.towers.values()), [model.outputs_of[name] for name in model.task_specs]
-        self._tasks, self._tower = list(model.task_specs), None
+        towers, outputs = list(model.towers.values()), list(model.outputs_of.values())
+        self._tasks, self._tower = list(model.towers), None
         kernels = [output.kernel.numpy() for output in outputs]
         if isinstance(towers[0].layers[0], keras.layers.Dense):
             dense = [tower.layers[0] for tower in towers]
@@ -227,14 +240,42 @@ def _one_after_the_other(layers: Iterable[keras.layers.Layer], x: tf.Tensor) -> 
     return x
 
 
-def _first(model: RankingModel) -> keras.layers.Layer:
-    """The layer that reads the input vector, if there is exactly one."""
+def _mixtures(experts: Experts, x: tf.Tensor, first_widths: Sequence[int]) -> dict[str, tf.Tensor]:
+    """The output of experts in inference, by task.
+
+    Args:
+        experts: The experts.
+        x: What they read, or the outputs of their first layers side by side.
+        first_widths: Widths of those outputs, in the order of `first_layers`; empty if x is what they read.
+    """
+    reads = dict.fromkeys(experts.levels[0].gates, x)
+    for number, level in enumerate(experts.levels):
+        outputs, logits = {}, {}
+        parts = iter(tf.split(x, first_widths, axis=1) if first_widths and not number else ())
+        for name, stack in level.stacks.items():
+            part = next(parts, None)
+            outputs[name] = (
+                _one_after_the_other(stack.layers, level.read_by(name, reads))
+                if part is None
+                else _one_after_the_other(stack.layers[1:], part)
+            )
+        for group, gate in level.gates.items():
+            part = next(parts, None)
+            logits[group] = gate(reads[group]) if part is None else part
+        reads = level.mix(outputs, logits)
+    return reads
+
+
+def _first(model: RankingModel) -> list[keras.layers.Dense]:
+    """The layers that read the input vector; empty if it is read otherwise than by dense layers."""
     if model.cross is None:
-        return model.bottom.layers[0]
+        if isinstance(first := model.bottom.layers[0], keras.layers.Dense):
+            return [first]
+        return [] if model.expert_bottom is None else model.expert_bottom.first_layers()
     first = model.cross.layers[0]
     if not isinstance(first, keras_rs.layers.FeatureCross):
-        return first  # A mixture of experts has several first layers.
-    return first.dense if first.projection_dim is None else first.down_proj_dense
+        return []  # A mixture of experts has several first layers.
+    return [first.dense if first.projection_dim is None else first.down_proj_dense]
 
 
 def _positions(model: RankingModel) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -4,7 +4,8 @@ They are pydantic models, which check themselves, and import no TensorFlow, so t
 A null in the log is *missing* here: NaN in a float column, `MISSING_INT` in an integer column, "" in a string column.
 """
 
-from tfstable.specs.base import CHANGEABLE, MISSING_INT, OPERATIONAL, NonNegative, Positive, Spec
+from tfstable.specs.base import CHANGEABLE, MISSING_INT, OPERATIONAL, NonNegative, Positive, Spec, Widths
+from tfstable.specs.bottom import ActivationName, Bottom, MmoeBottom, PleBottom, SharedBottom
 from tfstable.specs.categorical import Categorical, HashFeature, IdFeature, VocabularyFeature
 from tfstable.specs.features import (
     CounterFeature,
@@ -15,6 +16,14 @@ from tfstable.specs.features import (
     counters,
     living,
 )
+from tfstable.specs.products import (
+    check_products,
+    factors,
+    headed,
+    implicit_rates,
+    is_implicit,
+    labelled,
+)
 from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
 
 __all__ = [
@@ -24,23 +33,35 @@ __all__ = [
     "OFFSET",
     "OPERATIONAL",
     "WEIGHT",
+    "ActivationName",
     "BinaryTask",
+    "Bottom",
     "Categorical",
     "CounterFeature",
     "Feature",
     "FreshLabels",
     "HashFeature",
     "IdFeature",
+    "MmoeBottom",
     "NonNegative",
     "NumericFeature",
+    "PleBottom",
     "Positive",
     "QuantileFeature",
     "RegressionTask",
+    "SharedBottom",
     "Spec",
     "Task",
     "TaskSpec",
     "VectorFeature",
     "VocabularyFeature",
+    "Widths",
+    "check_products",
     "counters",
+    "factors",
+    "headed",
+    "implicit_rates",
+    "is_implicit",
+    "labelled",
     "living",
 ]

@@ -8,6 +8,7 @@ MISSING_INT = -(2**63)  # The smallest int64 marks a null in integer arrays; no 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Widths = tuple[Annotated[int, Field(ge=1)], ...]  # Of dense layers.
 
 # Marks keys that affect the weights only by rounding: a resumed run may change them.
 OPERATIONAL: dict[str, Any] = {"operational": True}

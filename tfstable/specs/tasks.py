@@ -9,6 +9,10 @@ from tfstable.specs.base import CHANGEABLE, Positive, Spec
 # What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
 GROUP, OFFSET, WEIGHT = "//group", "//offset/", "//weight/"
 
+LABEL_KEYS = (
+    *("weight", "weight_column", "matures_after_days", "truth", "soft_labels", "positive_weight", "negative_rate"),
+)
+
 
 class Task(Spec):
     """Common keys of the task kinds. A null label masks the task for that example."""
@@ -79,6 +83,31 @@ class BinaryTask(Task):
         description="Share of this task's negatives that the log holds, beside all its positives; or a column of it, "
         "where it varies. Predictions and metrics are those of the whole population. Default: all.",
     )
+
+    product_of: tuple[str, ...] = Field(
+        (),
+        description="Binary tasks whose probabilities are multiplied to this task's, which has no head of its own: "
+        "[click, buy_after_click] makes p(buy) over all examples (Ma et al., 2018).",
+    )
+    implicit: bool = Field(
+        False,
+        description="No column holds this task's label. It is learned through a task whose product_of names it, and "
+        "has no metrics.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit_products(self) -> "BinaryTask":
+        if len(self.product_of) == 1 or len(set(self.product_of)) < len(self.product_of):
+            raise ValueError("product_of names two or more tasks, each once")
+        if self.implicit and self.product_of:
+            raise ValueError("an implicit task is no product: a product is what its label is for; drop one of the two")
+        default = BinaryTask(kind="binary") if self.implicit else self
+        for key in ("label", *LABEL_KEYS):
+            if getattr(self, key) != getattr(default, key):
+                raise ValueError(f"an implicit task has no label, so {key} says nothing; drop it")
+        if self.product_of and self.fresh:
+            raise ValueError("fresh: a product has no head to make up for late labels; drop fresh")
+        return self
 
     fresh: FreshLabels | None = Field(
         None,

@@ -58,6 +58,8 @@ def first_layers(model: RankingModel) -> list[keras.layers.Dense]:
         return []
     if isinstance(first := model.bottom.layers[0], keras.layers.Dense):
         return [first]
+    if model.expert_bottom is not None:
+        return model.expert_bottom.first_layers()
     towers = {name: tower.layers[0] for name, tower in model.towers.items()}
     return [each if isinstance(each, keras.layers.Dense) else model.outputs_of[n] for n, each in towers.items()]
 

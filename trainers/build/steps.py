@@ -34,7 +34,7 @@ class Steps:
         dense_tables: bool = False,
     ):
         self._strategy, self._model, self._optimizer = strategy, model, optimizer
-        self._tasks, self._dense_tables = list(model.task_specs), dense_tables
+        self._tasks, self._labelled, self._dense_tables = list(model.task_specs), model.labelled, dense_tables
         self._replicas = strategy.num_replicas_in_sync
         self._loss_dtype = tf.as_dtype(model.logit_dtype)
         self._step, self._compute_gradients = self.train_step, self._gradients
@@ -45,7 +45,7 @@ class Steps:
 
     @tf.function(reduce_retracing=True)
     def train(self, iterator: Iterator[Any], steps: tf.Tensor, rate_factors: tf.Tensor | None = None) -> tf.Tensor:
-        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and each task's, one row per step.
+        """Trains `steps` steps. Returns `(steps, 1 + tasks)` floats: the total loss and that of each task with a label.
 
         Args:
             iterator: Yields batches.
@@ -53,7 +53,7 @@ class Steps:
             rate_factors: `(steps, groups)`, the factor of each group's learning rate in each step; None: keep the
                 current factors.
         """
-        losses = tf.TensorArray(self._loss_dtype, size=steps, element_shape=[1 + len(self._tasks)])
+        losses = tf.TensorArray(self._loss_dtype, size=steps, element_shape=[1 + len(self._labelled)])
         for step in tf.range(steps):
             if rate_factors is not None:
                 for group, optimizer in enumerate(self._optimizer.optimizers):
@@ -95,7 +95,7 @@ class Steps:
             scaled = loss / self._replicas
         gradients = tape.gradient(scaled, [variable.value for variable in self._model.trainable_variables])
         parts = self._model.task_losses(labels, logits, weight)
-        return gradients, tf.stack([loss, *(parts[name] for name in self._tasks)])
+        return gradients, tf.stack([loss, *(parts[name] for name in self._labelled)])
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _predict(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -19,7 +19,10 @@ from tfstable.specs import (
     Spec,
     TaskSpec,
     VectorFeature,
+    check_products,
     counters,
+    is_implicit,
+    labelled,
 )
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.init import InitConfig
@@ -80,10 +83,17 @@ class Config(Spec):
         return self
 
     @model_validator(mode="after")
+    def _products_fit(self) -> "Config":
+        check_products(self.tasks)
+        return self
+
+    @model_validator(mode="after")
     def _counters_count_tasks(self) -> "Config":
         for name, counter in counters(self.features).items():
             if unknown := [task for task in counter.of if task not in self.tasks]:
                 raise ValueError(f"features.{name}.of: {unknown[0]} is no task; the tasks are {', '.join(self.tasks)}")
+            if without := [task for task in counter.of if is_implicit(self.tasks[task])]:
+                raise ValueError(f"features.{name}.of: {without[0]} is implicit: there is no label to count; drop it")
             for task in counter.of:
                 if counter.delay_days < (maturing := self.tasks[task].matures_after_days or 0):
                     raise ValueError(
@@ -174,7 +184,7 @@ class Config(Spec):
     @property
     def score_weights(self) -> dict[str, float]:
         """Weights of the tasks in the score of `rank`, by task."""
-        binary = [name for name, task in self.tasks.items() if task.kind == "binary"]
+        binary = [name for name in labelled(self.tasks) if self.tasks[name].kind == "binary"]
         return self.export.score_weights or dict.fromkeys(binary or self.tasks, 1.0)
 
     @model_validator(mode="after")

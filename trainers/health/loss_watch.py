@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfstable.specs import BinaryTask, TaskSpec
+from tfstable.specs import BinaryTask, TaskSpec, labelled
 from trainers.config import DivergenceConfig
 from trainers.health.detector import Detector
 from trainers.health.episode import Finding
@@ -43,6 +43,7 @@ class LossWatch:
     ) -> None:
         self._windows: list[list[Any]] = []  # [its first step, its steps, its last day]
         self.jumped = False
+        tasks = {name: tasks[name] for name in labelled(tasks)}
         # Cross-entropy of a coin, in nats. A regression has no such figure: its loss depends on the labels.
         of_task = [math.log(2) if isinstance(task, BinaryTask) else 0.0 for task in tasks.values()]
         total = sum(loss * task.weight for loss, task in zip(of_task, tasks.values(), strict=True))

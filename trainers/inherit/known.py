@@ -22,6 +22,7 @@ from tfstable.specs import (
     Spec,
     TaskSpec,
     VocabularyFeature,
+    factors,
     living,
 )
 from trainers.config import Config
@@ -277,4 +278,6 @@ def _tasks(
 
 
 def _scale(task: TaskSpec) -> str:
+    if of := factors(task):
+        return f"product of {' and '.join(of)}"
     return f"regression of {task.transform}" if isinstance(task, RegressionTask) else task.kind

@@ -8,11 +8,11 @@ import numpy as np
 
 from tfstable.models import RankingModel
 from tfstable.specs import CounterFeature
+from trainers.inherit.align import align
+from trainers.inherit.experts import experts
 from trainers.inherit.known import Known, Line
 from trainers.inherit.moves import Carry, Fold, Move, Places, Zeros
 from trainers.inherit.names import in_model
-
-_Way = tuple[tuple[int, int], list[int | None]]  # See `align`: its costs and its pairs.
 
 
 class Vector(NamedTuple):
@@ -73,12 +73,15 @@ def layers(new: RankingModel, old: RankingModel, known: Known, members: int = 1)
     for member in range(members):
         suffix = f"_{member}" if member else ""
         h = _stack(found, new, old, f"bottom{suffix}", f"bottom{suffix}", x._replace(mean="bottom"))
+        heads = f"heads{suffix}"
+        if new.expert_bottom is not None or old.expert_bottom is not None:
+            h, heads = _experts(found, new, old, known, h, suffix), f"{heads}/{{task}}"
         if h is not None:
             places, width = h.places, h.width
             if parallel:
                 beside = np.where(x.places >= 0, x.places + width, -1)
                 places = np.concatenate([places, beside if was_parallel else np.full(len(beside), -1)])
-            h = Vector(places, width + x.width if was_parallel else width, f"heads{suffix}")
+            h = Vector(places, width + x.width if was_parallel else width, heads)
         _heads(found, new, old, known, h, suffix)
     _options(found, new, old)
     return found
@@ -224,52 +227,35 @@ def _stack(found: Layers, new: RankingModel, old: RankingModel, stack: str, old_
     return x
 
 
-def align(new: Sequence[tuple[int, bool]], old: Sequence[tuple[int, bool]]) -> list[int | None] | None:
-    """Returns the layer there of each layer here, None for a new one that starts as the identity.
-
-    Layers of one kind can be paired, in order; ReZero layers may join or go. Of several ways the one with the fewest
-    ReZero layers that go is taken, then the one with the fewest changed widths, then the one that pairs early layers.
-
-    Args:
-        new, old: (width, whether it is a ReZero layer) of each layer.
-
-    Returns:
-        None if some plain layer has no counterpart.
-
-    Examples:
-        >>> align([(16, False), (16, True), (16, True)], [(16, False), (16, True)])
-        [0, 1, None]
-    """
-    best: dict[tuple[int, int], _Way | None] = {}
-
-    def of(i: int, j: int) -> _Way | None:
-        """The best way to pair new[i:] with old[j:], and its cost."""
-        if (i, j) in best:
-            return best[i, j]
-        ways: list[_Way] = []
-        if i == len(new) and j == len(old):
-            ways.append(((0, 0), []))
-        if i < len(new) and j < len(old) and new[i][1] == old[j][1] and (rest := of(i + 1, j + 1)):
-            (gone, widths), pairs = rest
-            ways.append(((gone, widths + (new[i][0] != old[j][0])), [j, *pairs]))
-        if i < len(new) and new[i][1] and (rest := of(i + 1, j)):
-            ways.append((rest[0], [None, *rest[1]]))
-        if j < len(old) and old[j][1] and (rest := of(i, j + 1)):
-            (gone, widths), pairs = rest
-            ways.append(((gone + 1, widths), pairs))
-        best[i, j] = min(ways, key=lambda way: way[0], default=None)
-        return best[i, j]
-
-    found = of(0, 0)
-    return None if found is None else found[1]
+def _experts(
+    found: Layers, new: RankingModel, old: RankingModel, known: Known, h: Vector | None, suffix: str
+) -> Vector | None:
+    """Plans the experts above the bottom; returns what the heads read, None if that is lost."""
+    kinds = " -> ".join(model.options.bottom.kind for model in (old, new))
+    planned = None
+    if new.expert_bottom is not None and h is not None:
+        planned = experts(new, old, known, paths(new), (h.places, h.gone()), suffix)
+    if planned is None:
+        lost = "copied only with the same keys, on layers that are known"
+        note = f"model.bottom: {kinds}" if new.options.bottom.kind != old.options.bottom.kind else lost
+        found.lines.append(Line(f"experts{suffix}", "made anew" if new.expert_bottom else "dropped", note, exact=False))
+        return None
+    moves, folds, lines = planned
+    found.moves |= moves
+    found.folds += folds
+    found.lines += lines
+    assert new.options.bottom.kind != "shared"
+    width = new.options.bottom.units[-1]
+    return Vector(np.arange(width), width)
 
 
 def _heads(found: Layers, new: RankingModel, old: RankingModel, known: Known, h: Vector | None, suffix: str) -> None:
     """Plans towers and outputs on a representation; None: it is lost, and the tasks begin again."""
-    for name in new.task_specs:
+    for name in new.towers:
         output, t = f"output_{name}{suffix}", None
         if h is not None and (was := known.tasks.get(name)) is not None:
-            t = _stack(found, new, old, f"tower_{name}{suffix}", f"tower_{was}{suffix}", h)
+            own = h._replace(mean=h.mean.format(task=was))
+            t = _stack(found, new, old, f"tower_{name}{suffix}", f"tower_{was}{suffix}", own)
         if t is None:
             found.moves[f"{output}/kernel"] = Zeros()  # Else a new task would start beside its base rate.
             continue

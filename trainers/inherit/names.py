@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 #: Parts of a model whose layers have names of their own, except those of `_UNNAMED`. Keras numbers others by process.
-_NAMED = re.compile(r"embeddings|wide|histories|bottom|tower_|output_|vector_|cross/cross_")
+_NAMED = re.compile(r"embeddings|wide|histories|bottom|experts|tower_|output_|vector_|cross/cross_")
 _UNNAMED = ("sequential", "dropout", "seed_generator")
 _NUMBERED = re.compile(r"(.*?)(?:_(\d+))?")
 

@@ -24,7 +24,7 @@ _STAGES = (
 #: Where the weights of these stages are.
 _STANDARD = (
     *("embeddings/", "wide/", "histories/", "vector_", "cross/", "input_norm/", "deep_norm/"),
-    *("bottom", "tower_", "output_"),
+    *("bottom", "experts", "tower_", "output_"),
 )
 
 

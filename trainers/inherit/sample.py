@@ -136,9 +136,9 @@ def means(model: RankingModel, inputs: Mapping[str, tf.Tensor]) -> dict[str, np.
     """Returns the mean over the rows of what layers of a plain `RankingModel` or a `Committee` read.
 
     Returns:
-        "cross_l", what cross layer l reads; "bottom" and "heads", what those read, with "heads_m" of a
-        committee's member m; "wide", the wide part's logits of
-        each feature and task. Each a vector.
+        "cross_l", what cross layer l reads; "bottom", "experts" and "heads", what those read,
+        "heads/TASK" above experts, with "experts_m" and "heads_m" of a committee's member m; "wide", the wide part's
+        logits of each feature and task. Each a vector.
     """
     found = {}
     x = model.embed(inputs)
@@ -154,9 +154,15 @@ def means(model: RankingModel, inputs: Mapping[str, tf.Tensor]) -> dict[str, np.
     if parallel:
         deep = x if model.deep_norm is None else model.deep_norm(x)
     found["bottom"] = deep
+    experts = getattr(model, "expert_bottoms", [model.expert_bottom])
     for member, bottom in enumerate(getattr(model, "bottoms", [model.bottom])):
-        shared = bottom(deep, training=False)
-        found[f"heads_{member}" if member else "heads"] = tf.concat([shared, crossed], axis=1) if parallel else shared
+        suffix = f"_{member}" if member else ""
+        of_heads = {f"heads{suffix}": bottom(deep, training=False)}
+        if model.expert_bottom is not None:
+            found[f"experts{suffix}"] = of_heads.pop(f"heads{suffix}")
+            mixtures = experts[member](found[f"experts{suffix}"], training=False)
+            of_heads = {f"heads{suffix}/{task}": x for task, x in mixtures.items()}
+        found |= {name: tf.concat([x, crossed], axis=1) if parallel else x for name, x in of_heads.items()}
     if model.wide is not None:
         found["wide"] = tf.concat(list(model.wide(inputs).values()), axis=1)
     return {name: tf.reduce_mean(tf.cast(value, tf.float64), axis=0).numpy() for name, value in found.items()}

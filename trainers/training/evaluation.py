@@ -11,7 +11,7 @@ from tfstable.data.log import DayLog, read
 from tfstable.log_columns import outcome_columns
 from tfstable.metrics import auc, auc_standard_error, calibration, gauc, log_loss, mae, rmse, rmse_standard_error
 from tfstable.metrics.rows import group_numbers
-from tfstable.specs import BinaryTask
+from tfstable.specs import BinaryTask, is_implicit
 from trainers.config import Config
 from trainers.training.task_rows import HeldRows, task_rows
 
@@ -25,7 +25,7 @@ def evaluate(
         config: The run's config: tasks, weight column, GAUC column.
         log: The log.
         day: A day of it.
-        predictions: By task, `(rows of the day,)` in the log's order. Tasks without predictions are left out.
+        predictions: By task, `(rows of the day,)` in the log's order. Tasks without predictions or labels are left out.
         now: The day at whose end labels are looked at; labels that mature later are masked. None: all are complete.
 
     Returns:
@@ -48,7 +48,7 @@ def evaluate(
     groups = group_ids(table[config.evaluation.gauc_column]) if config.evaluation.gauc_column else None
     found = {}
     for name, task in config.tasks.items():
-        if name not in predictions:
+        if name not in predictions or is_implicit(task):
             continue
         of_task = task_rows(name, task, table, config.data.weight, day, now)
         labels, weights, rows = of_task.labels, of_task.weights, of_task.rows

@@ -22,7 +22,7 @@ from tfstable.models import RankingModel
 from tfstable.serving import export, warmup
 from tfstable.serving.card import Evaluation, ModelCard
 from tfstable.serving.examples import serialize
-from tfstable.specs import counters
+from tfstable.specs import counters, is_implicit
 from trainers.config import Config, weight_keys
 from trainers.devices.memory import give_back_memory
 from trainers.health.gate import refusals
@@ -31,7 +31,8 @@ from trainers.store.run_directory import RunDirectory
 from trainers.training.evaluation import evaluate
 
 EXPORT_TOLERANCE = 1e-5  # Difference of a reloaded prediction: absolute up to 1, relative above.
-MEASURED = {"kind", "label", "weight_column", "soft_labels", "negative_rate", "matures_after_days"}  # Keys of a task.
+# Keys of a task.
+MEASURED = {"kind", "label", "implicit", "weight_column", "soft_labels", "negative_rate", "matures_after_days"}
 WARMUP_ROWS = (1, 100)  # Rows of the warm-up requests: a small graph and one whose operations run in parallel.
 
 
@@ -210,7 +211,8 @@ class Publisher:
             config_hash=hashlib.sha256(json.dumps(weight_keys(config), sort_keys=True).encode()).hexdigest(),
             # `tfstable compare` needs them to judge an export without its run.
             tasks={
-                name: {"label": name, **task.model_dump(mode="json", include=MEASURED, exclude_defaults=True)}
+                name: ({} if is_implicit(task) else {"label": name})
+                | task.model_dump(mode="json", include=MEASURED, exclude_defaults=True)
                 for name, task in config.tasks.items()
             },
             weight=config.data.weight,

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
+from tfstable.specs import labelled
 from trainers.build.model import model_class
 from trainers.config import Config, InitConfig
 from trainers.devices.cluster import read_cluster
@@ -245,7 +246,7 @@ class Run:
             tensorboard = run.tensorboard if run.writable else None
             report = Report(
                 self._console if run.writable else Console(quiet=True),
-                list(config.tasks),
+                labelled(config.tasks),
                 tensorboard if config.trainer.tensorboard else None,
             )
             for remark in [*run.remarks, *statistics.remarks]:

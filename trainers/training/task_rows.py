@@ -9,7 +9,7 @@ import pyarrow as pa
 from tfstable.data.arrays import numbers
 from tfstable.data.maturity import is_mature
 from tfstable.log_columns import rate_column
-from tfstable.specs import BinaryTask, TaskSpec
+from tfstable.specs import BinaryTask, TaskSpec, is_implicit
 
 
 class HeldRows(NamedTuple):
@@ -60,7 +60,8 @@ def task_rows(
         day: The day of the rows.
         now: The day at whose end labels are looked at: those that are not complete by then are masked. None: later.
     """
-    labels, weights = numbers(table[task.label or name]), np.ones(table.num_rows)
+    weights = np.ones(table.num_rows)
+    labels = np.full_like(weights, np.nan) if is_implicit(task) else numbers(table[task.label or name])
     for column in (weight, task.weight_column):
         if column is not None:
             weights = weights * np.nan_to_num(numbers(table[column]))

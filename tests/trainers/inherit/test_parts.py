@@ -7,7 +7,7 @@ from tfstable.data.columns import RawColumn
 from tfstable.inputs.preprocessor import hash_bucket
 from tfstable.inputs.statistics import Statistics
 from tfstable.specs import HashFeature, QuantileFeature, VocabularyFeature
-from trainers.inherit.layers import align
+from trainers.inherit.align import align
 from trainers.inherit.moves import Carry, Fold, Stack, TablePart, spread
 from trainers.inherit.names import in_model
 from trainers.inherit.rows import rows, rows_of_values

@@ -12,7 +12,7 @@ from tfstable.data.log import DayLog, read
 from tfstable.inputs.moments import Moments
 from tfstable.inputs.reader import ExampleReader
 from tfstable.log_columns import feature_columns, label_columns
-from tfstable.specs import Categorical, RegressionTask, TaskSpec
+from tfstable.specs import Categorical, RegressionTask, TaskSpec, labelled
 from trainers.config import Config
 from trainers.studies.doctor.values import IDS, Values, values
 
@@ -63,7 +63,7 @@ def read_day(config: Config, log: DayLog, reader: ExampleReader, day: date) -> D
     every, start = -(-log.rows(day) // ROWS), 0
     columns_of = {n: c for n, c in feature_columns(config.features).items() if _is_id(config, n)}
     parts: dict[tuple[tuple[str, ...], str | None], list[Values]] = {}
-    labels = {name: _Labels(task) for name, task in config.tasks.items()}
+    labels = {name: _Labels(config.tasks[name]) for name in labelled(config.tasks)}
     sample = []
     for batch in read(log.units(day), reader.columns):
         sample.append(batch.take(pa.array(np.arange(-start % every, batch.num_rows, every))))

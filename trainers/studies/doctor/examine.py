@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from tfstable.errors import InputError
+from tfstable.specs import labelled
 from trainers.config import Config
 from trainers.store.window_record import WindowRecord
 from trainers.studies.doctor.days import DayRows, LabelFacts, read_day
@@ -91,7 +92,7 @@ def examine(run: Run, days: int = DAYS, progress: Progress = lambda *_: None) ->
     statistics = parts.state.fitted().statistics  # With the newest moments.
     inputs = Inputs(run.config.features, statistics, ids)
     facts: dict[str, dict[date, InputFacts]] = {}
-    labels: dict[str, dict[date, LabelFacts]] = {name: {} for name in run.config.tasks}
+    labels: dict[str, dict[date, LabelFacts]] = {name: {} for name in labelled(run.config.tasks)}
     rows: dict[date, int] = {}
     for number, day in enumerate(chosen):
         progress(number, len(chosen) + 1, f"reading {day}")

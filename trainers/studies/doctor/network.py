@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfstable.layers import ReZero
 from tfstable.models import RankingModel
+from tfstable.models.experts import Experts
 
 ROUNDING = 1e-5  # Activations that differ by less than this share of the largest of them are equal.
 
@@ -34,7 +35,7 @@ def layer_facts(model: RankingModel, features: Mapping[str, np.ndarray], batch_s
     """Returns the facts of each layer that ends in an activation, by its name, such as "bottom/dense_0".
 
     Args:
-        model: The model. Layers are found in its `dense_stack`s: shared bottom, towers, and those of a subclass.
+        model: The model. Layers are found in its `dense_stack`s: bottom, experts, towers, and those of a subclass.
         features: Model inputs by feature, one row per example.
         batch_size: Rows that go through the model at a time.
     """
@@ -92,6 +93,10 @@ def _activations(model: RankingModel) -> Iterator[tuple[str, keras.layers.Layer]
     for stack in model.layers:
         if isinstance(stack, keras.Sequential):
             yield from _of_stack(stack.name, stack)
+        elif isinstance(stack, Experts):
+            for level in stack.levels:
+                for name, expert in level.stacks.items():
+                    yield from _of_stack(f"{stack.name}/{level.name}/{name}", expert)
 
 
 def _of_stack(name: str, stack: keras.Sequential) -> Iterator[tuple[str, keras.layers.Layer]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from tfstable.specs import labelled
 from trainers.studies.doctor.examine import Examination
 from trainers.studies.doctor.finding import Finding
 from trainers.studies.doctor.findings import findings
@@ -74,7 +75,7 @@ def _tasks(e: Examination) -> Grid:
     rows = []
     for day in e.rows:
         cells = []
-        for task in e.config.tasks:
+        for task in labelled(e.config.tasks):
             facts = e.labels[task][day]
             ratio = evaluated.get(day, {}).get(task, {}).get("calibration")
             cells.append(" / ".join(filter(None, (_number(facts.mean if facts.labels else None), _number(ratio)))))
@@ -82,7 +83,7 @@ def _tasks(e: Examination) -> Grid:
     title = "tasks: mean label / calibration, the sum of predictions over the sum of labels"
     if any(getattr(task, "transform", None) == "log1p" for task in e.config.tasks.values()):
         title += " (means after log1p)"
-    return Grid(title, ("day", "rows", *e.config.tasks), rows)
+    return Grid(title, ("day", "rows", *labelled(e.config.tasks)), rows)
 
 
 def _features(e: Examination) -> Grid:

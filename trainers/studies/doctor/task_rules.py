@@ -5,7 +5,7 @@ from datetime import date
 
 import numpy as np
 
-from tfstable.specs import BinaryTask
+from tfstable.specs import BinaryTask, labelled
 from trainers.health.labels import CHANCE, chance_of_count, chance_of_split
 from trainers.studies.doctor.examine import Examination
 from trainers.studies.doctor.finding import Finding, since, span
@@ -23,7 +23,7 @@ CALIBRATED_DAYS = 3
 
 def task_findings(e: Examination) -> Iterator[Finding]:
     """Yields the findings of all tasks."""
-    for task in e.config.tasks:
+    for task in labelled(e.config.tasks):
         yield from _labels(e, task)
         yield from list(_head(e, task)) or _calibration(e, task)  # What is not trained is not calibrated either.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from tfstable.errors import InputError
-from tfstable.specs import Spec
+from tfstable.specs import Spec, labelled
 from trainers.config import Config, set_key
 from trainers.studies.grid_keys import OF_ANY_GRID, changes, refuse
 
@@ -112,8 +112,9 @@ class ReproducibilityConfig(Config):
             except (InputError, ValueError) as error:
                 raise ValueError(f"reproducibility: {where}: {error}") from None
         for task in self.reproducibility.tasks:
-            if task not in self.tasks:
-                raise ValueError(f"reproducibility.tasks: no task {task}; the tasks are {', '.join(self.tasks)}")
+            if task not in labelled(self.tasks):
+                known = ", ".join(labelled(self.tasks))
+                raise ValueError(f"reproducibility.tasks: no task {task} with a label; there is {known}")
         return self
 
     def cells(self) -> list[Cell]:

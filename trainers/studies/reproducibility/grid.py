@@ -13,6 +13,7 @@ from tfstable.data.arrays import numbers
 from tfstable.data.columns import group_type
 from tfstable.data.log import read
 from tfstable.files import arrays_beside, keep, recall
+from tfstable.specs import labelled
 from trainers.config import weight_keys
 from trainers.studies.reproducibility.bench import Bench
 from trainers.studies.reproducibility.config import Cell, Plan, ReproducibilityConfig
@@ -38,7 +39,7 @@ class Grid:
         self._path, log = path / "runs", bench.log
         self._log = [[str(day), log.rows(day)] for day in log.days]
         self.days = log.days[-self._grid.days :]
-        self.tasks = self._grid.tasks or tuple(config.tasks)
+        self.tasks = self._grid.tasks or tuple(labelled(config.tasks))
         weight, group = config.data.weight, config.evaluation.gauc_column
         tables: list[Any] = []  # None without a column.
         for day in self.days:

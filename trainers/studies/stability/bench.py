@@ -11,6 +11,7 @@ import numpy as np
 from tfstable.analysis.sharpness import SharpnessProbe
 from tfstable.data.log import DayLog
 from tfstable.data.window import Window, take
+from tfstable.specs import labelled
 from trainers.build.learner import Learner, make_learner
 from trainers.build.steps import Steps
 from trainers.health.detector import Detector
@@ -94,7 +95,7 @@ class Bench(Workbench):
             group.learning_rate = config.optimizer.dense.learning_rate
         trainer, plans = config.trainer, self.plans(config.trainer, max(evaluated))
         iterator = self.feed(plans, trainer, trainer.seed)
-        detector = Detector(self.config.stability.detector, config.tasks)
+        detector = Detector(self.config.stability.detector, labelled(config.tasks))
         probe = SharpnessProbe(learner.model, learner.optimizer, iterations=15, tolerance=0.05)
         losses, findings, watched, days, done, diverged = [], [], [], {}, 0, False
         for plan in plans:
@@ -146,11 +147,11 @@ class Bench(Workbench):
         counts: dict[str, list[Any]] = {}
         for batch in batches.one_pass(None):
             _, labels_of, weight = self.reader.layout.unpack(batch)
-            for task in self.config.tasks:
+            for task in labelled(self.config.tasks):
                 labels, of_task = labels_of[task], weight[task] if isinstance(weight, dict) else weight
                 known = labels[np.isfinite(labels) & (of_task > 0)]
                 counts.setdefault(task, []).append((known.sum(), (1 - known).sum()))
-        binary = [name for name, task in self.config.tasks.items() if task.kind == "binary"]
+        binary = [name for name in counts if self.config.tasks[name].kind == "binary"]
         return {name: float(min(np.sum(counts[name], axis=0))) for name in binary}
 
     def _make(self, run: Point, watch: bool) -> Learner:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfstable.errors import InputError
+from tfstable.specs import labelled
 from trainers.studies.stability.bench import Bench, Point, Trained
 from trainers.studies.stability.config import StabilityConfig
 from trainers.studies.stability.judge import Record, divergence, mean_and_std, micro_divergences, score
@@ -42,7 +43,7 @@ class Grid:
                 "choose on and one to report; lower trainer.window_days or give a longer log"
             )
         self.choosing, self.reporting = str(days[-2]), str(days[-1])
-        self.tasks = {name: "auc" if task.kind == "binary" else "rmse" for name, task in config.tasks.items()}
+        self.tasks = {n: "auc" if config.tasks[n].kind == "binary" else "rmse" for n in labelled(config.tasks)}
         self.sharpness_steps = config.stability.sharpness_steps
         self._positives = bench.positives(days[-2])
         self.reference: Record = {}
