@@ -16,7 +16,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench bench-all bench-kuairand bench-history \
 	bench-memory bench-numbers bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-stability bench-reproducibility
+	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-stability bench-reproducibility bench-clippy-tasks
 
 train: install  ## Simulate a log, train, evaluate, export: the whole road.
 	$(BIN)/tfstable train --config configs/quickstart.yaml --model-dir $(RUN)
@@ -79,7 +79,8 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din bench-kuairand \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-history bench-memory bench-numbers bench-stability bench-reproducibility
+	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-history bench-memory bench-numbers bench-stability bench-reproducibility \
+	bench-clippy-tasks
 
 bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW) --ablation
@@ -95,6 +96,9 @@ bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boos
 
 bench-stability: install
 	$(BIN)/python -m benchmarks.stability --raw $(RAW)
+
+bench-clippy-tasks: install  ## A task whose labels break for a day, and what becomes of the others.
+	$(BIN)/python -m benchmarks.clippy_tasks
 
 bench-reproducibility: install
 	$(BIN)/python -m benchmarks.reproducibility --raw $(RAW)

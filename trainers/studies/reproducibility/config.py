@@ -142,6 +142,11 @@ class ReproducibilityConfig(Config):
                     raise ValueError(f"{key} is the same in all trainings of a grid; set it for the whole grid")
         seed = config.trainer.seed
         if difference.kind == "replicas":
+            if config.model.task_gradient_limit:
+                raise ValueError(
+                    "model.task_gradient_limit: a grid would limit each part of a batch alone, replicas limit their "
+                    "sum; set it to null or drop the difference replicas"
+                )
             return [self._plan(config, seed, seed, replicas=n) for n in difference.replicas]
         if difference.kind == "precision":
             return [self._plan(config, seed, seed, precision=precision) for precision in difference.precisions]
