@@ -76,7 +76,7 @@ def main() -> None:
             found[name if is_broken else f"{name}, no day of noise"] = runs
     text = "\n".join(table(found)) + "\n"
     (arguments.out / "clippy_tasks.md").write_text(text, encoding="utf-8")
-    (arguments.out / "clippy_tasks.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (arguments.out / "clippy_tasks.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
     print(text)
 
 
