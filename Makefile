@@ -79,8 +79,8 @@ bench: $(VENV)/.peers  ## Speed: beside other frameworks, beside the machine's l
 	$(BIN)/python -m benchmarks.speed --raw $(RAW)
 
 bench-all: bench bench-throughput bench-scaling bench-serving bench-optimizers bench-layers bench-din bench-kuairand \
-	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-history bench-memory bench-numbers bench-stability bench-reproducibility \
-	bench-clippy-tasks
+	bench-rank bench-counters bench-doctor bench-ids bench-forgetting bench-architectures bench-history bench-memory bench-numbers \
+	bench-stability bench-reproducibility bench-clippy-tasks
 
 bench-kuairand: $(VENV)/.peers  ## Quality: beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.kuairand --raw $(RAW) --ablation
@@ -117,6 +117,9 @@ bench-counters: $(VENV)/.peers  ## Input with ten counters, beside the training 
 
 bench-forgetting: install  ## Adagrad's accumulators that forget, when tastes change and when they do not.
 	$(BIN)/python -m benchmarks.forgetting --raw $(RAW)
+
+bench-architectures: $(VENV)/.peers  ## Experts, products of tasks and loss weights, beside a shared bottom.
+	$(BIN)/python -m benchmarks.architectures --raw $(RAW)
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling

@@ -130,6 +130,11 @@ class RankingOptions(Spec):
         description="Add a linear model of the categorical features to each binary task's logit (Cheng et al., 2016). "
         "A rare task then learns a few weights of its own, outside the bottom that frequent tasks dominate.",
     )
+    loss_weights: Literal["fixed", "uncertainty", "famo"] = Field(
+        "fixed",
+        description="Factors of the tasks' losses, besides tasks.NAME.weight. fixed: none. uncertainty: learned, a "
+        "noise per task (Kendall et al., 2018). famo: such that all losses fall at one rate (after Liu et al., 2023).",
+    )
     sequences: dict[str, SequenceOptions] = Field(
         default_factory=dict, description="Histories by name. What is read of each joins the model's input."
     )

@@ -57,6 +57,7 @@ def test_every_option_is_in_the_model_and_in_its_config():
         "tower_units": (4,),
         "wide": True,
         "stack_tables": False,
+        "loss_weights": "famo",
         "sequences": {"tagged": {"features": ("tags",), "query": ("user",), "units": (4,)}},
     }
     assert options.keys() == RankingOptions.model_fields.keys()

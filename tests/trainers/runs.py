@@ -10,6 +10,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from tfstable.data.log import DayLog
+from tfstable.specs import labelled
 from trainers import config as configs
 from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
@@ -60,7 +61,7 @@ def begun(config: configs.Config, run: Path, report: type[Report] = Report) -> M
     log, directory = open_log(config), RunDirectory(run, config)
     statistics = fit_statistics(config, log, check_log(config, log))
     directory.begin(statistics)
-    return MovingWindow(config, log, statistics, directory, report(Console(quiet=True), list(config.tasks)))
+    return MovingWindow(config, log, statistics, directory, report(Console(quiet=True), labelled(config.tasks)))
 
 
 def copy_days(log: Path, days: list[date], to: Path) -> Path:

@@ -10,14 +10,24 @@ import tensorflow as tf
 
 from tfstable.log_columns import rate_column
 from tfstable.models import tasks as task_math
+from tfstable.models.loss_weights import LossWeights
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
-from tfstable.models.targets import labels_by_task, offset, only_tasks, share_of_batch, weights_by_task
+from tfstable.models.saved_seeds import SavedSeeds
+from tfstable.models.targets import (
+    batch_size,
+    label_shares,
+    labels_by_task,
+    offset,
+    only_tasks,
+    share_of_batch,
+    weights_by_task,
+)
 from tfstable.specs import TaskSpec, labelled
 
 
-class MultitaskModel(keras.Model):
+class MultitaskModel(SavedSeeds):
     """A model of several tasks, each with its loss on logits, for Keras to train, evaluate, save and export.
 
     A subclass has `task_specs`, `input_signature`, and a `call` that returns predictions by task, or logits with
@@ -31,6 +41,7 @@ class MultitaskModel(keras.Model):
     """
 
     task_specs: Mapping[str, TaskSpec]
+    task_weights: LossWeights | None = None
     _has_metrics: bool
 
     def __init__(self, **kwargs: Any) -> None:
@@ -93,10 +104,13 @@ class MultitaskModel(keras.Model):
             y: Labels by task, `(batch,)`, NaN where masked.
             y_pred: Logits by task, `(batch,)`, of the model's last call. Not predictions: losses work on logits.
             sample_weight: Example weights, `(batch,)`, or a dict of them by task, or None.
-            training: Unused here.
+            training: Whether `task_weights` weigh the tasks; else their own weights do.
         """
         losses = self.task_losses(y, y_pred, sample_weight)
-        total = tf.add_n([self.task_specs[name].weight * loss for name, loss in losses.items()])
+        if training and self.task_weights is not None:
+            total = self.task_weights.total(losses, self.label_shares(y, sample_weight))
+        else:
+            total = tf.add_n([self.task_specs[name].weight * loss for name, loss in losses.items()])
         added = [tf.reduce_sum(tf.cast(loss, total.dtype)) for loss in self.losses]
         return total + tf.add_n(added) if added else total
 
@@ -116,6 +130,10 @@ class MultitaskModel(keras.Model):
             each = task_math.loss(task, logit, y[name])
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
+
+    def label_shares(self, y: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
+        """Returns the labelled examples of each task, each times its weight, over the size of the batch."""
+        return label_shares(self.labelled, y, sample_weight, self.logit_dtype)
 
     # --- Variables: all made at the first use.
 
@@ -152,23 +170,6 @@ class MultitaskModel(keras.Model):
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         self.prepare()
-
-    def save_own_variables(self, store: Any) -> None:
-        super().save_own_variables(store)
-        for number, state in enumerate(self._seed_states()):  # Keras saves none: dropout would differ.
-            store[f"seed_{number}"] = state
-
-    def load_own_variables(self, store: Any) -> None:
-        keys = list(store.keys())  # An entry of a file, not a dict.
-        seeds = {f"seed_{number}": state for number, state in enumerate(self._seed_states())}
-        super().load_own_variables({key: store[key] for key in keys if not key.startswith("seed_")})
-        for key, state in seeds.items():
-            if key in keys:
-                state.assign(store[key])
-
-    def _seed_states(self) -> list[Any]:
-        weights = {id(variable) for variable in self.weights}
-        return [variable for variable in self.variables if id(variable) not in weights]
 
     # --- Training and evaluation.
 
@@ -227,6 +228,9 @@ class MultitaskModel(keras.Model):
             gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         applied = None if skipped is None else tf.equal(tf.identity(skipped.value), before)
+        if self.task_weights is not None:
+            losses, shares = self.task_losses(y, logits, sample_weight), self.label_shares(y, sample_weight)
+            self.task_weights.after_step(losses, shares, batch_size(y), True if applied is None else applied)
         return self._report(x, y, logits, sample_weight, loss, applied)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -246,7 +250,7 @@ class MultitaskModel(keras.Model):
         applied: tf.Tensor | None = None,
     ) -> dict[str, Any]:
         """Updates the loss and the metrics by a batch, unless its step was not applied; returns their results."""
-        examples = tf.shape(next(iter(y.values())))[0]
+        examples = batch_size(y)
         if applied is not None:
             examples = tf.where(applied, examples, 0)
             y = {name: tf.where(applied, y[name], float("nan")) for name in self.labelled}

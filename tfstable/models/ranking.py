@@ -19,6 +19,7 @@ from tfstable.models import tasks as task_math
 from tfstable.models.blocks import activation, dense_stack
 from tfstable.models.experts import experts_above
 from tfstable.models.histories import Histories
+from tfstable.models.loss_weights import make_loss_weights
 from tfstable.models.multitask import MultitaskModel
 from tfstable.models.task_limit import limited
 from tfstable.options import ranking_options
@@ -125,6 +126,8 @@ class RankingModel(MultitaskModel):
         self.expert_bottom = experts_above(self.options, heads, "experts", policy)
         self.towers = {name: self.dense_stack(self.options.tower_units, f"tower_{name}") for name in heads}
         self.outputs_of = {name: self.output_layer(name) for name in heads}
+        specs = {name: tasks[name] for name in self.labelled}
+        self.task_weights = make_loss_weights(self.options.loss_weights, specs, self.logit_dtype)
 
     # --- The stages.
 
@@ -196,6 +199,8 @@ class RankingModel(MultitaskModel):
         """Creates all variables by a call on one example of zeros."""
         self.built = True  # Else the call would build again.
         try:
+            if self.task_weights is not None:
+                self.task_weights.build()
             with tf.init_scope():
                 self(
                     {name: tf.zeros([1, *spec.shape[1:]], spec.dtype) for name, spec in self.input_signature().items()}

@@ -61,6 +61,20 @@ def weights_by_task(tasks: Collection[str], sample_weight: Any) -> dict[str, tf.
     return {name: _column(sample_weight[name], f"sample_weight of task {name}") for name in tasks}
 
 
+def label_shares(tasks: Collection[str], y: Any, sample_weight: Any, dtype: Any) -> dict[str, tf.Tensor]:
+    """Returns the labelled examples of each task, each times its weight, over the size of the batch: scalars.
+
+    Args:
+        tasks, y, dtype: As `labels_by_task` takes them.
+        sample_weight: As `weights_by_task` takes it.
+    """
+    y, weights, shares = labels_by_task(tasks, y, dtype), weights_by_task(tasks, sample_weight), {}
+    for name in tasks:
+        known, weight = tf.cast(tf.math.is_finite(y[name]), dtype), weights[name]
+        shares[name] = tf.reduce_mean(known if weight is None else known * tf.cast(weight, dtype))
+    return shares
+
+
 def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
     """Returns a dict's entries for the tasks; other values unchanged.
 
@@ -75,11 +89,16 @@ def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
     return {name: given[name] for name in tasks}
 
 
+def batch_size(y: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the number of examples, from their labels by task; a scalar."""
+    return tf.shape(next(iter(y.values())))[0]
+
+
 def share_of_batch(y: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
     """Returns this replica's share of the global batch's examples, a float32 scalar; None on a single replica."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return None
-    examples = tf.cast(tf.shape(next(iter(y.values())))[0], tf.float32)
+    examples = tf.cast(batch_size(y), tf.float32)
     return examples / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)
 
 

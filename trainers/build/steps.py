@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.models import RankingModel
+from tfstable.models.targets import batch_size
 
 
 class Steps:
@@ -79,15 +80,21 @@ class Steps:
         self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
     ) -> tf.Tensor:
         """One step in replica context, on a replica's part of a batch. Returns its losses, `(1 + tasks,)`."""
-        gradients, losses = self._compute_gradients(features, labels, weight)
+        gradients, losses, shares = self._compute_gradients(features, labels, weight)
         if self._dense_tables:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        weights = self._model.task_weights
+        before = tf.identity(self._optimizer.skipped_steps.value) if weights is not None else None
         self._optimizer.apply_gradients(zip(gradients, self._model.trainable_variables, strict=True))
+        if weights is not None:
+            applied = tf.equal(tf.identity(self._optimizer.skipped_steps.value), before)
+            parts = dict(zip(self._labelled, tf.unstack(losses[1:]), strict=True))
+            weights.after_step(parts, shares, batch_size(labels), applied)
         return losses
 
     def _gradients(
         self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+    ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         with tf.GradientTape() as tape:
             logits = self._model.logits(features, training=True)
             loss = self._model.compute_loss(features, labels, logits, weight)
@@ -95,7 +102,12 @@ class Steps:
             scaled = loss / self._replicas
         gradients = tape.gradient(scaled, [variable.value for variable in self._model.trainable_variables])
         parts = self._model.task_losses(labels, logits, weight)
-        return gradients, tf.stack([loss, *(parts[name] for name in self._labelled)])
+        shares = {}
+        if self._model.task_weights is not None:
+            # What is told to users and to the detector has one scale, whatever the weights do.
+            loss = self._model.stage(self._model.compute_loss, features, labels, logits, weight, training=False)
+            shares = self._model.label_shares(labels, weight)
+        return gradients, tf.stack([loss, *(parts[name] for name in self._labelled)]), shares
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _predict(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

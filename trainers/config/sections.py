@@ -179,6 +179,13 @@ class TrainerConfig(Spec):
         "0 = off.",
         json_schema_extra=OPERATIONAL,
     )
+    task_gradients_every: int = Field(
+        0,
+        ge=0,
+        description="Log the cosines between the tasks' gradients on the dense weights that they share to TensorBoard "
+        "every N steps, on one fixed batch of the window (each costs a backward pass per task); 0 = off.",
+        json_schema_extra=OPERATIONAL,
+    )
     tensorboard: bool = Field(
         True, description="Write scalars to MODEL_DIR/tensorboard.", json_schema_extra=OPERATIONAL
     )

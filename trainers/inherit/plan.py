@@ -24,7 +24,7 @@ _STAGES = (
 #: Where the weights of these stages are.
 _STANDARD = (
     *("embeddings/", "wide/", "histories/", "vector_", "cross/", "input_norm/", "deep_norm/"),
-    *("bottom", "experts", "tower_", "output_"),
+    *("bottom", "experts", "tower_", "output_", "loss_weights/"),
 )
 
 
@@ -105,6 +105,7 @@ def plan(new: RankingModel, source: Source, known: Known) -> Plan:
         folds = []
     if (precision := new.dtype_policy.name) != source.precision:
         lines.append(Line("precision", "copied", f"{source.precision} -> {precision}: rounds otherwise", exact=False))
+    _loss_weights(moves, new, old, known, lines)
     names, shapes = in_model(variable.path for variable in new.variables), source.shapes()
     for path in [path for path, move in moves.items() if isinstance(move, Carry) and move.old not in shapes]:
         del moves[path]
@@ -170,6 +171,22 @@ def _tables(
             outputs = [f"output_{name}", *(f"output_{name}_{member}" for member in range(1, members))]
             folds += [Fold(f"{output}/bias", "wide", of_task, ()) for output in outputs]  # Their mean is the logit.
     return moves, folds
+
+
+def _loss_weights(
+    moves: dict[str, Move], new: RankingModel, old: RankingModel, known: Known, lines: list[Line]
+) -> None:
+    """Plans the learned weights of the losses, a number per task."""
+    if new.task_weights is None:
+        return
+    if type(new.task_weights) is not type(old.task_weights):
+        lines.append(Line("loss weights", "made anew", f"model.loss_weights: {new.options.loss_weights}"))
+        return
+    there = old.task_weights.tasks
+    places = np.array([there.index(known.tasks[n]) if n in known.tasks else -1 for n in new.task_weights.tasks], int)
+    for variable in new.task_weights.variables:
+        path = f"loss_weights/{variable.name}"
+        moves[path] = Carry(path, (places,))
 
 
 def _stacks(

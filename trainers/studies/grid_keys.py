@@ -13,7 +13,15 @@ ONE_DEVICE, NO_RUN = "a grid trains on one device", "a training of a grid leaves
 _TRAINER = {
     **dict.fromkeys(("strategy", "devices", "start_minutes", "tpu", "tpu_table_gb"), ONE_DEVICE),
     **dict.fromkeys(
-        ("checkpoint_minutes", "keep_checkpoints", "keep_weekly", "track_every", "sharpness_every", "tensorboard"),
+        (
+            "checkpoint_minutes",
+            "keep_checkpoints",
+            "keep_weekly",
+            "track_every",
+            "sharpness_every",
+            "task_gradients_every",
+            "tensorboard",
+        ),
         NO_RUN,
     ),
     "refit_windows": "a training of a grid keeps the moments of the first window",

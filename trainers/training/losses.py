@@ -1,8 +1,10 @@
 """Follows the losses and the optimizer while a window is trained."""
 
+from typing import Any
+
 import numpy as np
 
-from tfstable.analysis.sharpness import SharpnessProbe
+from tfstable.analysis import SharpnessProbe, TaskGradients
 from trainers.config import TrainerConfig
 from trainers.health.loss_watch import Batch
 from trainers.health.recoveries import Diverged
@@ -25,6 +27,7 @@ class Losses:
     def __init__(self, config: TrainerConfig, state: RunState, run: RunDirectory, report: Report):
         self._config, self._state, self._run, self._report = config, state, run, report
         self._sharpness = SharpnessProbe(state.learner.model, state.learner.optimizer)
+        self._task_gradients = TaskGradients(state.learner.model)
 
     def begin(self, plan: Plan) -> None:
         """Begins or continues a window."""
@@ -48,7 +51,13 @@ class Losses:
         if (every := self._config.track_every) and iteration // every > (iteration - count) // every:
             self._report.diagnostics(self._state.learner.optimizer.diagnostics(), iteration // every * every)
         if (every := self._config.sharpness_every) and iteration // every > (iteration - count) // every:
-            self._report.diagnostics({"sharpness": self._measure_sharpness()}, iteration)
+            self._report.diagnostics({"sharpness": self._sharpness(*self._fixed_batch())}, iteration)
+        if (every := self._config.task_gradients_every) and iteration // every > (iteration - count) // every:
+            figures = self._task_gradients(*self._fixed_batch())
+            if (weights := self._state.learner.model.task_weights) is not None:
+                for name, value in zip(weights.tasks, weights.weights_now().numpy().tolist(), strict=True):
+                    figures[name]["loss_weight"] = value
+            self._report.diagnostics(figures, iteration)
 
     def _look_at_losses(self, numbers: np.ndarray, losses: np.ndarray) -> None:
         watch, last = self._state.watch, Batch(self._plan.window.last, int(numbers[-1]))
@@ -73,9 +82,9 @@ class Losses:
             self._report.skipped(window, first, last, new)
             self._skipped = skipped
 
-    def _measure_sharpness(self) -> dict[str, float]:
-        """Returns the sharpness on one fixed batch of the window."""
+    def _fixed_batch(self) -> Any:
+        """Returns features, labels and weights of one batch of the window, always the same."""
         reader, size = self._state.reader, self._config.batch_size
         key = (self._config.seed, self._plan.window.last.toordinal())
         batch = next(reader.batches(self._plan.window.days, size, size).one_pass(key))
-        return self._sharpness(*reader.layout.unpack(batch))
+        return reader.layout.unpack(batch)

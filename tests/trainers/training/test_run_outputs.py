@@ -117,7 +117,8 @@ def test_tensorboard_has_losses_metrics_and_on_request_what_clipping_did(whole, 
     four = copy_days(log, DAYS[:4], tmp_path / "log")
     start(four, tmp_path / "run", "export.when=never")
     copy_days(log, DAYS[4:], four)
-    asked = ("trainer.track_every=4", "trainer.sharpness_every=8", "trainer.tensorboard=true")
+    asked = ("trainer.track_every=4", "trainer.sharpness_every=8", "trainer.task_gradients_every=8")
+    asked += ("trainer.tensorboard=true",)
     start(four, tmp_path / "run", *asked, "export.when=never")
     ours, theirs = weights(whole), weights(tmp_path / "run")
     assert all(np.array_equal(v, theirs[name]) for name, v in ours.items() if is_model_weight(name))
@@ -126,4 +127,7 @@ def test_tensorboard_has_losses_metrics_and_on_request_what_clipping_did(whole, 
     assert [step for step, _ in written[kernel]] == [28, 32]  # The last window's steps 25 to 32.
     assert all(0 < value <= 1 for _, value in written[kernel])
     assert [step for step, _ in written["hessian/sharpness"]] == [32]
+    ((step, cosine),) = written["gradient_cosine/click, watch_time"]
+    assert step == 32
+    assert 0 < abs(cosine) < 1
     assert written["two_over_rate/sharpness"] == [(32, pytest.approx(2 / 0.05))]

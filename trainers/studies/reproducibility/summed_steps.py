@@ -19,14 +19,16 @@ class SummedSteps(Steps):
         super().__init__(*args)
         self._parts = parts
 
-    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor]:
+    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor, dict[str, tf.Tensor]]:
         if self._parts == 1:
             return super()._gradients(features, labels, weight)
         batch = (features, labels, weight)
         pieces = [tf.nest.map_structure(lambda x, i=i: tf.split(x, self._parts)[i], batch) for i in range(self._parts)]
-        gradients, losses = zip(*(super(SummedSteps, self)._gradients(*piece) for piece in pieces), strict=True)
+        of_parts = [super(SummedSteps, self)._gradients(*piece) for piece in pieces]
+        gradients, losses, shares = zip(*of_parts, strict=True)
         # Each part's loss is a mean over its own rows.
-        return [_mean(parts) for parts in zip(*gradients, strict=True)], tf.add_n(losses) / self._parts
+        shares_of_all = {name: tf.add_n([part[name] for part in shares]) / self._parts for name in shares[0]}
+        return [_mean(parts) for parts in zip(*gradients, strict=True)], tf.add_n(losses) / self._parts, shares_of_all
 
 
 def _mean(gradients: Sequence[Any]) -> Any:
