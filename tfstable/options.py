@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from tfstable.specs import (
+    CHANGEABLE,
     ActivationName,
     Bottom,
     Categorical,
@@ -116,6 +117,13 @@ class RankingOptions(Spec):
         False, description="Add ReZero residuals around the bottom's layers that keep the width of their input."
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout rate after each activation.")
+    task_gradient_limit: Positive | None = Field(
+        None,
+        description="Limit on each task's gradient where it enters the shared layers: the root mean square, over a "
+        "batch, of one row's gradient by the head's input. A larger one is scaled down to it, so that a task that "
+        "breaks does not break the others. 1 suits losses and weights of about 1. Default: no limit.",
+        json_schema_extra=CHANGEABLE,
+    )
     tower_units: Widths = Field((), description="Widths of each task's own layers, above the shared bottom.")
     wide: bool = Field(
         False,

@@ -100,7 +100,7 @@ def test_float16_is_refused(policy):
 @pytest.mark.parametrize(
     "cases",
     [
-        "(RankingModel, groups)",
+        "(RankingModel, groups), (partial(RankingModel, task_gradient_limit=0.2), groups)",
         long(
             "(Own, groups), (Own, keras.optimizers.SGD), (Own, keras.optimizers.Adam), (Committee, groups), "
             "(Committee, keras.optimizers.SGD), (RankingModel, keras.optimizers.Adagrad)"
@@ -110,6 +110,7 @@ def test_float16_is_refused(policy):
 def test_two_replicas_train_what_one_device_does(cases):
     # In a process of its own: a second MirroredStrategy of one process meets the first one's collectives.
     code = f"""
+from functools import partial
 import keras, tests.two_devices
 from tests.models.compiled import Own, assert_two_replicas_train_what_one_device_does, groups
 from tfstable.models import Committee, RankingModel

@@ -52,6 +52,7 @@ def test_every_option_is_in_the_model_and_in_its_config():
         "activation_clip": 3.0,
         "hidden_normalisation": True,
         "rezero": True,
+        "task_gradient_limit": 2.0,
         "dropout": 0.1,
         "tower_units": (4,),
         "wide": True,

@@ -61,7 +61,7 @@ class Committee(RankingModel):
     def heads(self, shared: Any, training: bool | None = None) -> dict[str, tf.Tensor]:
         logits = {}
         for name in self.towers:
-            x = shared[name] if self.expert_bottoms and isinstance(shared, Mapping) else shared
+            x = shared[name] if isinstance(shared, Mapping) else shared
             members = zip(self._inputs(x), self.towers_of[name], self.outputs_by_member[name], strict=True)
             each = [output(tower(x, training=training)) for x, tower, output in members]  # (batch, 1) per member
             logits[name] = tf.squeeze(tf.add_n(each), axis=1) / self.members

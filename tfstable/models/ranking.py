@@ -21,6 +21,7 @@ from tfstable.models.experts import experts_above
 from tfstable.models.histories import Histories
 from tfstable.models.loss_weights import make_loss_weights
 from tfstable.models.multitask import MultitaskModel
+from tfstable.models.task_limit import limited
 from tfstable.options import ranking_options
 from tfstable.specs import (
     BinaryTask,
@@ -187,6 +188,8 @@ class RankingModel(MultitaskModel):
             shared = _beside(self.stage(self.shared_bottom, deep, training=training), crossed)
         else:
             shared = self.stage(self.shared_bottom, crossed, training=training)
+        if training and self.options.task_gradient_limit is not None:
+            shared = limited(shared, self.towers, self.options.task_gradient_limit)
         wide = self.stage(self.wide_logits, features, training=training)
         deep = self.stage(self.heads, shared, training=training)
         logits = {name: logit + wide.get(name, 0.0) for name, logit in deep.items()}

@@ -27,6 +27,7 @@ def _calibrate(given: object) -> object:
 
 LABEL_KEYS = (
     *("weight", "weight_column", "matures_after_days", "truth", "soft_labels", "positive_weight", "negative_rate"),
+    *("calibrate", "loss", "fresh"),
 )
 
 
@@ -106,7 +107,6 @@ class BinaryTask(Task):
         description="Share of this task's negatives that the log holds, beside all its positives; or a column of it, "
         "where it varies. Predictions and metrics are those of the whole population. Default: all.",
     )
-
     product_of: tuple[str, ...] = Field(
         (),
         description="Binary tasks whose probabilities are multiplied to this task's, which has no head of its own: "
@@ -116,6 +116,11 @@ class BinaryTask(Task):
         False,
         description="No column holds this task's label. It is learned through a task whose product_of names it, and "
         "has no metrics.",
+    )
+    fresh: FreshLabels | None = Field(
+        None,
+        description="Train on each day's labels at once, incomplete as they are, besides the complete ones. Default: "
+        "wait until they are complete.",
     )
 
     @model_validator(mode="after")
@@ -130,13 +135,9 @@ class BinaryTask(Task):
                 raise ValueError(f"an implicit task has no label, so {key} says nothing; drop it")
         if self.product_of and self.fresh:
             raise ValueError("fresh: a product has no head to make up for late labels; drop fresh")
+        if self.product_of and self.loss and self.loss.kind == "jrc":
+            raise ValueError("loss.kind: a product has no head, and jrc needs two outputs of one; take another loss")
         return self
-
-    fresh: FreshLabels | None = Field(
-        None,
-        description="Train on each day's labels at once, incomplete as they are, besides the complete ones. Default: "
-        "wait until they are complete.",
-    )
 
     @model_validator(mode="after")
     def _fresh_labels_mature(self) -> "BinaryTask":

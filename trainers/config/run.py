@@ -185,6 +185,16 @@ class Config(Spec):
         return self
 
     @model_validator(mode="after")
+    def _limits_see_all_replicas(self) -> "Config":
+        several = self.trainer.strategy in ("mirrored", "multi_worker", "auto")
+        if self.model.task_gradient_limit and self.trainer.xla and several:
+            raise ValueError(
+                f"model.task_gradient_limit sums over replicas inside the backward pass, which trainer.xla compiles "
+                f"alone under trainer.strategy: {self.trainer.strategy}; set trainer.xla: false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sequences_fit(self) -> "Config":
         try:
             check_sequences(self.model.sequences, self.features)

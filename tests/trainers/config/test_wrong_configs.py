@@ -48,6 +48,14 @@ WRONG = {  # --set arguments, and what the line must say.
     "infinite": (["tasks.click.weight=.inf"], "tasks.click.weight: Input should be a finite number, got inf"),
     "no choice": (["model.activation=rellu"], "model.activation: Input should be 'relu', 'smelu'"),
     "no such strategy": (["trainer.strategy=tpus"], "trainer.strategy: Input should be"),
+    "a limit that XLA cannot sum over replicas": (
+        ["model.task_gradient_limit=1", "trainer.xla=true", "trainer.strategy=mirrored"],
+        "model.task_gradient_limit sums over replicas inside the backward pass, which trainer.xla compiles alone",
+    ),
+    "no limit by 0": (
+        ["model.task_gradient_limit=0"],
+        "model.task_gradient_limit: Input should be greater than 0, got 0",
+    ),
     "dropout of everything": (["model.dropout=1"], "model.dropout: Input should be less than 1, got 1"),
     "kind missing": (["features.x={buckets: 3}"], "features.x.kind: missing; `tfstable schema` lists the kinds"),
     "kind unknown": (

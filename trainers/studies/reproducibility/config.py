@@ -149,6 +149,11 @@ class ReproducibilityConfig(Config):
                 check_replicas(config.tasks, config.trainer, replicas)
         seed = config.trainer.seed
         if difference.kind == "replicas":
+            if config.model.task_gradient_limit:
+                raise ValueError(
+                    "model.task_gradient_limit: a grid would limit each part of a batch alone, replicas limit their "
+                    "sum; set it to null or drop the difference replicas"
+                )
             return [self._plan(config, seed, seed, replicas=n) for n in difference.replicas]
         if difference.kind == "precision":
             return [self._plan(config, seed, seed, precision=precision) for precision in difference.precisions]
