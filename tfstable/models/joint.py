@@ -27,7 +27,8 @@ class JointRanking(RankingModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.sums_of = {
-            name: keras.layers.Dense(1, dtype=self.logit_dtype, name=f"sum_{name}")
+            # Without a bias: it would shift a whole group, which no share of the group sees.
+            name: keras.layers.Dense(1, use_bias=False, dtype=self.logit_dtype, name=f"sum_{name}")
             for name, task in self.task_specs.items()
             if isinstance(task, BinaryTask) and task.loss is not None and task.loss.kind == "jrc"
         }
