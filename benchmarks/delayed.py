@@ -27,14 +27,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 DAYS, COMPARED, MATURES, SAME_DAY = 30, 15, 7, 0.3
 TRUTH = "truth: true_click"
 LATE = f"kind: binary, {TRUTH}, matures_after_days: {MATURES}"
-FRESH = "fresh: {delay_column: buy_days, kind: %s, late_share: %s}"
+FRESH = "fresh: {delay_column: buy_days, late_share: %s}"
 SETTINGS = {
     "complete labels at once": f"{{kind: binary, {TRUTH}}}",
     "wait": f"{{{LATE}}}",
     "ignore the delay": f"{{kind: binary, label: buy_seen, {TRUTH}}}",
-    "fake negatives, share 1": f"{{{LATE}, {FRESH % ('fake_negatives', 1.0)}}}",
-    "fake negatives": f"{{{LATE}, {FRESH % ('fake_negatives', 1 - SAME_DAY)}}}",
-    "real negatives": f"{{{LATE}, {FRESH % ('real_negatives', 1 - SAME_DAY)}}}",
+    "fresh and complete": f"{{{LATE}, {FRESH % (1 - SAME_DAY)}}}",
+    "the same, late_share 0.5": f"{{{LATE}, {FRESH % 0.5}}}",
 }
 RESULTS = Path(__file__).parent / "results"
 

@@ -4,6 +4,8 @@
 
 Writes benchmarks/results/kuairand.json and .md: AUC of every evaluation day, paired differences to both kinds of trees
 on the last one, and predicted over observed. `--ablation` also trains the recipe without each of its parts.
+Writes benchmarks/results/kuairand_long_view.json as well: the mean of GAUC (weighted by positives) and NDCG@5 of
+long_view by user on the last day, the figure of the public KuaiRand-Pure task. `--recipe-only` stops after it.
 Runs are kept in --work; rerun to resume.
 """
 
@@ -20,7 +22,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks import kuairand_trees as trees
-from tfstable.metrics import auc, auc_difference
+from tfstable.metrics import auc, auc_difference, gauc, ndcg
 
 TASKS = trees.TASKS
 FIRST_DAY, LAST_DAY = "2022-05-02", "2022-05-06"  # Means are of the days from the first to the one before the last.
@@ -47,6 +49,7 @@ def main():
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--last", default=LAST_DAY, help="last evaluation day to look at; tune on earlier ones")
     parser.add_argument("--ablation", action="store_true", help="also train the recipe without each of its parts")
+    parser.add_argument("--recipe-only", action="store_true", help="without trees: only the figure of long_view")
     parser.add_argument("--out", type=Path, default=RESULTS, help="directory of the tables")
     arguments = parser.parse_args()
 
@@ -56,13 +59,19 @@ def main():
     before = max(day for day in rows["date"].unique() if day < arguments.last)
     settings = [f"data.path={log}", *arguments.overrides]
     runs = [train(arguments, f"seed-{seed}", [*settings, f"trainer.seed={seed}"], before) for seed in seeds(arguments)]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    predicted = predictions(arguments, log)
+    figure = by_user(rows[rows["date"] == arguments.last], predicted)
+    (arguments.out / "kuairand_long_view.json").write_text(json.dumps(figure, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(lines_of_figure(figure, arguments.last)))
+    if arguments.recipe_only:
+        return
     found = {
         "days": {day: {t: summarise([run[day][t] for run in runs]) for t in TASKS} for day in runs[0]},
-        "last": against_trees(arguments, rows, log),
+        "last": against_trees(arguments, rows, predicted),
     }
     if arguments.ablation:
         found["without"] = ablation(arguments, settings, before)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "kuairand.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     table = "\n".join(tables(found, arguments.last)) + "\n"
     (arguments.out / "kuairand.md").write_text(table, encoding="utf-8")
@@ -99,14 +108,53 @@ def summarise(runs: list[dict[str, float]]) -> dict:
     }
 
 
-def against_trees(arguments: argparse.Namespace, rows, log: Path) -> dict:
-    """Returns AUC, calibration and paired differences of the exports and both kinds of trees on the last day."""
-    day, of_day = arguments.last, (rows["date"] == arguments.last).to_numpy()
-    predicted = []
+def predictions(arguments: argparse.Namespace, log: Path) -> list:
+    """Returns the predictions of each seed's export for the last day, a table per seed."""
+    day, predicted = arguments.last, []
     for seed in seeds(arguments):
         run, file = arguments.work / f"seed-{seed}", arguments.work / f"seed-{seed}-{day}.parquet"
         tfstable("predict", "--export", run / "export" / "latest", "--data", log, "--day", day, "--out", file)
         predicted.append(pq.read_table(file).to_pandas())
+    return predicted
+
+
+def by_user(rows, predicted: list) -> dict:
+    """Returns GAUC, NDCG@5 and their mean of long_view, of each seed and of a random order.
+
+    `se` is the standard error of the seeds' mean over other users: of 200 draws of whole users.
+    """
+    labels, users, number = rows["long_view"].to_numpy(), *np.unique(rows["user_id"], return_inverse=True)[::-1]
+
+    def measure(p: np.ndarray, times: np.ndarray) -> list[float]:
+        both = [gauc(labels, p, users, times[users], weighting="positives"), ndcg(labels, p, users, times[users], k=5)]
+        return [*both, statistics.mean(both)]
+
+    scores, generator, once = (
+        [table["long_view"].to_numpy() for table in predicted],
+        np.random.default_rng(0),
+        len(number),
+    )
+    draws = [np.bincount(generator.integers(0, once, once), minlength=once) for _ in range(200)]
+    errors = np.std([np.mean([measure(p, times) for p in scores], axis=0) for times in draws], axis=0, ddof=1)
+    names = ("gauc", "ndcg@5", "mean")
+    each = [measure(p, np.ones(once)) for p in scores]
+    found = {
+        name: {"mean": statistics.mean(of), "se": float(se), "seeds": list(of)}
+        for name, of, se in zip(names, zip(*each, strict=True), errors, strict=True)
+    }
+    alike = measure(np.zeros(len(labels)), np.ones(once))  # Ties count with their expectation.
+    return {"rows": len(labels), "users": once, **found, "random order": dict(zip(names, alike, strict=True))}
+
+
+def lines_of_figure(figure: dict, day: str) -> list[str]:
+    shown = [f"{name} {figure[name]['mean']:.4f} ± {figure[name]['se']:.4f}" for name in ("mean", "gauc", "ndcg@5")]
+    chance = ", ".join(f"{value:.4f}" for value in list(figure["random order"].values())[::-1])
+    return [f"{day}, long_view by user: {', '.join(shown)} (a random order: mean, NDCG@5, GAUC {chance})", ""]
+
+
+def against_trees(arguments: argparse.Namespace, rows, predicted: list) -> dict:
+    """Returns AUC, calibration and paired differences of the exports and both kinds of trees on the last day."""
+    day, of_day = arguments.last, (rows["date"] == arguments.last).to_numpy()
     config = yaml.safe_load(Path(arguments.config).read_text(encoding="utf-8"))
     raw = trees.raw_columns(rows, columns(config, rows))
     inputs = {"raw": raw, "counts": np.concatenate([raw, trees.counts(rows)], axis=1)}

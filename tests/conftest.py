@@ -1,3 +1,4 @@
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,12 @@ def pytest_configure(config: pytest.Config):
         sys.modules["tensorflow"] = sys.modules["keras"] = None
     else:
         import tests.two_devices  # noqa: F401
+
+
+def pytest_collection_finish():
+    """Takes what the imports have made out of every later garbage collection; each export of a model makes one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

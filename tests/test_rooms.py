@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIGHT = [
     "tfstable",  # Its own modules: specs, errors, files and the like.
+    "tfstable/calibration",
     "tfstable/data",
     "tfstable/metrics",
     "tfstable/sources",

@@ -15,15 +15,23 @@ USERS = RNG.permutation(np.repeat(["a", "b", "c"], ROWS // 3))
 ONE_MODEL = [
     metrics.auc,
     metrics.auc_standard_error,
+    metrics.average_precision,
     metrics.calibration,
     metrics.expected_calibration_error,
     metrics.log_loss,
     metrics.mae,
+    metrics.normalised_entropy,
     metrics.rmse,
     metrics.rmse_standard_error,
 ]
 WITH_LABELS = {function.__name__: lambda y, p, q, u, w, f=function: f(y, p, w) for function in ONE_MODEL} | {
     "gauc": lambda y, p, q, u, w: metrics.gauc(y, p, u, w),
+    "ndcg": lambda y, p, q, u, w: metrics.ndcg(y, p, u, w, k=3),
+    "recall": lambda y, p, q, u, w: metrics.recall(y, p, u, w, k=3),
+    "mrr": lambda y, p, q, u, w: metrics.mrr(y, p, u, w),
+    "mean_average_precision": lambda y, p, q, u, w: metrics.mean_average_precision(y, p, u, w),
+    "average_precision_difference": lambda y, p, q, u, w: metrics.average_precision_difference(y, p, q, w),
+    "normalised_entropy_difference": lambda y, p, q, u, w: metrics.normalised_entropy_difference(y, p, q, w),
     "auc_difference": lambda y, p, q, u, w: metrics.auc_difference(y, p, q, w),
     "auc_bootstrap": lambda y, p, q, u, w: metrics.auc_bootstrap(y, p, q, u, w, samples=5),
     "rmse_difference": lambda y, p, q, u, w: metrics.rmse_difference(y, p, q, w),
@@ -34,7 +42,7 @@ OF_TWO_MODELS = {
     "by": lambda y, p, q, u, w: list(metrics.prediction_difference_by(p, q, u, w).values()),
 }
 BY_GROUP = {
-    "gauc": WITH_LABELS["gauc"],
+    **{name: WITH_LABELS[name] for name in ("gauc", "ndcg", "recall", "mrr", "mean_average_precision")},
     "churn": lambda y, p, q, u, w: metrics.top_k_churn(p, q, u, k=3),
     "by": OF_TWO_MODELS["by"],
 }

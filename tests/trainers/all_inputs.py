@@ -71,6 +71,7 @@ def features(log: Path, videos: int = 300) -> dict[str, dict]:
     }
 
 
+FOLLOW = {"kind": "binary", "matures_after_days": 1, "base_rate": 0.03}  # A task whose labels come late.
 SEQUENCES = {
     "watched": {"features": ["seen", "gap"], "query": ["video_id"], "units": [8]},
     "user": {"features": ["seen"], "query": ["video_id", "user_id"], "attention": "decoder", "units": [8]},
@@ -83,7 +84,7 @@ SEQUENCES = {
 def overrides(log: Path, videos: int = 300) -> tuple[str, ...]:
     """The features and how the histories are read, as operands of `--set`."""
     specs = [f"features.{name}={json.dumps(spec)}" for name, spec in features(log, videos).items()]
-    return *specs, f"model.sequences={json.dumps(SEQUENCES)}"
+    return *specs, f"model.sequences={json.dumps(SEQUENCES)}", f"tasks.follow={json.dumps(FOLLOW)}"
 
 
 def with_all_inputs(config: str, log: Path) -> str:
@@ -92,4 +93,5 @@ def with_all_inputs(config: str, log: Path) -> str:
     sections["data"]["path"] = str(log)
     sections["features"] |= features(log)
     sections["model"]["sequences"] = SEQUENCES
+    sections["tasks"]["follow"] = FOLLOW
     return yaml.safe_dump(sections, sort_keys=False)

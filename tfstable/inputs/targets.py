@@ -9,7 +9,7 @@ from tfstable.data.arrays import numbers
 from tfstable.data.log import DAY
 from tfstable.data.maturity import UsedLabels
 from tfstable.log_columns import fresh_labels, label_columns, outcome_columns, rate_column
-from tfstable.specs import OFFSET, WEIGHT, FreshLabels, TaskSpec
+from tfstable.specs import LATE, OFFSET, WEIGHT, TaskSpec
 
 
 class Targets:
@@ -28,9 +28,9 @@ class Targets:
         self._weight, self._labels = weight, label_columns(tasks)
         self._weights = {WEIGHT + name: task.weight_column for name, task in tasks.items() if task.weight_column}
         self._rates = {OFFSET + name: column for name, task in tasks.items() if (column := rate_column(task))}
+        self._fresh = {name: fresh for name, task in tasks.items() if (fresh := fresh_labels(task))}
         self.columns = dict.fromkeys(outcome_columns(tasks, weight), pa.float32())
-        self.names = [*self._labels, *self._weights, *self._rates]
-        self._tasks = tasks
+        self.names = [*self._labels, *self._weights, *self._rates, *(LATE + name for name in self._fresh)]
         self._late = {name: task.matures_after_days for name, task in tasks.items() if task.matures_after_days}
 
     def __call__(self, table: pa.Table, used: UsedLabels | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -44,23 +44,20 @@ class Targets:
         if self._weight:
             weight = np.nan_to_num(numbers(table[self._weight]), nan=0.0)
         labels = {name: numbers(table[column]) for name, column in self._labels.items()}
+        late = {LATE + name: np.zeros(table.num_rows, np.float32) for name in self._fresh}
         if used is not None and self._late:
             days = table[DAY].to_numpy()
             for name, y in labels.items():
-                if fresh := fresh_labels(self._tasks[name]):
-                    y = self._fresh(fresh, self._late[name], y, table, used.last.toordinal() - days)
+                if fresh := self._fresh.get(name):
+                    elapsed = used.last.toordinal() - days
+                    delay = np.nan_to_num(numbers(table[fresh.delay_column]), nan=0.0)
+                    y = np.where((y == 1) & (delay > elapsed), np.float32(0), y)
+                    late[LATE + name] = np.where(
+                        elapsed < self._late[name], np.float32(fresh.late_share), late[LATE + name]
+                    )
                 there = [day.toordinal() for day, tasks in used.tasks_of.items() if name in tasks]
                 labels[name] = np.where(np.isin(days, there), y, np.float32("nan"))
         labels |= {name: np.nan_to_num(numbers(table[column]), nan=0.0) for name, column in self._weights.items()}
         # A rate of 1 where it is null, as the checks allow for masked labels.
         labels |= {name: np.log(np.nan_to_num(numbers(table[column]), nan=1.0)) for name, column in self._rates.items()}
-        return labels, weight
-
-    @staticmethod
-    def _fresh(fresh: FreshLabels, matures: int, y: np.ndarray, table: pa.Table, elapsed: np.ndarray) -> np.ndarray:
-        """The labels as they are known `elapsed` days after each row's day."""
-        delay = np.nan_to_num(numbers(table[fresh.delay_column]), nan=0.0)
-        known = np.where((y == 1) & (delay > elapsed), np.float32(0), y)
-        if fresh.kind == "real_negatives":
-            return known
-        return np.where((elapsed < matures) | ((y == 1) & (delay > 0)), known, np.float32("nan"))
+        return labels | late, weight

@@ -30,14 +30,7 @@ def auc(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = N
         >>> auc([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1])
         0.75
     """
-    rows = counted_rows(labels, predictions, weights)
-    check_binary(rows.labels)
-    if not rows.measurable:
-        return float("nan")
-    positive = rows.labels == 1
-    if positive.all() or not positive.any():
-        return float("nan")
-    return float(np.average(placements(rows)[positive], weights=rows.weights[positive]))
+    return auc_with_standard_error(labels, predictions, weights)[0]
 
 
 def auc_standard_error(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -58,19 +51,29 @@ def auc_standard_error(labels: ArrayLike, predictions: ArrayLike, weights: Array
         Characteristic Curves: A Nonparametric Approach", 1988; in O(n log n) after Sun, Xu, "Fast Implementation of
         DeLong's Algorithm for Comparing the Areas Under Correlated Receiver Operating Characteristic Curves", 2014.
     """
+    return auc_with_standard_error(labels, predictions, weights)[1]
+
+
+def auc_with_standard_error(
+    labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[float, float]:
+    """`auc` and `auc_standard_error` from one sort of the rows. Args, returns, errors: as there."""
     rows = counted_rows(labels, predictions, weights)
     check_binary(rows.labels)
     positive = rows.labels == 1
-    if not rows.measurable or min(positive.sum(), (~positive).sum()) < 2:
-        return float("nan")
+    if not rows.measurable or positive.all() or not positive.any():
+        return float("nan"), float("nan")
     placement = placements(rows)
+    value = float(np.average(placement[positive], weights=rows.weights[positive]))
+    if min(positive.sum(), (~positive).sum()) < 2:
+        return value, float("nan")
     variance = 0.0
     for of_class in (positive, ~positive):
         V, w = placement[of_class], rows.weights[of_class]
         A = np.average(V, weights=w)
         m = len(V)
         variance += m / (m - 1) * np.sum((w * (V - A)) ** 2) / np.sum(w) ** 2
-    return float(np.sqrt(variance))
+    return value, float(np.sqrt(variance))
 
 
 def placements(rows: Rows) -> np.ndarray:

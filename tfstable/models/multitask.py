@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from tfstable.log_columns import rate_column
 from tfstable.models import tasks as task_math
+from tfstable.models.calibrated import CalibratedModel
 from tfstable.models.loss_weights import LossWeights
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
-from tfstable.models.saved_seeds import SavedSeeds
 from tfstable.models.targets import (
     batch_size,
     label_shares,
@@ -24,10 +24,10 @@ from tfstable.models.targets import (
     share_of_batch,
     weights_by_task,
 )
-from tfstable.specs import TaskSpec, labelled
+from tfstable.specs import LATE, labelled
 
 
-class MultitaskModel(SavedSeeds):
+class MultitaskModel(CalibratedModel):
     """A model of several tasks, each with its loss on logits, for Keras to train, evaluate, save and export.
 
     A subclass has `task_specs`, `input_signature`, and a `call` that returns predictions by task, or logits with
@@ -40,7 +40,6 @@ class MultitaskModel(SavedSeeds):
     `weighted_metrics` also use the example weights. An example counts the same on any replica.
     """
 
-    task_specs: Mapping[str, TaskSpec]
     task_weights: LossWeights | None = None
     _has_metrics: bool
 
@@ -73,19 +72,10 @@ class MultitaskModel(SavedSeeds):
         takes = any(p.name == "training" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
         return method(*args, training=training) if takes else method(*args)
 
-    def predictions(self, logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns the predictions of each task, `(batch,)`, in its own units."""
-        return {name: task_math.prediction(task, logits[name]) for name, task in self.task_specs.items()}
-
     @property
     def labelled(self) -> list[str]:
         """Names of the tasks with a label; the others are learned through products."""
         return labelled(self.task_specs)
-
-    @property
-    def logit_dtype(self) -> str:
-        """float32, or float64 under the policy "float64": a logit in bfloat16 would have only two digits."""
-        return "float64" if self.compute_dtype == "float64" else "float32"
 
     # --- The loss.
 
@@ -127,7 +117,10 @@ class MultitaskModel(SavedSeeds):
             task, logit, weight = self.task_specs[name], logits[name], weights[name]
             if rate_column(task):
                 logit -= tf.cast(offset(name, y), logit.dtype)
-            each = task_math.loss(task, logit, y[name])
+            if LATE + name in y:
+                each = task_math.late_loss(logit, y[name], tf.cast(y[LATE + name], logit.dtype))
+            else:
+                each = task_math.loss(task, logit, y[name])
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 

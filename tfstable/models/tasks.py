@@ -1,7 +1,7 @@
 """The mathematics of a task: loss and prediction from its logit, and the initial logit."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -31,42 +31,53 @@ def loss(task: TaskSpec, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.where(known, losses, 0.0)
 
 
-def prediction(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
-    """Returns probabilities for a binary task, and values in the label's own units for a regression."""
+def prediction(
+    task: TaskSpec, logits: tf.Tensor, calibrate: Callable[[tf.Tensor], tf.Tensor] = lambda logits: logits
+) -> tf.Tensor:
+    """Returns probabilities for a binary task, and values in the label's own units for a regression.
+
+    Args:
+        task: The task.
+        logits: `(batch,)`, of the examples as they are trained.
+        calibrate: Maps the logits of the population.
+    """
+    logits = calibrate(population_logits(task, logits))
     if isinstance(task, BinaryTask):
-        return tf.sigmoid(population_logits(task, logits))
+        return tf.sigmoid(logits)
     return tf.math.expm1(logits) if task.transform == "log1p" else logits
 
 
-def population_logits(task: BinaryTask, logits: tf.Tensor) -> tf.Tensor:
+def population_logits(task: TaskSpec, logits: tf.Tensor) -> tf.Tensor:
     """Returns the logits of the whole population with complete labels, `(batch,)`, from those of what is trained.
 
     Where the log holds a share r of the negatives, its odds are 1 / r times those of the population: the logit is
     shifted by log r (He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", 2014). Where r is a
     column, the loss shifts instead (`task_losses` of the model).
-
-    With `fresh` labels, of which a share s of the positives comes late, the rows that are trained are positive with a
-    probability b of
-
-        real_negatives  p (1 - s / 2):  each row once with its fresh, once with its complete label
-        fake_negatives  p / (1 + s p):  each row with its fresh label, and once more if a positive label comes later
-
-    where p is the population's, which is solved for and kept below 1 - 1e-6. After Ktena et al., "Addressing Delayed
-    Feedback for Continuous Training with Neural Networks in CTR Prediction", 2019 (fake negative calibration, s = 1),
-    and the stream of Gu et al., "Real Negatives Matter: Continuous Training with Real Negatives for Delayed Feedback
-    Modeling", 2021. Their importance weights depend on the model's own prediction and vanish where it is near 1, which
-    diverged here (docs/concepts/labels.md).
     """
+    if not isinstance(task, BinaryTask):
+        return logits
     if isinstance(task.negative_rate, float):
         logits += math.log(task.negative_rate)
-    if task.fresh is None:
-        return logits
-    against, share = tf.exp(-tf.maximum(logits, -80.0)), task.fresh.late_share  # (1 - b) / b
-    if task.fresh.kind == "real_negatives":
-        against = (1 - share / 2) * against - share / 2
-    else:
-        against -= share
-    return -tf.math.log(tf.maximum(against, 1e-6))
+    return logits
+
+
+def late_loss(logits: tf.Tensor, labels: tf.Tensor, late: tf.Tensor) -> tf.Tensor:
+    """Returns the loss of labels of which a share of the positives is still to come, in nats, `(batch,)`.
+
+    It is the cross-entropy of what is known: a positive label with probability p (1 - late), none with the rest. For
+    complete labels it is the usual one. So rows with and without all of their labels train one p.
+
+    Args:
+        logits: `(batch,)`, of p.
+        labels: `(batch,)`, 0 or 1; NaN where masked.
+        late: `(batch,)`, from 0 to below 1.
+
+    Reference:
+        Chapelle, "Modeling Delayed Feedback in Display Advertising", 2014, for delays that are known.
+    """
+    none = tf.math.softplus(logits) - tf.math.softplus(logits + tf.math.log(tf.maximum(late, 1e-37)))
+    losses = tf.where(labels == 1, tf.math.softplus(-logits), none)
+    return tf.where(tf.math.is_finite(labels), losses, 0.0)
 
 
 def with_products(tasks: Mapping[str, TaskSpec], logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -92,7 +103,7 @@ def with_products(tasks: Mapping[str, TaskSpec], logits: Mapping[str, tf.Tensor]
     for name, task in tasks.items():
         if name in logits or not isinstance(task, BinaryTask) or not task.product_of:
             continue
-        of = [population_logits(_binary(tasks[factor]), logits[factor]) for factor in task.product_of]
+        of = [population_logits(tasks[factor], logits[factor]) for factor in task.product_of]
         product = of[0]
         for other in of[1:]:
             product = -tf.reduce_logsumexp(tf.stack([-product, -other, -product - other]), axis=0)
@@ -106,8 +117,3 @@ def initial_logit(task: TaskSpec, base_rate: float) -> float:
         base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # `statistics.fit` has a prior; a caller's own rate may be 0.
         return math.log(base_rate / (1 - base_rate))
     return base_rate
-
-
-def _binary(task: TaskSpec) -> BinaryTask:
-    assert isinstance(task, BinaryTask)  # As check_products has it.
-    return task

@@ -19,7 +19,7 @@ class Evaluation:
     Attributes:
         window: First and last day of the evaluated model's window.
         day: The evaluation day.
-        tasks: Metrics by name, by task.
+        tasks: Metrics by name, by task; under `slices` those of parts of the day, by column and value.
     """
 
     window: tuple[str, str]
@@ -116,6 +116,7 @@ def markdown(card: ModelCard) -> str:
         first, last = evaluation.window
         lines += ["", "## Evaluation", "", f"On {evaluation.day}, by the model trained on {first} to {last}."]
         metrics = list(dict.fromkeys(metric for values in evaluation.tasks.values() for metric in values))
+        metrics = [metric for metric in metrics if metric != "slices"]  # In the JSON alone.
         rows = [
             [task, *("" if values.get(name) is None else f"{values[name]:.4f}" for name in metrics)]
             for task, values in evaluation.tasks.items()

@@ -7,7 +7,6 @@ import tensorflow as tf
 from tfstable.inputs.preprocessor import Preprocessor
 from tfstable.log_columns import feature_columns
 from tfstable.models import RankingModel
-from tfstable.models import tasks as task_math
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.shared_user import SharedUser, fits
 
@@ -52,7 +51,9 @@ class Rank:
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         features = self._preprocess(raw)
-        predictions = self._repeated(features) if self._shared is None else self._predictions(self._shared(features))
+        predictions = (
+            self._repeated(features) if self._shared is None else self._model.predictions(self._shared(features))
+        )
         score = tf.add_n([weight * predictions[task] for task, weight in self._weights.items()])
         score, order = tf.math.top_k(score, tf.size(score))
         return {
@@ -60,9 +61,6 @@ class Rank:
             "score": score,
             "order": order,
         }
-
-    def _predictions(self, logits: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {name: task_math.prediction(task, logits[name]) for name, task in self._model.task_specs.items()}
 
     def _repeated(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         rows = next(tf.shape(value)[0] for name, value in features.items() if name not in self._user)

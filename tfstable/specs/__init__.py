@@ -24,11 +24,23 @@ from tfstable.specs.products import (
     is_implicit,
     labelled,
 )
-from tfstable.specs.tasks import GROUP, OFFSET, WEIGHT, BinaryTask, FreshLabels, RegressionTask, Task, TaskSpec
+from tfstable.specs.tasks import (
+    GROUP,
+    LATE,
+    OFFSET,
+    WEIGHT,
+    BinaryTask,
+    Calibrate,
+    FreshLabels,
+    RegressionTask,
+    Task,
+    TaskSpec,
+)
 
 __all__ = [
     "CHANGEABLE",
     "GROUP",
+    "LATE",
     "MISSING_INT",
     "OFFSET",
     "OPERATIONAL",
@@ -36,6 +48,7 @@ __all__ = [
     "ActivationName",
     "BinaryTask",
     "Bottom",
+    "Calibrate",
     "Categorical",
     "CounterFeature",
     "Feature",

@@ -2,15 +2,30 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tfstable.specs.base import CHANGEABLE, Positive, Spec
 
 # What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
-GROUP, OFFSET, WEIGHT = "//group", "//offset/", "//weight/"
+GROUP, LATE, OFFSET, WEIGHT = "//group", "//late/", "//offset/", "//weight/"
+
+
+class Calibrate(Spec):
+    """How a task's predictions are calibrated."""
+
+    half_life_days: Positive = Field(
+        2.0, description="Days after which an evaluated day counts half as much, when the map is fitted."
+    )
+    knots: int = Field(16, ge=1, le=32, description="Most knots of the map. Fewer are used where data are few.")
+
+
+def _calibrate(given: object) -> object:
+    return {} if given is True else None if given is False else given
+
 
 LABEL_KEYS = (
     *("weight", "weight_column", "matures_after_days", "truth", "soft_labels", "positive_weight", "negative_rate"),
+    *("fresh", "calibrate"),
 )
 
 
@@ -37,24 +52,25 @@ class Task(Spec):
         description="Days after which a label is complete: the label of day d is used from the end of day d + N on, by "
         "the window that then ends, and measured then. Default: it is complete at the end of its own day.",
     )
+    calibrate: Annotated[
+        Calibrate | None, BeforeValidator(_calibrate, json_schema_input_type=Calibrate | bool | None)
+    ] = Field(
+        None,
+        description="Map the logit by a monotone, piecewise linear function, fitted anew before each window to the "
+        "days that the model had not seen when it predicted them. Training does not see it. true: with the defaults.",
+        json_schema_extra=CHANGEABLE,
+    )
 
 
 class FreshLabels(Spec):
-    """Training on labels that are not complete yet: a row's own window takes it as negative unless it is positive by
-    then. Predictions make up for the positives that come later.
-    """
+    """Training on labels that are not complete yet: each row on its own day, once more when its label is complete."""
 
     delay_column: str = Field(
         description="Column of the days from a row's day to the day on which its positive label came: 0 if on the same "
         "day. A null counts as 0."
     )
-    kind: Literal["real_negatives", "fake_negatives"] = Field(
-        "real_negatives",
-        description="real_negatives: a row is trained on its own day and once more when its label is complete. "
-        "fake_negatives: once more only if a positive label came later.",
-    )
     late_share: float = Field(
-        1.0, gt=0, le=1, description="Share of the positive labels that come after the day of their row."
+        gt=0, lt=1, description="Share of the positive labels that come after the day of their row."
     )
 
 
@@ -105,8 +121,6 @@ class BinaryTask(Task):
         for key in ("label", *LABEL_KEYS):
             if getattr(self, key) != getattr(default, key):
                 raise ValueError(f"an implicit task has no label, so {key} says nothing; drop it")
-        if self.product_of and self.fresh:
-            raise ValueError("fresh: a product has no head to make up for late labels; drop fresh")
         return self
 
     fresh: FreshLabels | None = Field(
@@ -119,8 +133,9 @@ class BinaryTask(Task):
     def _fresh_labels_mature(self) -> "BinaryTask":
         if self.fresh and not self.matures_after_days:
             raise ValueError("fresh: labels that are complete at once need none; set matures_after_days")
-        if self.fresh and self.soft_labels:
-            raise ValueError("fresh: a soft label has no delay; drop soft_labels or fresh")
+        if self.fresh and (self.soft_labels or self.positive_weight != 1):
+            other = "soft_labels" if self.soft_labels else "positive_weight"
+            raise ValueError(f"fresh: its loss takes no {other}; drop one of them")
         return self
 
     @property

@@ -69,10 +69,18 @@ class Steps:
 
     def predict(self, dataset: tf.distribute.DistributedDataset | tf.data.Dataset, rows: int) -> dict[str, np.ndarray]:
         """Returns each task's predictions, `(rows,)`, for the first `rows` rows of a dataset, in its order."""
-        parts = []
-        for features, _, _ in dataset:
-            parts.append(self._predict(features))
-        return {name: np.concatenate([part[name].numpy() for part in parts])[:rows] for name in self._tasks}
+        return self.predict_both(dataset, rows)[0]
+
+    def predict_both(
+        self, dataset: tf.distribute.DistributedDataset | tf.data.Dataset, rows: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Returns what `predict` does, and the logits of the calibrated tasks before their calibration."""
+        parts = [self._predict(features) for features, _, _ in dataset]
+        predictions, logits = (
+            {name: np.concatenate([part[kind][name].numpy() for part in parts])[:rows] for name in names}
+            for kind, names in enumerate((self._tasks, self._model.calibration))
+        )
+        return predictions, logits
 
     # Keras does not convert its steps either: a conversion would cost seconds at every start and change nothing.
     @tf.autograph.experimental.do_not_convert
@@ -110,6 +118,12 @@ class Steps:
         return gradients, tf.stack([loss, *(parts[name] for name in self._labelled)]), shares
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _predict(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        predictions = self._strategy.run(self._model, args=(features,), kwargs={"training": False})
-        return {name: self._strategy.gather(value, axis=0) for name, value in predictions.items()}
+    def _predict(self, features: Mapping[str, tf.Tensor]) -> list[dict[str, tf.Tensor]]:
+        both = self._strategy.run(self._both, args=(features,))
+        return [{name: self._strategy.gather(value, axis=0) for name, value in kind.items()} for kind in both]
+
+    def _both(self, features: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        if not self._model.calibration:
+            return self._model(features, training=False), {}
+        logits = self._model.logits(features, training=False)
+        return self._model.predictions(logits), self._model.uncalibrated_logits(logits)

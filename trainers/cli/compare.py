@@ -17,17 +17,18 @@ def compare(
     group: Annotated[
         str | None,
         typer.Option(
-            help="Column of users or requests, for churn and intervals. Default: evaluation.gauc_column of a MODEL_DIR."
+            help="Column of users or requests, for churn, lists and intervals. Default: of a MODEL_DIR "
+            "evaluation.gauc_column, or evaluation.ranking.by."
         ),
     ] = None,
     slice_by: Annotated[
         str | None, typer.Option("--slice", help="Column whose values split the difference into parts.")
     ] = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="Length of the top list for churn.")] = 10,
+    k: Annotated[int, typer.Option("--k", min=1, help="Length of the list for churn, NDCG and recall.")] = 10,
     samples: Annotated[int, typer.Option(min=1, help="Bootstrap draws of the groups for the intervals.")] = 1000,
     out: Annotated[Path | None, typer.Option(help="Directory for compare.json and compare.png.")] = None,
 ) -> None:
-    """Compare two models on a day: prediction difference, AUC of each and their difference, churn, rank correlation.
+    """Compare two models on a day: prediction difference, AUC, NDCG and more of each and their difference, churn.
 
     Compare two trainings of one config to measure how much retraining alone changes the predictions.
     """

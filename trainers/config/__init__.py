@@ -2,6 +2,7 @@
 
 from trainers.config.changes import Change, When, changes, window_keys, with_window_keys
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
+from trainers.config.evaluation import EvaluationConfig, OwnMetric, RankingConfig
 from trainers.config.init import InitConfig
 from trainers.config.loading import dump, load, set_key
 from trainers.config.model import ModelConfig
@@ -9,7 +10,6 @@ from trainers.config.optimizer import ClippingConfig, EmaConfig, OptimizerConfig
 from trainers.config.run import Config, weight_keys
 from trainers.config.sections import (
     DataConfig,
-    EvaluationConfig,
     ExportConfig,
     GateConfig,
     ShuffleConfig,
@@ -30,6 +30,8 @@ __all__ = [
     "InitConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "OwnMetric",
+    "RankingConfig",
     "RecoveryConfig",
     "RuleConfig",
     "ShuffleConfig",

@@ -25,10 +25,11 @@ from tfstable.specs import (
     labelled,
 )
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
+from trainers.config.evaluation import EvaluationConfig
 from trainers.config.init import InitConfig
 from trainers.config.model import ModelConfig
 from trainers.config.optimizer import OptimizerConfig
-from trainers.config.sections import DataConfig, EvaluationConfig, ExportConfig, TrainerConfig
+from trainers.config.sections import DataConfig, ExportConfig, TrainerConfig
 
 # Names that TensorFlow accepts for the inputs of a signature, and for the layers and outputs of a task.
 COLUMN_NAME, TASK_NAME = re.compile(r"[A-Za-z0-9.]([\w.\\/>-]*[\w.\\>-])?", re.ASCII), re.compile(r"[\w.-]+", re.ASCII)
@@ -171,6 +172,15 @@ class Config(Spec):
             raise ValueError(f"export.score_weights: no task {unknown[0]}; the tasks are {', '.join(self.tasks)}")
         if users and (taken := {"score", "order"} & self.tasks.keys()):
             raise ValueError(f"tasks.{min(taken)}: an output of `rank` has this name; rename the task")
+        return self
+
+    @model_validator(mode="after")
+    def _own_metrics_measure_tasks(self) -> "Config":
+        for name, metric in self.evaluation.own_metrics.items():
+            if unknown := [task for task in metric.tasks if task not in self.tasks]:
+                raise ValueError(
+                    f"evaluation.metrics.{name}.tasks: no task {unknown[0]}; the tasks are {', '.join(self.tasks)}"
+                )
         return self
 
     @model_validator(mode="after")

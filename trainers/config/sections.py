@@ -1,4 +1,4 @@
-"""The config's sections on data, training, evaluation and export. Imports no TensorFlow."""
+"""The config's sections on data, training and export. Imports no TensorFlow."""
 
 from datetime import date
 from pathlib import Path
@@ -188,25 +188,6 @@ class TrainerConfig(Spec):
     )
     tensorboard: bool = Field(
         True, description="Write scalars to MODEL_DIR/tensorboard.", json_schema_extra=OPERATIONAL
-    )
-
-
-class EvaluationConfig(Spec):
-    """How to evaluate a day."""
-
-    gauc_column: str | None = Field(
-        None,
-        description="Column that groups examples for GAUC, such as the user's id. Default: no GAUC.",
-        json_schema_extra=OPERATIONAL,
-    )
-    batch_size: int = Field(
-        8192, ge=1, description="Examples per step of an evaluation.", json_schema_extra=OPERATIONAL
-    )
-    compare_since: date | None = Field(
-        None,
-        description="Compare a day's metrics and label rates only with days from this one on. Set it after an intended "
-        "change of the labels. Default: the first day of the run.",
-        json_schema_extra=OPERATIONAL,
     )
 
 

@@ -19,6 +19,7 @@ from tfstable.serving import card as cards
 from tfstable.serving import facts, versions
 from tfstable.specs import Feature, TaskSpec, living
 from trainers.config import Config, EmaConfig, InitConfig, SwaConfig
+from trainers.inherit.calibration import packed_maps, stored_maps
 from trainers.inherit.source import Source
 from trainers.inherit.tfrs import spec as tfrs
 from trainers.store.params import NAME, read_config
@@ -27,7 +28,7 @@ from trainers.store.run_directory import RunDirectory
 if TYPE_CHECKING:
     from trainers.inherit.tensors import Tensors
 
-ABOUT = "about.json"
+ABOUT, CALIBRATION = "about.json", "calibration.json"
 
 
 def open_source(init: InitConfig) -> Source:
@@ -125,10 +126,20 @@ class RunSource:
         before, now = read_maps(self.path / "checkpoints" / str(self.number) / "ids.parquet", dtypes)
         return (now or before).maps
 
+    def calibration(self) -> Mapping[str, Any] | None:
+        path = self.path / "checkpoints" / str(self.number) / CALIBRATION
+        return read_json(path, "name another checkpoint") if path.exists() else None
+
+    @cached_property
+    def _maps(self) -> Mapping[str, np.ndarray]:
+        return packed_maps(self.tasks, self.calibration())
+
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self._tensors.shapes()
+        return {**self._tensors.shapes(), **{path: packed.shape for path, packed in self._maps.items()}}
 
     def weight(self, path: str, averaged: bool = False) -> np.ndarray:
+        if path in self._maps:
+            return self._maps[path]
         value = self._tensors.weight(path)
         average = self._tensors.slot(path, "average") if averaged else None
         return value if average is None else self._averaged(path, value, average)
@@ -206,6 +217,9 @@ class ExportSource:
 
     def ids(self) -> Mapping[str, IdMap]:
         return {}  # Its tables do not say how often and when an id was seen.
+
+    def calibration(self) -> Mapping[str, Any]:
+        return stored_maps(self.tasks, self.weight)
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self._tensors.shapes()

@@ -10,6 +10,7 @@ from rich.table import Table
 from tfstable.errors import InputError
 from tfstable.layers import Embeddings
 from tfstable.models import Committee, RankingModel
+from trainers.inherit.calibration import FOLDER, calibrated_tasks
 from trainers.inherit.known import Known, Line
 from trainers.inherit.layers import layers
 from trainers.inherit.moves import Carry, Fold, Move, Read, Stack, TablePart
@@ -107,13 +108,19 @@ def plan(new: RankingModel, source: Source, known: Known) -> Plan:
         lines.append(Line("precision", "copied", f"{source.precision} -> {precision}: rounds otherwise", exact=False))
     _loss_weights(moves, new, old, known, lines)
     names, shapes = in_model(variable.path for variable in new.variables), source.shapes()
+    paths, calibrated = calibrated_tasks(new.calibration, known, shapes)
+    moves, lines = moves | {path: Carry(old) for path, old in paths.items()}, [*lines, *calibrated]
     for path in [path for path, move in moves.items() if isinstance(move, Carry) and move.old not in shapes]:
         del moves[path]
         if "seed_generator" not in path:
             lines.append(Line(path, "made anew", "not there", exact=False))
     for variable in new.variables:
         path, is_seed = names[variable.path], "seed_generator" in variable.path
-        if path in moves or (members is not None and not is_seed and path.startswith(_STANDARD)):
+        if (
+            path in moves
+            or path.startswith(FOLDER)
+            or (members is not None and not is_seed and path.startswith(_STANDARD))
+        ):
             continue  # Its move, or fresh on purpose.
         if shapes.get(path) == tuple(variable.shape):
             moves[path] = Carry(path)

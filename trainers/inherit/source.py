@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -45,6 +45,13 @@ class Source(Protocol):
 
     def ids(self) -> Mapping[str, IdMap]:
         """Returns the rows of ids by table, of features whose map from value to row changes with the days."""
+        ...
+
+    def calibration(self) -> Mapping[str, Any] | None:
+        """Returns maps and histograms of calibrated tasks, as `Calibration.stored` does; None without any.
+
+        The maps are weights, too: `weight` reads them as "calibration/TASK".
+        """
         ...
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tfstable.data.window import Window
+from trainers.report.metrics import metric_tables, scalars
 from trainers.store.window_record import TaskMetrics, WindowRecord
 
 LOG = logging.getLogger("tfstable")  # Silent unless a program configures it.
@@ -105,23 +106,16 @@ class Report:
         tasks = record.tasks or {}
         parts = [f"{name} {_headline(values)}" for name, values in tasks.items()]
         self._say(f"day {record.eval_day}, not trained on yet: {', '.join(parts)}")
-        self._write({f"{metric}/{name}": v for name, m in tasks.items() for metric, v in m.items()}, iteration)
+        self._write(scalars(tasks), iteration)
 
     def exported(self, path: Path, day: date, difference: float) -> None:
         """Shows where a version was published."""
         self._say(f"exported {path}: predicts {day} as the trainer does, within {difference:.1g}")
 
     def summary(self, record: WindowRecord) -> None:
-        """Shows the last evaluation day as a table."""
-        tasks = record.tasks or {}
-        names = dict.fromkeys(metric for values in tasks.values() for metric in values)
-        for for_files in ("labels", "positives", "predicted", "spread", "rmse_se"):
-            names.pop(for_files, None)
-        table = Table("task", *names, title=f"{record.eval_day}, trained to {record.last}")
-        for task, values in tasks.items():
-            table.add_row(task, *("" if (value := values.get(name)) is None else f"{value:.4f}" for name in names))
+        """Shows the last evaluation day: a table of all metrics, and one per column of slices."""
         if self._console is not None:
-            self._console.print(table)
+            self._console.print(*metric_tables(record))
 
     def _say(self, line: str) -> None:
         if self._console is None:

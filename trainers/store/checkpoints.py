@@ -15,7 +15,7 @@ from tfstable.inputs import living_ids
 from tfstable.inputs.living_ids import Ids
 from trainers.store.run_directory import CHECKPOINT as OWN
 
-CHECKPOINT, ABOUT, IDS = "checkpoint", "about.json", "ids.parquet"
+CHECKPOINT, ABOUT, IDS, CALIBRATION = "checkpoint", "about.json", "ids.parquet", "calibration.json"
 _OWN = re.compile(OWN)
 
 
@@ -31,6 +31,7 @@ class Saved(NamedTuple):
         begun: The keys that number the batches of the window after `last`, while it is being trained; None at its end.
         ids: Digest of its `ids.parquet`; None without one.
         moments: The moments of numeric features, as `LivingMoments.stored` returns them; None: those of the first fit.
+        calibration: Digest of its `calibration.json`; None without one.
     """
 
     number: int
@@ -41,15 +42,17 @@ class Saved(NamedTuple):
     begun: dict[str, Any] | None = None
     ids: str | None = None
     moments: dict[str, Any] | None = None
+    calibration: str | None = None
 
 
 class Checkpoints:
     """Saves, finds, restores and prunes the checkpoints of a run.
 
     `directory/N/checkpoint.*` are TensorFlow's files, `directory/N/about.json` is a `Saved`, `directory/N/ids.parquet`
-    are the rows of ids in a run that has such features. A checkpoint gets its
-    number by one rename after it is whole on disk. Pruning keeps the newest `keep`, the newest that is known to be
-    good, and, for each of the last `keep_weekly` ISO weeks of data, the newest that ends a window in it.
+    are the rows of ids in a run that has such features, `directory/N/calibration.json` the maps and histograms in a run
+    that calibrates. A checkpoint gets its number by one rename after it is whole on disk. Pruning keeps the newest
+    `keep`, the newest that is known to be good, and, for each of the last `keep_weekly` ISO weeks of data, the newest
+    that ends a window in it.
 
     Args:
         directory: Their directory.
@@ -75,12 +78,14 @@ class Checkpoints:
         begun: dict[str, Any] | None = None,
         ids: tuple[Ids, Ids | None] | None = None,
         moments: dict[str, Any] | None = None,
+        calibration: dict[str, Any] | None = None,
     ) -> Saved:
         """Writes the next checkpoint and prunes the older ones.
 
         Args:
             last, step, watch, good, begun, moments: See `Saved`.
             ids: The rows of ids before the window after `last`, and now; see `living_ids.write`.
+            calibration: Maps and histograms, plain JSON; None: there are none.
         """
         names = [path.name for path in self._directory.glob("[0-9]*")]  # Also those set aside.
         taken = [int(found[0]) for name in names if (found := re.match("[0-9]+", name))]
@@ -93,6 +98,9 @@ class Checkpoints:
             if ids is not None:
                 living_ids.write(hidden / IDS, *ids)
                 saved = saved._replace(ids=digest(hidden / IDS))
+            if calibration is not None:
+                write_json(hidden / CALIBRATION, calibration)
+                saved = saved._replace(calibration=digest(hidden / CALIBRATION))
             self._write_about(hidden, saved)
         self._prune()
         return saved
@@ -113,8 +121,9 @@ class Checkpoints:
             path = self._path(found_number)
             try:
                 saved = self._about(found_number)
-                if saved.ids is not None:
-                    self._check(path / IDS, saved.ids)
+                for name, expected in ((IDS, saved.ids), (CALIBRATION, saved.calibration)):
+                    if expected is not None:
+                        self._check(path / name, expected)
                 self._checkpoint.read(str(path / CHECKPOINT)).assert_existing_objects_matched()
                 return saved
             except (InputError, tf.errors.OpError, IndexError) as error:  # IndexError: shorter than its index says.
@@ -135,6 +144,11 @@ class Checkpoints:
     def ids(self, number: int, dtypes: Mapping[str, str]) -> tuple[Ids, Ids | None]:
         """Returns the rows of ids that a checkpoint holds; see `living_ids.read_maps`."""
         return living_ids.read_maps(self._path(number) / IDS, dtypes)
+
+    def calibration(self, saved: Saved) -> dict[str, Any] | None:
+        """Returns the maps and histograms that a checkpoint holds; None if it has none."""
+        path = self._path(saved.number) / CALIBRATION
+        return None if saved.calibration is None else read_json(path, "restore it from a backup")
 
     def set_aside(self, path: Path) -> None:
         """Renames a damaged checkpoint, so that no later start tries it again."""
@@ -207,7 +221,7 @@ class Checkpoints:
         index = path / f"{CHECKPOINT}.index"
         self._check(index, about["index"])
         last = about["last"] and date.fromisoformat(about["last"])
-        known = {key: about.get(key) for key in ("begun", "ids", "moments")}  # Later than the format.
+        known = {key: about.get(key) for key in ("begun", "ids", "moments", "calibration")}  # Later than the format.
         return Saved(number, last, about["step"], about["good"], about["watch"], **known)
 
     @staticmethod

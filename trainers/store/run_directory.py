@@ -22,7 +22,7 @@ from trainers.store.params import NAME, read_config, read_params, write_params
 from trainers.store.window_record import Metrics, WindowRecord
 
 #: Files of a checkpoint's directory, as a pattern for `files.stranger`.
-CHECKPOINT = r"ids\.parquet|about\.json|\.about\.json\.partial|checkpoint\.(index|data-\d+-of-\d+)"
+CHECKPOINT = r"ids\.parquet|calibration\.json|about\.json|\.about\.json\.partial|checkpoint\.(index|data-\d+-of-\d+)"
 #: All that a run writes below MODEL_DIR: what --fresh deletes, and nothing else.
 _DAYS = (
     rf"checkpoints/(\d+(\.damaged[-\d]*|\.diverged)?/({CHECKPOINT})?|\.\d+\.(partial|pruned)/.*)?"

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
-TaskMetrics = Mapping[str, float | None]  # By metric; None where it could not be computed.
+# By metric, None where it could not be computed. Under `slices`, if there: by column and value the same of a slice.
+TaskMetrics = Mapping[str, Any]
 Metrics = Mapping[str, TaskMetrics]  # By task.
 
 

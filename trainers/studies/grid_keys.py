@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tfstable.specs import Spec
+from tfstable.specs import Spec, TaskSpec
 
 ONE_DEVICE, NO_RUN = "a grid trains on one device", "a training of a grid leaves its metrics and predictions alone"
 _TRAINER = {
@@ -29,6 +29,7 @@ _TRAINER = {
 # By key or section, the reason why no grid honours it.
 OF_ANY_GRID = {f"trainer.{key}": reason for key, reason in _TRAINER.items()} | {
     "evaluation.compare_since": "a grid does not judge days",
+    "evaluation.slices": "a grid measures whole days",
     "export": "a grid exports nothing",
     "init": "every training of a grid starts with new weights",
     "recovery": "a training of a grid that diverges is a result and does not go back",
@@ -39,7 +40,7 @@ IN_EFFECT = {"trainer.tensorboard": False, "export.when": "never"}
 
 
 def refuse(config: Spec, grid: str, keys: Mapping[str, str]) -> None:
-    """Checks that keys have their defaults, or ask for what a grid does anyway.
+    """Checks that keys have their defaults, or ask for what a grid does anyway, and that no task is calibrated.
 
     Args:
         config: The config.
@@ -49,6 +50,7 @@ def refuse(config: Spec, grid: str, keys: Mapping[str, str]) -> None:
     Raises:
         ValueError: If a key has another value; names the first one.
     """
+    _refuse_calibration(_value(config, "tasks"), grid)
     for wanted, reason in keys.items():
         section, _, last = wanted.rpartition(".")
         spec = _value(config, section)
@@ -58,6 +60,13 @@ def refuse(config: Spec, grid: str, keys: Mapping[str, str]) -> None:
                 continue
             shown = "its default" if isinstance(usual, Spec) else "null" if usual is None else usual
             raise ValueError(f"{grid}: {key} is not honoured, {reason}; leave it at {shown}")
+
+
+def _refuse_calibration(tasks: Mapping[str, TaskSpec], grid: str) -> None:
+    for name, task in tasks.items():
+        if task.calibrate is not None:
+            reason = "a training of a grid does not evaluate each next day, to which maps are fitted"
+            raise ValueError(f"{grid}: tasks.{name}.calibrate is not honoured, {reason}; leave it at false")
 
 
 def _value(config: Spec, key: str) -> Any:

@@ -31,6 +31,7 @@ from trainers.devices.cluster import read_cluster
 from trainers.store.params import read_config
 from trainers.store.run_directory import RunDirectory
 from trainers.training.first_window import fit_statistics, fitted_types, value_checks
+from trainers.training.own_metrics import own_metrics
 
 Progress = Callable[[int, int, str], None]  # Called with the work done, the total, and its name.
 BYTES_OF_AN_ID = 90  # Its count, last day and row, and its place in the hash tables of two windows.
@@ -113,8 +114,10 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
         The raw columns of the features.
 
     Raises:
-        InputError: Naming the file and the column, or the day, that does not fit.
+        InputError: Naming the file and the column, or the day, that does not fit; or a metric of one's own that cannot
+            be imported.
     """
+    own_metrics(config)
     if log.held_out and len(log.days) < config.trainer.window_days:
         raise InputError(
             f"data.until: {log.path} has {len(log.days)} days up to {config.data.until}, fewer than "
@@ -131,9 +134,8 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
         columns = raw_columns(config.features, {path: schema for files in schemas for path, schema in files.items()})
     numbers = outcome_columns(config.tasks, config.data.weight)
     numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
-    groups = [config.evaluation.gauc_column] if config.evaluation.gauc_column else []
     for day in log.counted:
-        check_schemas(log, day, columns, numbers, groups)
+        check_schemas(log, day, columns, numbers, config.evaluation.group_columns)
         log.units(day)
     return columns
 

@@ -52,6 +52,7 @@ class Inheritance:
     Attributes:
         source: The trained model.
         ids: The rows of ids at the start.
+        tasks: Names there of the tasks that are known, by their names here.
 
     Raises:
         InputError: If it cannot be used.
@@ -62,6 +63,7 @@ class Inheritance:
         self._config, self._log, self._init = config, log, config.init
         self.source: Source = open_source(config.init)
         self._known: Known = known(config, statistics.columns, self.source, config.init.rename)
+        self.tasks = self._known.tasks
         self.ids = inherited_ids(config, statistics.columns, self._known, self.source)
 
     def carry_out(
@@ -142,6 +144,7 @@ def inherit(
         raise InputError(f"init.from: the workers find different checkpoints, {names}; name one: DIR/checkpoints/N")
     if state.ids is not None:
         state.ids.restore(None, inheritance.ids)
+    state.calibration.restore(inheritance.source.calibration(), inheritance.tasks)
     shown, event = inheritance.carry_out(state.learner, state.reader, state.strategy)
     run.add_event("initialised", **event)
     report.tell(*shown)

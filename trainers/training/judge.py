@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfstable.data.log import DayLog
+from tfstable.data.window import Window
 from trainers.config import Config
 from trainers.health.loss_watch import Batch
 from trainers.health.recoveries import Diverged
@@ -76,7 +77,9 @@ class Judge:
         odd: dict[date, dict[str, list[str]]] = {}
         predicted: dict[date, dict[str, np.ndarray]] = {}
         for day in map(date.fromisoformat, pending):
-            predicted[day] = self._state.predict(day)
+            predicted[day], logits = self._state.predict_both(day)
+            if not self._state.position.batch:
+                self._state.calibration.add(day, logits, agreement)
             judged = self._evaluate(day, predicted[day], self._state.watch.jumped)
             self._infinite.tell(self._state.reader.checks.infinite())
             found[day] = judged.tasks
@@ -85,15 +88,37 @@ class Judge:
         if found:
             agreement.decide(lambda: self._note(last, found, odd, predicted, time.monotonic() - began))
 
+    def calibrate(self, window: Window) -> None:
+        """Fits the maps of the calibrated tasks before a window trains, unless a part of it is trained.
+
+        Days that an earlier start of the run evaluated are predicted again, by the same model.
+        """
+        state, agreement = self._state, self._state.agreement
+        if not state.calibration.tasks or state.position.batch:
+            return
+        for day, tasks in state.calibration.days_of(window).items():
+            if state.calibration.lacks(day, tasks):
+                state.calibration.add(day, state.predict_both(day)[1], agreement, late=True)
+        state.calibration.follow(window, agreement.decide(self._run.odd_days), agreement)
+
+    def before_calibration(self, last: date, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns what the gate judges: predictions for the last day by maps that were not fitted to its labels."""
+        if not self._state.calibration.tasks:
+            return predictions
+        with self._state.calibration.earlier():
+            return self._state.predict(last)
+
     def _pending(self, last: date, next_days: tuple[date, ...]) -> list[str]:
         record = self._run.window(last)  # None: trained by a version that kept no records.
         return [str(day) for day in next_days if record is not None and day not in record.evaluations]
 
-    def _evaluate(self, day: date, predictions: dict[str, np.ndarray], jumped: bool = False) -> Judged:
+    def _evaluate(
+        self, day: date, predictions: dict[str, np.ndarray], jumped: bool = False, detailed: bool = True
+    ) -> Judged:
         """Measures a day's predictions; the chief judges them."""
 
         def judged() -> list[Any]:
-            tasks = evaluate(self._config, self._log, day, predictions, now=day)
+            tasks = evaluate(self._config, self._log, day, predictions, now=day, detailed=detailed)
             evaluations, since = self._run.evaluations(), self._config.evaluation.compare_since
             verdict = judge(day, tasks, evaluations, self._run.odd_days(), since=since, jumped=jumped)
             return [tasks, verdict.labels, verdict.faults, verdict.labelled]
@@ -131,7 +156,7 @@ class Judge:
         figures = {"window_end": last, "day": day, "rules": lines}
         if good != this:  # Else this model was in line on an earlier day, so the day is odd.
             state.restore(good)
-            shared = {fault[:2] for fault in self._evaluate(day, state.predict(day)).verdict.faults}
+            shared = {fault[:2] for fault in self._evaluate(day, state.predict(day), detailed=False).verdict.faults}
             state.restore(this)
             if any(fault[:2] not in shared for fault in verdict.faults):
                 rules = f"{'; '.join(lines)}; checkpoint {good} does better"

@@ -32,7 +32,7 @@ from trainers.training.judge import Judge
 from trainers.training.losses import Losses
 from trainers.training.numbering import numbering
 from trainers.training.plan import Plan, Training, days_read, next_needed, plan, stream
-from trainers.training.publishing import ExportedCounters, Publisher
+from trainers.training.publishing import Publisher
 from trainers.training.recover import Recovery
 from trainers.training.refitting import refit
 from trainers.training.state import RunState
@@ -194,7 +194,9 @@ class MovingWindow:
         version = state.agreement.decide(lambda: publisher.published(last))
         if version is None:
             predictions, exported = state.predict(last), state.exported(last)  # By every worker's part.
-            version = state.agreement.decide(lambda: self._publish(publisher, last, predictions, exported))
+            judged = self.judge.before_calibration(last, predictions)
+            publish = partial(publisher.publish, last, predictions, exported, judged)
+            version = state.agreement.decide(lambda: self._averaged(publish))
         return None if version is None else Path(version)
 
     def stream(self, todo: list[Window]) -> Generator[Arrays, None, None]:
@@ -242,6 +244,7 @@ class MovingWindow:
         self.days.begin(window, state.position.last_day)
         plan = self.plan(window)
         numbers = self._numbers(plan, state.position.batch)
+        self.judge.calibrate(window)
         refit(state, window, self.run, self.report)
         state.renew_ids(window)
         self.losses.begin(plan)
@@ -288,8 +291,6 @@ class MovingWindow:
             return 1  # The first call shows what a step takes.
         return int(np.clip(CALL_SECONDS / self.seconds_per_step, 1, self.config.trainer.steps_per_call))
 
-    def _publish(
-        self, publisher: Publisher, last: date, predictions: dict[str, np.ndarray], exported: ExportedCounters | None
-    ) -> str | None:
+    def _averaged(self, publish: Callable[[], str | None]) -> str | None:
         with self.state.learner.optimizer.averaged_weights():
-            return publisher.publish(last, predictions, exported)
+            return publish()

@@ -89,6 +89,7 @@ class Publisher:
         last: date,
         predictions: dict[str, np.ndarray],
         exported: ExportedCounters | None = None,
+        judged: dict[str, np.ndarray] | None = None,
     ) -> str | None:
         """Publishes the model trained through day `last`.
 
@@ -97,11 +98,13 @@ class Publisher:
 
         Args:
             last: Last day of the window.
-            predictions: The trainer's predictions for every row of that day, by task; the gate judges by them.
+            predictions: The trainer's predictions for every row of that day, by task.
             exported: The counters of the export; None: there is no counter.
+            judged: What the gate judges, the same before the day's labels calibrated it; None: `predictions`.
         """
         try:
-            return self._publish(last, predictions, exported or ExportedCounters({}, predictions))
+            exported = exported or ExportedCounters({}, predictions)
+            return self._publish(last, predictions if judged is None else judged, exported)
         finally:
             give_back_memory()
 
@@ -111,7 +114,7 @@ class Publisher:
         predictions: dict[str, np.ndarray],
         exported: ExportedCounters,
     ) -> str | None:
-        own = evaluate(self._config, self._log, last, predictions, now=last)
+        own = evaluate(self._config, self._log, last, predictions, now=last, detailed=False)
         odd, since = self._run.odd_days(), self._config.evaluation.compare_since
         if reasons := refusals(self._config.export.gate, last, self._run.evaluations(), own, odd, since):
             self._run.add_event("export_refused", window_end=last, reasons=reasons)

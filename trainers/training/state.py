@@ -37,6 +37,7 @@ from trainers.report.console import Report
 from trainers.store.checkpoints import Checkpoints, Saved
 from trainers.store.counters import CounterStore
 from trainers.store.run_directory import RunDirectory
+from trainers.training.calibrating import Calibration
 from trainers.training.check import tables
 from trainers.training.first_window import value_checks
 from trainers.training.position import Position
@@ -58,6 +59,7 @@ class RunState:
 
     Attributes:
         saved: The checkpoint that this state was last saved to or restored from; None before there is one.
+        calibration: The maps of the calibrated tasks, and what they are fitted from.
         ids: The rows of ids before and after each window; None without such features.
         moments: The moments of numeric features before and after each window.
     """
@@ -104,6 +106,7 @@ class RunState:
             make_steps=partial(Steps, xla=config.trainer.xla, dense_tables=is_tpu and not sparse_cores),
             pretrained=not run.has_checkpoints(),
         )
+        self.calibration = Calibration(config, log, self.learner.model, self.strategy)
         self.position = Position()
         self.checkpoints = Checkpoints(
             run.checkpoints,
@@ -148,11 +151,17 @@ class RunState:
             as_of: The day whose counters the rows see; None: their own.
             statistics: Those of the model; None: as its position has them.
         """
+        return self.predict_both(day, as_of, statistics)[0]
+
+    def predict_both(
+        self, day: date, as_of: date | None = None, statistics: Statistics | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Returns what `predict` does, and the logits of the calibrated tasks before their calibration."""
         size, statistics = self._config.evaluation.batch_size, statistics or self.fitted().statistics
         rows = self._config.data.buffer_rows
         batches = self.reader.batches((day,), size, rows, as_of=as_of, ids=self.ids_now, statistics=statistics)
         with self.reader.input_errors(), self.learner.optimizer.averaged_weights():
-            return self.learner.steps.predict(self.feed(batches.one_pass(None), size), batches.rows)
+            return self.learner.steps.predict_both(self.feed(batches.one_pass(None), size), batches.rows)
 
     def exported(self, last: date) -> ExportedCounters | None:
         """Returns what an export holds of the counters, and predictions for `last` with that; None without counters."""
@@ -222,7 +231,7 @@ class RunState:
             ids, fitted = None, self.moments.before(self._begun(last)) if step else self.moments.after(last)
             if self.ids is not None:
                 ids = self.ids.after(last), self.ids.before(self._begun(last)).ids if step else None
-            kept = begun, ids, self.moments.stored(fitted)
+            kept = begun, ids, self.moments.stored(fitted), self.calibration.stored()
             self.saved = self.checkpoints.save(last, step, self.watch.state(), good, *kept)
 
     def save_window(self, last: date, first: date) -> None:
@@ -272,6 +281,7 @@ class RunState:
             fitted = self.moments.restore(self.saved.last, inside, self.saved.moments)
             self._restored_moments = fitted if inside else None
         self.learner.model.statistics = self.fitted().statistics
+        self.calibration.restore(self.checkpoints.calibration(self.saved) if self.saved else None)
         if len(set(numbers := self.agreement.exchange(found))) > 1:
             raise InputError(
                 f"{self._run.path}: the workers find different checkpoints, in their order {numbers}; "

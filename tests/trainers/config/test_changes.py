@@ -19,6 +19,7 @@ def before(tmp_path_factory):
         ("optimizer.dense.clipping={kind: gradient_norm}", "optimizer.dense.clipping.kind", When.NOW),
         ("optimizer.dense.weight_decay=0.1", "optimizer.dense.weight_decay", When.NOW),
         ("tasks.click.weight=2", "tasks.click.weight", When.NOW),
+        ("tasks.click.calibrate={knots: 9}", "tasks.click.calibrate.half_life_days", When.NOW),
         ("features.user_id.rate=2", "features.user_id.rate", When.NOW),
         ("trainer.passes=2", "trainer.passes", When.WINDOW_END),
         ("trainer.shuffle={kind: swaps}", "trainer.shuffle.kind", When.WINDOW_END),

@@ -59,6 +59,14 @@ WRONG = {  # --set arguments, and what the line must say.
         ["features.x={kind: hash, columns: [age, click], buckets: 9}"],
         "features.x reads click, the outcome of tasks.click; drop the feature",
     ),
+    "calibration that is no section": (
+        ["tasks.click.calibrate=maybe"],
+        "tasks.click.calibrate: must be a mapping of keys, got 'maybe'",
+    ),
+    "calibration by another key": (
+        ["tasks.click.calibrate={half_life: 3}"],
+        "tasks.click.calibrate.half_life: unknown key; did you mean half_life_days?",
+    ),
     "task kind unknown": (["tasks.x={kind: ctr}"], "tasks.x.kind: must be one of 'binary', 'regression', got 'ctr'"),
     "clipping kind missing": (["optimizer.dense.clipping={relative: 1}"], "optimizer.dense.clipping.kind: missing"),
     "inside a clipping": (

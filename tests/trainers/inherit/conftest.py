@@ -8,7 +8,8 @@ from tests.trainers.runs import DAYS, ROWS, load
 from tfstable.sources.simulate import simulate
 from trainers import Run
 
-#: One feature has living ids, two are constant, so that their mean is all that they give; averages are kept.
+#: One feature has living ids, two are constant, so that their mean is all that they give; averages are kept, and two
+#: tasks calibrated.
 MODEL = (
     "model.rezero=true",
     "model.cross_depth=1",
@@ -16,6 +17,8 @@ MODEL = (
     "model.tower_units=[8]",
     "optimizer.averaging={kind: ema, horizon_steps: 10}",
     "export.gate=null",
+    "tasks.click.calibrate=true",
+    "tasks.follow.calibrate=true",
     "features.video_id={kind: id, capacity: 80, dim: 4, expire_days: 30}",
 )
 CONSTANT = (

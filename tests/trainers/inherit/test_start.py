@@ -134,7 +134,7 @@ def test_it_goes_on_to_the_same_bits_and_needs_its_source_once(log, source, tmp_
     run = Run.open(load(log, *keys), tmp_path / "run", init_from=old)
     started(run.config, run.path).state.save_first()  # And is killed in its first window.
     Run.open(load(log, *keys), old).train()
-    theirs = weights(old)
+    theirs, maps = weights(old), Run.of(old).parts().state.calibration.stored()
     shutil.rmtree(old)
     Run.open(load(log, *keys), run.path).train()  # Neither a flag nor the source.
     assert [record.window for record in run.windows()] == [(DAYS[2], DAYS[3]), (DAYS[3], DAYS[4])]
@@ -142,6 +142,8 @@ def test_it_goes_on_to_the_same_bits_and_needs_its_source_once(log, source, tmp_
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    assert Run.of(run.path).parts().state.calibration.stored() == maps
+    assert len(maps["tasks"]["click"]["map"]["x"]) > 1
 
 
 def test_check_shows_the_plan(log, source, run, tmp_path):

@@ -81,6 +81,7 @@ def config(tmp_path_factory) -> Path:
     add_columns(path / "log")
     text = CONFIG.replace("tensorboard: false", "tensorboard: false, checkpoint_minutes: 1.0e-9, keep_checkpoints: 2")
     text = text.replace("initial_accumulator: 1.0e-4", "initial_accumulator: 1.0e-4, forget: 0.9")
+    text = text.replace("follow: {kind: binary}", "follow: {kind: binary, calibrate: true}")
     text += "export: {when: every_window}\n"
     (path / "config.yaml").write_text(with_all_inputs(text, path / "log"))
     return path / "config.yaml"

@@ -130,7 +130,7 @@ def test_rows_of_a_task_speak_of_the_population():
         ("{kind: binary, weight_column: twice}", "twice", -1.0, "weight_column: column twice holds -1"),
         ("{kind: binary, label: soft, soft_labels: true}", "soft", 1.5, "a soft label is between 0 and 1"),
         (
-            "{kind: binary, matures_after_days: 1, fresh: {delay_column: twice}}",
+            "{kind: binary, matures_after_days: 1, fresh: {delay_column: twice, late_share: 0.5}}",
             "twice",
             -2.0,
             "fresh: column twice holds -2",
@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_one_error(log, tmp_path, task, column, value, said
 
 
 def test_fresh_labels_need_days_of_their_own(log):
-    task = "{kind: binary, matures_after_days: 2, fresh: {delay_column: twice}}"
+    task = "{kind: binary, matures_after_days: 2, fresh: {delay_column: twice, late_share: 0.5}}"
     with pytest.raises(InputError, match=r"set trainer\.window_days and trainer\.stride_days to 1"):
         load(log, *only(task))
     with pytest.raises(InputError, match="set matures_after_days"):

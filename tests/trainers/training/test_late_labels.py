@@ -135,3 +135,26 @@ def test_a_counter_must_wait_for_the_labels(log):
     with pytest.raises(InputError, match=r"set features\.seen\.delay_days: 2"):
         load(log, *LATE, counter)
     load(log, *LATE, counter.replace("delay_days: 1", "delay_days: 2"))
+
+
+def test_fresh_labels_are_those_known_at_the_end_of_the_day(log, tmp_path):
+    """Rows are trained on their own day with what is known then, and once more when the label is complete."""
+    from tfstable.data.maturity import labels_used
+    from tfstable.data.window import windows
+    from tfstable.inputs.targets import Targets
+    from tfstable.specs import LATE, BinaryTask
+
+    task = BinaryTask(kind="binary", matures_after_days=2, fresh={"delay_column": "delay", "late_share": 0.5})
+    table = pa.table(
+        {
+            "//day": pa.array([day.toordinal() for day in DAYS for _ in range(4)], pa.int32()),
+            "buy": pa.array([1, 1, 0, None] * 5, pa.float32()),
+            "delay": pa.array([0, 1, None, None] * 5, pa.float32()),
+        }
+    )
+    window = windows(DAYS, 1, 1, after=DAYS[3])[0]
+    labels, _ = Targets({"buy": task}, None)(table, labels_used(window, {"buy": task}, DAYS))
+    nan = float("nan")
+    np.testing.assert_array_equal(labels["buy"].reshape(5, 4)[[2, 4]], [[1, 1, 0, nan], [1, 0, 0, nan]])
+    assert np.isnan(labels["buy"].reshape(5, 4)[[0, 1, 3]]).all()
+    np.testing.assert_array_equal(labels[LATE + "buy"].reshape(5, 4)[[2, 4], 0], [0, 0.5])

@@ -37,8 +37,12 @@ def test_a_run_leaves_the_files_of_the_design(whole):
     assert first["examples"] == 2 * ROWS
     assert first["steps"] == 8  # ceil(2000 / 256)
     counts = {"labels", "positives", "predicted", "spread"}
-    assert set(first["tasks"]["click"]) == {"auc", "auc_se", "gauc", "logloss", "calibration", "best_auc"} | counts
-    assert set(first["tasks"]["watch_time"]) == {"rmse", "rmse_se", "mae", "calibration"} | counts
+    click = {"auc", "auc_se", "pr_auc", "pr_auc_se", "gauc", "logloss", "ne", "calibration", "ece", "best_auc"}
+    click |= {"ndcg@5", "recall@5", "mrr", "map"} | counts
+    assert set(first["tasks"]["click"]) == click | {"slices"}
+    assert set(first["tasks"]["watch_time"]) == {"rmse", "rmse_se", "mae", "calibration", "slices"} | counts
+    for of_slice in first["tasks"]["click"]["slices"]["category"].values():
+        assert set(of_slice) == click - {"spread"}
     last = metrics(whole, DAYS[4])
     assert last["eval_day"] is None
     assert last["tasks"] is None

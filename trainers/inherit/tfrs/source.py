@@ -76,6 +76,9 @@ class TfrsSource:
     def ids(self) -> Mapping[str, IdMap]:
         return {}
 
+    def calibration(self) -> None:
+        return None
+
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return {path: weight.shape for path, weight in self._weights.items()}
 

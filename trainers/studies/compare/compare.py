@@ -18,26 +18,21 @@ from tfstable.data.types import field_type
 from tfstable.errors import InputError
 from tfstable.log_columns import outcome_columns
 from tfstable.metrics import (
-    AucDifference,
-    RmseDifference,
-    auc_bootstrap,
-    auc_difference,
     kendall,
     prediction_difference,
     prediction_difference_by,
     prediction_difference_quantiles,
-    rmse_difference,
     spearman,
     top_k_churn,
 )
 from tfstable.serving.export import Serving, metadata, resolve, versions
 from tfstable.specs import TaskSpec
 from trainers.store.params import NAME, read_params
+from trainers.studies.compare import quality
 from trainers.training.evaluation import group_ids
 from trainers.training.task_rows import task_rows
 
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # Of the prediction difference.
-LEVEL, Z = 0.95, 1.959964  # Of the intervals, and the normal quantile behind it.
 SLICES = 10  # Slices of a column: its most frequent values; numbers with more values are cut into quantiles.
 
 Progress = Callable[[int, int, str], None]
@@ -94,8 +89,12 @@ def open_side(path: Path) -> Side:
         columns,
         TypeAdapter(dict[str, TaskSpec]).validate_python(tasks),
         weight,
-        params.get("evaluation", {}).get("gauc_column"),
+        _group_column(params.get("evaluation", {})),
     )
+
+
+def _group_column(evaluation: dict[str, Any]) -> str | None:
+    return evaluation.get("gauc_column") or (evaluation.get("ranking") or {}).get("by")
 
 
 def compare(
@@ -119,14 +118,15 @@ def compare(
         progress: Called with rows done, rows in all and the name of the work.
         group: Column of users or requests, for churn and for intervals that resample them. Default: the run's.
         slice_by: Column by whose values to break the prediction difference down.
-        k: Length of the top list for churn.
+        k: Length of the top list for churn, NDCG and recall.
         samples: Draws of the groups behind the intervals.
 
     Returns:
         Plain values of the day, and per task, under `tasks`, `difference` (of predictions: mean and quantiles),
-        `spearman`, `kendall`, `churn`, `slices`; for a binary task `auc` of both and of their difference, with standard
-        errors and intervals after DeLong and, given groups, from a bootstrap; for a regression `rmse` of both. Example
-        weights count if both models were trained with the same weight column.
+        `spearman`, `kendall`, `churn`, `slices`; for a binary task `auc`, `pr_auc` and `ne` of both and of their
+        difference, with standard errors and intervals, and, given groups, `gauc`, `ndcg@k`, `recall@k`, `mrr` and
+        `map`, with intervals from a bootstrap of the groups; for a regression `rmse`. `quality.binary` describes them.
+        Example weights count if both models were trained with the same weight column.
 
     Raises:
         InputError: If a model or column is missing or of the wrong type, or the models have different tasks.
@@ -161,7 +161,7 @@ def compare(
     result: dict[str, dict[str, Any]] = {}
     for number, (name, task) in enumerate(tasks.items()):
         progress(number, len(tasks), f"comparing {name}")
-        y, own, rows, _ = task_rows(name, task, table, weight, day, now=log.days[-1])
+        of_task = task_rows(name, task, table, weight, day, now=log.days[-1])
         p, q = one[name], other[name]
         mean, quantiles = (
             prediction_difference(p, q, weights),
@@ -175,12 +175,10 @@ def compare(
             "churn": None if groups is None else top_k_churn(p, q, groups, k)._asdict(),
             "slices": None if sliced is None else _by_slice(p, q, sliced, weights),
         }
-        p, q = p[rows], q[rows]
         if task.kind == "binary":
-            draws = None if groups is None else auc_bootstrap(y, p, q, groups[rows], own, samples=samples)
-            result[name]["auc"] = _auc(auc_difference(y, p, q, own), draws)
+            result[name] |= quality.binary(of_task, p, q, groups, k, samples)
         else:
-            result[name]["rmse"] = _rmse(rmse_difference(y, p, q, own))
+            result[name] |= quality.regression(of_task, p, q)
         progress(number + 1, len(tasks), f"comparing {name}")
     return {
         "first": str(sides[0].version),
@@ -195,7 +193,7 @@ def compare(
         "slice": slice_by,
         "k": k,
         "samples": samples,
-        "level": LEVEL,
+        "level": quality.LEVEL,
         "tasks": result,
     }
 
@@ -234,37 +232,3 @@ def _by_slice(
     rows, differences = sliced.value_counts(), prediction_difference_by(first, second, sliced, weights)
     values = [value for value in sliced.categories if value in differences]
     return {value: {"rows": int(rows[value]), "difference": differences[value]} for value in values}
-
-
-def _auc(delong: AucDifference, draws: np.ndarray | None) -> dict[str, Any]:
-    def figures(value: float, se: float, drawn: np.ndarray | None) -> dict[str, Any]:
-        return {
-            "value": value,
-            "se": se,
-            "interval": [value - Z * se, value + Z * se],
-            "bootstrap_interval": None if drawn is None else _quantiles(drawn),
-        }
-
-    one, other, apart = (None, None, None) if draws is None else (*draws.T, draws[:, 1] - draws[:, 0])
-    return {
-        "first": figures(delong.first, delong.first_se, one),
-        "second": figures(delong.second, delong.second_se, other),
-        "covariance": delong.covariance,
-        "difference": figures(delong.difference, delong.difference_se, apart),
-    }
-
-
-def _rmse(paired: RmseDifference) -> dict[str, Any]:
-    value, se = paired.difference, paired.difference_se
-    return {
-        "first": {"value": paired.first},
-        "second": {"value": paired.second},
-        "difference": {"value": value, "se": se, "interval": [value - Z * se, value + Z * se]},
-    }
-
-
-def _quantiles(drawn: np.ndarray) -> list[float]:
-    drawn = drawn[np.isfinite(drawn)]  # Drops draws that lack a class.
-    if not len(drawn):
-        return [float("nan")] * 2
-    return [float(q) for q in np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]

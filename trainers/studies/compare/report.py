@@ -69,15 +69,15 @@ def _better(report: dict[str, Any]) -> Table:
         table.columns.pop()
     table.title = "which one is better"
     for name, task in report["tasks"].items():
-        metric = "auc" if task["kind"] == "binary" else "rmse"
-        figures = task[metric]
-        digits = 4 if metric == "auc" else 3
-        cells = [_value(figures[side], digits) for side in ("first", "second")]
-        cells.append(f"{figures['difference']['value']:+.{digits}f}")
-        cells.append(_interval(figures["difference"]["interval"], digits))
-        if report["group"]:
-            cells.append(_interval(figures["difference"].get("bootstrap_interval"), digits))
-        table.add_row(name, metric.upper(), *cells)
+        metrics = [metric for metric, figures in task.items() if isinstance(figures, dict) and "first" in figures]
+        for metric in metrics:
+            figures, digits = task[metric], 3 if metric == "rmse" else 4
+            cells = [_value(figures[side], digits) for side in ("first", "second")]
+            cells.append(f"{figures['difference']['value']:+.{digits}f}")
+            cells.append(_interval(figures["difference"].get("interval"), digits))
+            if report["group"]:
+                cells.append(_interval(figures["difference"].get("bootstrap_interval"), digits))
+            table.add_row(name if metric == metrics[0] else "", metric.upper().replace("_", "-"), *cells)
     return table
 
 

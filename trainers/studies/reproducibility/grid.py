@@ -111,10 +111,12 @@ class Grid:
         for task in self.tasks:
             of_days = [[run[f"{day}|{task}"] for day in days] for run in arrays]
             tasks[task] = {**pair_figures(of_days, self._weights, self._groups, self._grid.k)}
-            for metric in records[0]["days"][days[0]][task]:
+            # Earlier versions kept fewer metrics, and those of lists and one's own may have been added since.
+            known = [record["days"][day][task] for record in records for day in days]
+            for metric in [name for name in known[0] if all(name in metrics for metrics in known)]:
                 values = np.array([[record["days"][day][task][metric] for day in days] for record in records], float)
                 tasks[task][metric] = float(values.mean())
-                if metric == "auc_se":  # Of the mean over days, which share no rows.
+                if metric in ("auc_se", "pr_auc_se"):  # Of the mean over days, which share no rows.
                     tasks[task][metric] = float(np.sqrt(np.mean(np.sum(values**2, axis=1)))) / len(days)
                 if metric in ("auc", "rmse"):
                     tasks[task]["std"] = float(values.mean(axis=1).std(ddof=1)) if len(records) > 1 else None

@@ -12,7 +12,18 @@ import pytest
 from tests.trainers.commands import complaint
 from tests.trainers.runs import DAYS, start
 from tfstable.data.log import DayLog
-from tfstable.metrics import auc, auc_standard_error, rmse
+from tfstable.metrics import (
+    auc,
+    auc_standard_error,
+    average_precision_difference,
+    gauc,
+    mean_average_precision,
+    mrr,
+    ndcg,
+    normalised_entropy_difference,
+    recall,
+    rmse,
+)
 from tfstable.serving.predict import predict
 from tfstable.sources.simulate import simulate
 from trainers.studies.compare.compare import compare, slices
@@ -76,6 +87,20 @@ def test_the_figures_are_those_of_the_predictions(place, tmp_path):
     difference = report["tasks"]["click"]["auc"]["difference"]
     width = difference["bootstrap_interval"][1] - difference["bootstrap_interval"][0]
     assert width == pytest.approx(difference["interval"][1] - difference["interval"][0], rel=0.4)
+    of_lists = {"ndcg@5": ndcg, "recall@5": recall, "mrr": mrr, "map": mean_average_precision, "gauc": gauc}
+    for name, metric in of_lists.items():
+        got, keys = report["tasks"]["click"][name], {"k": 5} if "@" in name else {}
+        for side, table in (("first", a), ("second", b)):
+            expected = metric(day["click"], table["click"], day["user_id"], day["weight"], **keys)
+            assert got[side]["value"] == pytest.approx(expected, abs=1e-6)  # The file has float32.
+        low, high = got["difference"]["bootstrap_interval"]
+        assert low < got["difference"]["value"] < high
+        assert high - low == pytest.approx(4 * got["difference"]["se"], rel=0.3)
+    for name, metric in {"pr_auc": average_precision_difference, "ne": normalised_entropy_difference}.items():
+        expected = metric(day["click"], a["click"], b["click"], day["weight"])
+        got = report["tasks"]["click"][name]
+        assert got["difference"]["value"] == pytest.approx(expected.difference, abs=1e-6)
+        assert got["difference"]["se"] == pytest.approx(expected.difference_se, rel=1e-3)
 
 
 def test_a_model_does_not_differ_from_itself(place):

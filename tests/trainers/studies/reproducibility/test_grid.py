@@ -213,6 +213,7 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
         ("trainer.devices=2", "reproducibility: trainer.devices is not honoured"),
         ("trainer.xla=true", "reproducibility: trainer.xla is not honoured"),
         ("divergence.jump=3", "reproducibility: divergence.jump is not honoured"),
+        ("tasks.click.calibrate=true", r"reproducibility: tasks\.click\.calibrate is not honoured.* leave it at false"),
         ("recovery.most=0", "reproducibility: recovery.most is not honoured"),
         (
             "init={from: runs/a}",
@@ -223,6 +224,7 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
             "export.when is not honoured, a grid exports nothing; leave it at last",
         ),
         ("trainer.track_every=5", "reproducibility: trainer.track_every is not honoured"),
+        ("evaluation.slices=[category]", "evaluation.slices is not honoured, a grid measures whole days"),
         ("trainer.keep_checkpoints=9", "reproducibility: trainer.keep_checkpoints is not honoured"),
         ("reproducibility.curves={a: [{trainer.xla: true}]}", "trainer.xla is not honoured"),
         ("reproducibility.curves={a: [{trainer.deterministic: true}]}", "trainer.deterministic is the same in all"),

@@ -210,6 +210,7 @@ def test_deterministic_is_asked_of_tensorflow(log, monkeypatch):
         ("init={from: runs/a}", "stability: init is not honoured, every training of a grid starts with new weights"),
         ("trainer.devices=2", "stability: trainer.devices is not honoured"),
         ("recovery.rate_factor=1", "stability: recovery.rate_factor is not honoured"),
+        ("tasks.click.calibrate={}", r"stability: tasks\.click\.calibrate is not honoured"),
         ("export.keep_versions=9", "stability: export.keep_versions is not honoured, a grid exports nothing"),
         ("trainer.checkpoint_minutes=1", "stability: trainer.checkpoint_minutes is not honoured"),
         ("divergence={jump: 3}", r"stability: divergence.jump is not honoured, stability.detector has the rules"),
