@@ -124,6 +124,9 @@ bench-forgetting: install  ## Adagrad's accumulators that forget, when tastes ch
 bench-architectures: $(VENV)/.peers  ## Experts, products of tasks and loss weights, beside a shared bottom.
 	$(BIN)/python -m benchmarks.architectures --raw $(RAW)
 
+bench-lists: install  ## Losses over lists, beside cross-entropy.
+	$(BIN)/python -m benchmarks.list_losses --raw $(RAW)
+
 bench-delayed: install  ## Labels that come late: waiting, ignoring the delay, fresh labels.
 	$(BIN)/python -m benchmarks.delayed
 

@@ -3,6 +3,7 @@
 from tfstable.data.arrays import raw_batches
 from tfstable.data.columns import RawColumn, check_schemas, raw_columns
 from tfstable.data.day_writer import ROW_GROUP, day_writer
+from tfstable.data.group_shuffle import GroupShuffle
 from tfstable.data.log import DayLog, read
 from tfstable.data.log_files import Unit
 from tfstable.data.shuffle import BlockShuffle, FullShuffle, Shuffle, SwapShuffle
@@ -14,6 +15,7 @@ __all__ = [
     "BlockShuffle",
     "DayLog",
     "FullShuffle",
+    "GroupShuffle",
     "RawColumn",
     "Shuffle",
     "SwapShuffle",

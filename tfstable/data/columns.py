@@ -103,7 +103,7 @@ def check_schemas(
     """
     schemas = log.schemas(day)
     wanted = dict.fromkeys(numbers, pa.float32()) | arrow_types(columns)
-    wanted |= {name: group_type(schemas, name) for name in groups if name not in wanted}
+    wanted = {name: group_type(schemas, name) for name in groups} | wanted
     for path, schema in schemas.items():
         for name, dtype in wanted.items():
             found = field_type(schema, name, path)

@@ -12,8 +12,15 @@ class Shuffle(Protocol):
     def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
         """Returns the reading order, `(units,)`, of a log's units when they do not fit into one buffer."""
 
-    def rows(self, key: tuple[int, ...], rows: int, batch_size: int) -> np.ndarray:
-        """Returns the order, `(rows,)`, of a buffer's rows; every `batch_size` rows in that order make a batch."""
+    def rows(self, key: tuple[int, ...], rows: int, batch_size: int, groups: np.ndarray | None = None) -> np.ndarray:
+        """Returns the order, `(rows,)`, of a buffer's rows; every `batch_size` rows in that order make a batch.
+
+        Args:
+            key: The key.
+            rows: Rows of the buffer.
+            batch_size: Rows of a batch.
+            groups: `(rows,)` int64, the number of each row's group in the buffer, -1 without one; None: there are none.
+        """
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class FullShuffle:
     def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
         return np.random.default_rng(key).permutation(units)
 
-    def rows(self, key: tuple[int, ...], rows: int, batch_size: int) -> np.ndarray:
+    def rows(self, key: tuple[int, ...], rows: int, batch_size: int, groups: np.ndarray | None = None) -> np.ndarray:
         return np.random.default_rng(key).permutation(rows)
 
 
@@ -49,7 +56,7 @@ class BlockShuffle:
     def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
         return np.arange(units)
 
-    def rows(self, key: tuple[int, ...], rows: int, batch_size: int) -> np.ndarray:
+    def rows(self, key: tuple[int, ...], rows: int, batch_size: int, groups: np.ndarray | None = None) -> np.ndarray:
         within = np.random.default_rng(key).random(rows)
         return np.lexsort((within, np.arange(rows) // self.size))
 
@@ -65,7 +72,7 @@ class SwapShuffle:
     def units(self, key: tuple[int, ...], units: int) -> np.ndarray:
         return FullShuffle().units(key[1:], units)
 
-    def rows(self, key: tuple[int, ...], rows: int, batch_size: int) -> np.ndarray:
+    def rows(self, key: tuple[int, ...], rows: int, batch_size: int, groups: np.ndarray | None = None) -> np.ndarray:
         order = FullShuffle().rows(key[1:], rows, batch_size)
         pairs = rows // (2 * batch_size)
         batches = order[: pairs * 2 * batch_size].reshape(pairs, 2, batch_size)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tfstable.data.group_shuffle import PARTS, GroupShuffle, number_by_part, parts_of
 from tfstable.data.log import read
 from tfstable.data.log_files import Unit
 from tfstable.data.shuffle import FullShuffle, Shuffle
@@ -78,7 +79,8 @@ class Batches:
         units: Pieces of the log.
         columns: Columns to read, each with its type, or None; see `log.read`.
         convert: Turns a table of those columns into arrays by name, one row per example; example weights are under
-            "weight".
+            "weight", and the numbers of the rows' groups, if there are any, under "group". A batch has other numbers,
+            which differ from part to part; see `GroupShuffle`.
         batch_size: Rows per batch.
         buffer_rows: Rows per buffer, rounded up to whole batches. Memory holds two buffers while the next is read.
         shuffle: The order of the rows of a pass with a key.
@@ -98,6 +100,7 @@ class Batches:
     ):
         self._units, self._columns, self._convert = list(units), columns, convert
         self._batch_size, self._shuffle, self._check = batch_size, shuffle, check
+        self._parts = parts_of(batch_size, shuffle.parts if isinstance(shuffle, GroupShuffle) else PARTS)
         self._buffer_rows = -(-buffer_rows // batch_size) * batch_size
         self.rows = sum(unit.rows for unit in units)
         self.steps = -(-self.rows // batch_size)
@@ -130,7 +133,7 @@ class Batches:
                 rows = len(examples["weight"])
                 order = np.arange(rows)
                 if key is not None:
-                    order = self._shuffle.rows((*key, number), rows, self._batch_size)
+                    order = self._shuffle.rows((*key, number), rows, self._batch_size, examples.get("group"))
                 for begin in range(skipped * self._batch_size, rows, self._batch_size):
                     yield self._take(examples, order[begin : begin + self._batch_size])
                 skipped = 0
@@ -153,9 +156,10 @@ class Batches:
 
     def _take(self, examples: Arrays, rows: np.ndarray) -> Arrays:
         missing = self._batch_size - len(rows)
-        if not missing:
-            return take(examples, rows)
-        batch = take(examples, np.concatenate([rows, np.repeat(rows[:1], missing)]))
+        batch = take(examples, np.concatenate([rows, np.repeat(rows[:1], missing)]) if missing else rows)
+        if "group" in batch:
+            batch["group"][len(rows) :] = -1
+            batch["group"] = number_by_part(batch["group"], self._parts)
         batch["weight"][len(rows) :] = 0
         return batch
 

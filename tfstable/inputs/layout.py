@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfstable.specs import WEIGHT
+from tfstable.specs import GROUP, WEIGHT
 
 AT_A_TIME = 4096  # Rows packed together: their slice of the wide arrays stays in the cache from column to column.
 
@@ -17,8 +17,8 @@ class Layout:
 
     Packed examples are a dict of "ids", `(rows, ids)` int32, "numbers", `(rows, numbers)` float32, and "weight",
     `(rows,)` float32. The numbers are the single ones, then the labels, then the vectors. A label named WEIGHT + TASK
-    is a factor of that task's weights. Without a categorical feature there is no "ids", because tf.data crashes on
-    arrays without columns.
+    is a factor of that task's weights; GROUP, int64, is a "group" of its own. Without a categorical feature there is no
+    "ids", because tf.data crashes on arrays without columns.
 
     Args:
         features: Model inputs by name, int32 or float32, of shape `(rows,)` or `(rows, values)`.
@@ -26,7 +26,8 @@ class Layout:
     """
 
     def __init__(self, features: Mapping[str, tf.TensorSpec], labels: list[str]):
-        self._features, self._labels = dict(features), list(labels)
+        self._features, self._labels = dict(features), [name for name in labels if name != GROUP]
+        self._grouped = GROUP in labels
         self._tasks = [name for name in labels if not name.startswith("//")]
         self._widths = {name: 1 if s.shape.rank == 1 else s.shape[1] for name, s in features.items()}
         self._ids = [name for name, spec in features.items() if spec.dtype == tf.int32]
@@ -37,6 +38,8 @@ class Layout:
         """Returns the shapes and types of `rows` packed examples."""
         ids = sum(self._widths[name] for name in self._ids)
         spec = {"ids": tf.TensorSpec([rows, ids], tf.int32)} if ids else {}
+        if self._grouped:
+            spec["group"] = tf.TensorSpec([rows], tf.int64)
         numbers = self._single + sum(self._widths[name] for name in self._vectors)
         return spec | {
             "numbers": tf.TensorSpec([rows, numbers], tf.float32),
@@ -67,6 +70,8 @@ class Layout:
                 packed["numbers"][rows, start : start + self._widths[name]] = features[name][rows]
                 start += self._widths[name]
         packed["weight"][:] = weight
+        if self._grouped:
+            packed["group"][:] = labels[GROUP]
         return packed
 
     def unpack(self, packed: Examples) -> tuple[Examples, Examples, np.ndarray | tf.Tensor | Examples]:
@@ -95,6 +100,8 @@ class Layout:
                 column = end
         labels, weight = dict(zip(self._labels, numbers, strict=True)), packed["weight"]
         own = {name: labels.pop(WEIGHT + name) * weight for name in self._labels if WEIGHT + name in labels}
+        if self._grouped:
+            labels[GROUP] = packed["group"]
         return features, labels, {name: own.get(name, weight) for name in self._tasks} if own else weight
 
 

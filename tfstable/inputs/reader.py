@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfstable.data.columns import arrow_types
+from tfstable.data.columns import arrow_types, group_type
 from tfstable.data.log import DAY, DayLog
 from tfstable.data.maturity import UsedLabels, longest
 from tfstable.data.shuffle import FullShuffle, Shuffle
@@ -63,6 +63,7 @@ class ExampleReader:
         tasks: Task specs by name. Labels are float32, NaN where masked.
         weight: Column of example weights; None: every example weighs 1. A null weighs 0.
         checks: Checks the rows; None: of labels, weights and numbers alone.
+        group: Column whose values group the rows of a day, for `GroupShuffle` and losses over lists; None: no groups.
 
     Attributes:
         layout: Unpacks the examples of `batches` and `convert`.
@@ -79,9 +80,12 @@ class ExampleReader:
         tasks: dict[str, TaskSpec],
         weight: str | None = None,
         checks: ValueChecks | None = None,
+        group: str | None = None,
     ):
         self._log, self._columns = log, statistics.columns
-        self._targets, self._days = Targets(tasks, weight), longest(tasks) > 0
+        schemas = {path: schema for day in log.days if group for path, schema in log.schemas(day).items()}
+        self._targets = Targets(tasks, weight, (group, group_type(schemas, group)) if group else None)
+        self._days = longest(tasks) > 0
         self.checks = checks or ValueChecks(preprocessor.features, tasks, weight)
         self._failure: InputError | None = None
         signature = preprocessor.signature()

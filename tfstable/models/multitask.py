@@ -8,10 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfstable.log_columns import rate_column
-from tfstable.models import tasks as task_math
 from tfstable.models.calibrated import CalibratedModel
 from tfstable.models.loss_weights import LossWeights
+from tfstable.models.losses import example_losses
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
@@ -19,12 +18,11 @@ from tfstable.models.targets import (
     batch_size,
     label_shares,
     labels_by_task,
-    offset,
     only_tasks,
     share_of_batch,
     weights_by_task,
 )
-from tfstable.specs import LATE, labelled
+from tfstable.specs import labelled
 
 
 class MultitaskModel(CalibratedModel):
@@ -114,13 +112,8 @@ class MultitaskModel(CalibratedModel):
         y = labels_by_task(self.labelled, y, self.logit_dtype)
         weights, losses = weights_by_task(self.labelled, sample_weight), {}
         for name in self.labelled:
-            task, logit, weight = self.task_specs[name], logits[name], weights[name]
-            if rate_column(task):
-                logit -= tf.cast(offset(name, y), logit.dtype)
-            if LATE + name in y:
-                each = task_math.late_loss(logit, y[name], tf.cast(y[LATE + name], logit.dtype))
-            else:
-                each = task_math.loss(task, logit, y[name])
+            task, weight = self.task_specs[name], weights[name]
+            each = example_losses(name, task, logits, y, weight)
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 

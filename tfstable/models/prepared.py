@@ -22,12 +22,16 @@ def prepared(name: str) -> Callable[..., Any]:
         bound = inspect.signature(method).bind(self, *args, **kwargs)
         given = bound.arguments
         given.update(
-            {key: only_tasks(self.labelled, key, given[key]) for key in ("y", "sample_weight") if key in given}
+            {
+                key: only_tasks(self.labelled, key, given[key], key == "y")
+                for key in ("y", "sample_weight")
+                if key in given
+            }
         )
         if isinstance(given.get("validation_data"), tuple | list):
             x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(given["validation_data"]))
-            y, weights = only_tasks(self.labelled, "y", y), only_tasks(self.labelled, "sample_weight", weights)
-            given["validation_data"] = (x, y, weights)
+            weights = only_tasks(self.labelled, "sample_weight", weights)
+            given["validation_data"] = (x, only_tasks(self.labelled, "y", y, others=True), weights)
         self.prepare()
         return method(*bound.args, **bound.kwargs)
 

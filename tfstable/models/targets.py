@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfstable.specs import OFFSET
+from tfstable.specs import GROUP, OFFSET
 
 
 def labels_by_task(tasks: Collection[str], y: Any, dtype: Any) -> dict[str, tf.Tensor]:
@@ -43,6 +43,22 @@ def offset(task: str, y: Mapping[str, tf.Tensor]) -> tf.Tensor:
     return y[OFFSET + task]
 
 
+def groups(y: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the number of each row's group, `(batch,)`, from what `labels_by_task` returns.
+
+    Raises:
+        ValueError: If it is not there, or it is no integer.
+    """
+    if GROUP not in y:
+        raise ValueError(
+            f"y must have {GROUP}, the number of each example's group, an integer, -1 without one, since a task has a "
+            f"loss over lists; it has {', '.join(y)}."
+        )
+    if not y[GROUP].dtype.is_integer:
+        raise ValueError(f"y must have integers under {GROUP}, the numbers of the groups; got {y[GROUP].dtype.name}.")
+    return y[GROUP]
+
+
 def weights_by_task(tasks: Collection[str], sample_weight: Any) -> dict[str, tf.Tensor | None]:
     """Returns the example weights of each task, `(batch,)`, or None for a task without weights.
 
@@ -75,8 +91,8 @@ def label_shares(tasks: Collection[str], y: Any, sample_weight: Any, dtype: Any)
     return shares
 
 
-def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
-    """Returns a dict's entries for the tasks; other values unchanged.
+def only_tasks(tasks: Collection[str], argument: str, given: Any, others: bool = False) -> Any:
+    """Returns a dict's entries for the tasks, and with `others` what else losses read; other values unchanged.
 
     Raises:
         ValueError: If a dict has no entry for a task.
@@ -86,7 +102,8 @@ def only_tasks(tasks: Collection[str], argument: str, given: Any) -> Any:
     if missing := [name for name in tasks if name not in given]:
         has = ", ".join(map(str, given)) or "nothing"
         raise ValueError(f"{argument} has nothing for task {', '.join(missing)}; it has {has}.")
-    return {name: given[name] for name in tasks}
+    read = [name for name in given if others and str(name).startswith("//")]
+    return {name: given[name] for name in (*tasks, *read)}
 
 
 def batch_size(y: Mapping[str, tf.Tensor]) -> tf.Tensor:

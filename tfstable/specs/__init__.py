@@ -16,6 +16,7 @@ from tfstable.specs.features import (
     counters,
     living,
 )
+from tfstable.specs.losses import ListLoss
 from tfstable.specs.products import (
     check_products,
     factors,
@@ -27,6 +28,7 @@ from tfstable.specs.products import (
 from tfstable.specs.tasks import (
     GROUP,
     LATE,
+    LOGIT_SUM,
     OFFSET,
     WEIGHT,
     BinaryTask,
@@ -41,6 +43,7 @@ __all__ = [
     "CHANGEABLE",
     "GROUP",
     "LATE",
+    "LOGIT_SUM",
     "MISSING_INT",
     "OFFSET",
     "OPERATIONAL",
@@ -55,6 +58,7 @@ __all__ = [
     "FreshLabels",
     "HashFeature",
     "IdFeature",
+    "ListLoss",
     "MmoeBottom",
     "NonNegative",
     "NumericFeature",

@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from tfstable.specs.base import CHANGEABLE, Positive, Spec
+from tfstable.specs.losses import ListLoss
 
 # What losses read of a row besides labels, under names that no task can have, in the dict of the labels.
 GROUP, LATE, OFFSET, WEIGHT = "//group", "//late/", "//offset/", "//weight/"
+LOGIT_SUM = "//sum/"  # And what a loss reads of the model besides logits; see `models.JointRanking`.
 
 
 class Calibrate(Spec):
@@ -25,7 +27,7 @@ def _calibrate(given: object) -> object:
 
 LABEL_KEYS = (
     *("weight", "weight_column", "matures_after_days", "truth", "soft_labels", "positive_weight", "negative_rate"),
-    *("fresh", "calibrate"),
+    *("fresh", "calibrate", "loss"),
 )
 
 
@@ -80,6 +82,12 @@ class BinaryTask(Task):
     kind: Literal["binary"]
     truth: str | None = Field(
         None, description="Column with the true probability, as in simulated logs. Its AUC is the best attainable one."
+    )
+    loss: ListLoss | None = Field(
+        None,
+        description="A loss on the order of rows within groups, mixed with the cross-entropy. It needs "
+        "trainer.shuffle.kind: groups. Default: cross-entropy alone.",
+        json_schema_extra=CHANGEABLE,
     )
     soft_labels: bool = Field(False, description="Labels are probabilities: any number between 0 and 1.")
     positive_weight: Positive = Field(

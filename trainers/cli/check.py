@@ -27,6 +27,7 @@ def check(
     """
     settings = read_config(config, recipe, with_source(overrides, init_from, rename), Config)
     from trainers.training.check import check_inputs, check_log, check_values, open_log, sizes
+    from trainers.training.groups import groups_line
 
     if settings.init is not None:
         from trainers.training.init_config import begin_after_source
@@ -43,6 +44,8 @@ def check(
         model_class(settings)
     for line in sizes(settings, log, columns):
         console.print(line, soft_wrap=isinstance(line, str))
+    if settings.trainer.shuffle.by is not None:
+        console.print(groups_line(settings, log), soft_wrap=True)
     if settings.init is not None:
         quiet_tensorflow()
         from trainers.training.inheritance import preview

@@ -4,6 +4,7 @@ from trainers.config.changes import Change, When, changes, window_keys, with_win
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.evaluation import EvaluationConfig, OwnMetric, RankingConfig
 from trainers.config.init import InitConfig
+from trainers.config.lists import check_replicas
 from trainers.config.loading import dump, load, set_key
 from trainers.config.model import ModelConfig
 from trainers.config.optimizer import ClippingConfig, EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
@@ -40,6 +41,7 @@ __all__ = [
     "TrainerConfig",
     "When",
     "changes",
+    "check_replicas",
     "dump",
     "load",
     "set_key",

@@ -57,7 +57,8 @@ def window_keys(config: Config) -> dict[str, Any]:
 
 def with_window_keys(config: Config, keys: dict[str, Any]) -> Config:
     """Returns a config with the values of an earlier `window_keys`; the same object if it has them already."""
-    if not keys or keys == window_keys(config):
+    now = window_keys(config)
+    if all(now.get(key) == value for key, value in keys.items()):
         return config
     raw = config.model_dump(mode="json", by_alias=True)
     for key, value in keys.items():

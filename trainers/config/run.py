@@ -27,6 +27,7 @@ from tfstable.specs import (
 from trainers.config.divergence import DivergenceConfig, RecoveryConfig
 from trainers.config.evaluation import EvaluationConfig
 from trainers.config.init import InitConfig
+from trainers.config.lists import check_lists
 from trainers.config.model import ModelConfig
 from trainers.config.optimizer import OptimizerConfig
 from trainers.config.sections import DataConfig, ExportConfig, TrainerConfig
@@ -189,6 +190,11 @@ class Config(Spec):
             check_sequences(self.model.sequences, self.features)
         except ValueError as error:
             raise ValueError(f"model.{error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _lists_come_together(self) -> "Config":
+        check_lists(self.tasks, self.trainer, self.model.model_class)
         return self
 
     @property

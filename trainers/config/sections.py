@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from tfstable.data.group_shuffle import PARTS
 from tfstable.specs import CHANGEABLE, OPERATIONAL, Positive, Spec
 
 # Marks keys that number the batches of a window: a run may change them, and a window that has begun keeps them.
@@ -71,18 +72,40 @@ class DataConfig(Spec):
 class ShuffleConfig(Spec):
     """The order of the rows of a window."""
 
-    kind: Literal["full", "blocks", "swaps"] = Field(
+    kind: Literal["full", "blocks", "swaps", "groups"] = Field(
         "full",
         description="full: any order. blocks: the order of the log, shuffled within blocks of `rows`. swaps: one full "
-        "shuffle for all seeds, in which the seed swaps neighbouring batches.",
+        "shuffle for all seeds, in which the seed swaps neighbouring batches. groups: the rows of a day with one value "
+        "of `by` come together, in one batch.",
     )
     rows: int | None = Field(None, ge=1, description="Rows per block, for kind: blocks.")
+    by: str | None = Field(
+        None,
+        min_length=1,
+        description="Column that groups rows, such as a request or a user, for kind: groups. A row without a value is "
+        "by itself.",
+    )
+    parts: int | None = Field(
+        None,
+        ge=1,
+        description="Equal parts of a batch, in each of which groups stay whole, for kind: groups: a multiple of the "
+        f"replicas. Larger groups are cut. Default: {PARTS}.",
+    )
 
     @model_validator(mode="after")
-    def _blocks_have_rows(self) -> "ShuffleConfig":
+    def _keys_of_the_kind(self) -> "ShuffleConfig":
         if (self.kind == "blocks") != (self.rows is not None):
             raise ValueError("kind: blocks and rows need each other: give both or neither")
+        if (self.kind == "groups") != (self.by is not None):
+            raise ValueError("kind: groups and by need each other: give both or neither")
+        if self.parts is not None and self.kind != "groups":
+            raise ValueError("only kind: groups has parts; drop one of the two")
         return self
+
+    @property
+    def group_parts(self) -> int:
+        """The parts of a batch."""
+        return self.parts or PARTS
 
 
 class TrainerConfig(Spec):

@@ -66,9 +66,8 @@ class Workbench:
         self.statistics = fit_statistics(config, log, check_log(config, log), checks)
         self.remarks = [*self.statistics.remarks, *map(str, checks.infinite())]
         preprocessor = Preprocessor(config.features, self.statistics)
-        self.reader = ExampleReader(
-            log, preprocessor, self.statistics, config.tasks, config.data.weight, value_checks(config)
-        )
+        of_rows = config.tasks, config.data.weight, value_checks(config), config.trainer.shuffle.by
+        self.reader = ExampleReader(log, preprocessor, self.statistics, *of_rows)
         # Each keeps its preprocessed rows, where they fit data.buffer_rows: later trainings read nothing.
         self._batches: dict[Hashable, Batches] = {}
         self._living: dict[tuple[int, int], LivingIds] = {}  # By days of a window and stride.

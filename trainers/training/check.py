@@ -134,8 +134,9 @@ def check_log(config: Config, log: DayLog, columns: dict[str, RawColumn] | None 
         columns = raw_columns(config.features, {path: schema for files in schemas for path, schema in files.items()})
     numbers = outcome_columns(config.tasks, config.data.weight)
     numbers += [task.truth for task in config.tasks.values() if isinstance(task, BinaryTask) and task.truth]
+    groups = [*config.evaluation.group_columns, *([config.trainer.shuffle.by] if config.trainer.shuffle.by else [])]
     for day in log.counted:
-        check_schemas(log, day, columns, numbers, config.evaluation.group_columns)
+        check_schemas(log, day, columns, numbers, groups)
         log.units(day)
     return columns
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tfstable.analysis import SharpnessProbe, TaskGradients
+from trainers.build.shuffle import make_shuffle
 from trainers.config import TrainerConfig
 from trainers.health.loss_watch import Batch
 from trainers.health.recoveries import Diverged
@@ -12,6 +13,8 @@ from trainers.report.console import Report
 from trainers.store.run_directory import RunDirectory
 from trainers.training.plan import Plan
 from trainers.training.state import RunState
+
+LOOKED_THROUGH = 16  # Batches of the log out of which groups are taken for the batch that sharpness is measured on.
 
 
 class Losses:
@@ -86,5 +89,9 @@ class Losses:
         """Returns features, labels and weights of one batch of the window, always the same."""
         reader, size = self._state.reader, self._config.batch_size
         key = (self._config.seed, self._plan.window.last.toordinal())
-        batch = next(reader.batches(self._plan.window.days, size, size).one_pass(key))
+        batches = reader.batches(self._plan.window.days, size, size)
+        if self._config.shuffle.kind == "groups":  # The rows of a group need not be neighbours.
+            shuffle = make_shuffle(self._config.shuffle)
+            batches = reader.batches(self._plan.window.days, size, LOOKED_THROUGH * size, shuffle)
+        batch = next(batches.one_pass(key))
         return reader.layout.unpack(batch)

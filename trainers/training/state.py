@@ -28,7 +28,7 @@ from trainers.build.model import make_model
 from trainers.build.renewal import renew
 from trainers.build.sparsecore import check_tables, has_sparse_cores, on_host, place_on_sparse_cores
 from trainers.build.steps import Steps
-from trainers.config import Config
+from trainers.config import Config, check_replicas
 from trainers.devices.agreement import Agreement
 from trainers.devices.cluster import read_cluster
 from trainers.devices.strategy import is_one_cpu, make_strategy
@@ -76,10 +76,10 @@ class RunState:
                 f"trainer.batch_size ({config.trainer.batch_size}) and evaluation.batch_size "
                 f"({config.evaluation.batch_size}) must be multiples of the number of replicas, {self.replicas}"
             )
+        check_replicas(config.tasks, config.trainer, self.replicas)
         self.preprocessor = Preprocessor(config.features, statistics)
-        self.reader = ExampleReader(
-            log, self.preprocessor, statistics, config.tasks, config.data.weight, value_checks(config)
-        )
+        of_rows = config.tasks, config.data.weight, value_checks(config), config.trainer.shuffle.by
+        self.reader = ExampleReader(log, self.preprocessor, statistics, *of_rows)
         self._lengths = config.trainer.window_days, config.trainer.stride_days
         self.ids: LivingIds | None = None
         self._restored_ids: Ids | None = None  # Of a checkpoint in the middle of a window.

@@ -5,6 +5,7 @@ from datetime import date
 
 import numpy as np
 
+from tfstable.data.maturity import is_mature
 from tfstable.specs import BinaryTask, labelled
 from trainers.health.labels import CHANCE, chance_of_count, chance_of_split
 from trainers.studies.doctor.examine import Examination
@@ -31,7 +32,8 @@ def task_findings(e: Examination) -> Iterator[Finding]:
 def _labels(e: Examination, task: str) -> Iterator[Finding]:
     key, facts, is_binary = f"tasks.{task}", e.labels[task], isinstance(e.config.tasks[task], BinaryTask)
     column = e.config.tasks[task].label or task
-    days = [day for day in facts if e.rows[day] >= LEAST]
+    complete = [day for day in facts if is_mature(e.config.tasks[task], day, max(facts))]
+    days = [day for day in complete if e.rows[day] >= LEAST]
 
     def before(day: date) -> list[date]:
         return [d for d in days if d < day and facts[d].labels and facts[d].deviation][-EARLIER:]
@@ -83,6 +85,8 @@ def _head(e: Examination, task: str) -> Iterator[Finding]:
     if not e.updates:
         return
     newest, key = e.updates[-1], f"tasks.{task}"
+    if e.windows and not is_mature(e.config.tasks[task], e.windows[0].window[0], newest.last):
+        return  # It has had no label yet.
     own = [r for path, r in newest.ratios.items() if path.startswith((f"output_{task}/", f"tower_{task}/"))]
     if not own or any(own) or not any(newest.ratios.values()):
         return
@@ -114,5 +118,5 @@ def _calibration(e: Examination, task: str) -> Iterator[Finding]:
     line = f"{predicted:,.0f} positives were predicted from {first} to {last}, {positives:,.0f} came"
     remedy = "optimizer.averaging, or optimizer.dense.schedule.window_end"
     if e.config.optimizer.averaging is not None:
-        remedy = "a lower optimizer.dense.learning_rate; or labels that come late: hold their days out with data.until"
+        remedy = f"a lower optimizer.dense.learning_rate; or labels that come late: tasks.{task}.matures_after_days"
     yield Finding("calibration", f"tasks.{task}", line, remedy, first, last)

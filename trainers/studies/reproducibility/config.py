@@ -1,6 +1,7 @@
 """The config of `tfstable reproducibility`: a run's config and what to vary in it. Imports no TensorFlow."""
 
 import itertools
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -8,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from tfstable.errors import InputError
 from tfstable.specs import Spec, labelled
-from trainers.config import Config, set_key
+from trainers.config import Config, check_replicas, set_key
 from trainers.studies.grid_keys import OF_ANY_GRID, changes, refuse
 
 Keys = dict[str, Any]  # Dotted keys of a run's config, with their values.
@@ -18,6 +19,7 @@ NOT_HONOURED = OF_ANY_GRID | {
 }
 # All trainings of a grid share these keys: the log is read, and statistics are fitted, once.
 SHARED = ("data.", "features.", "tasks.", "evaluation.", "trainer.window_days", "trainer.deterministic")
+OF_LOSSES = re.compile(r"tasks\..*\.(weight|loss|loss\.\w+)")  # But these: what is learned, not what is read.
 
 Precision = Literal["float32", "mixed_bfloat16", "float64"]
 
@@ -138,8 +140,13 @@ class ReproducibilityConfig(Config):
         refuse(config, "a point", NOT_HONOURED)
         for name in Config.model_fields:
             for key, _ in changes(getattr(config, name), getattr(self, name), name):
-                if key.startswith(SHARED) and not (key.startswith("tasks.") and key.endswith(".weight")):
+                if key.startswith(SHARED) and not OF_LOSSES.fullmatch(key):
                     raise ValueError(f"{key} is the same in all trainings of a grid; set it for the whole grid")
+        if config.trainer.shuffle.by not in (None, self.trainer.shuffle.by):
+            raise ValueError("trainer.shuffle.by is the same in all trainings of a grid; set it for the whole grid")
+        if difference.kind == "replicas":
+            for replicas in difference.replicas:
+                check_replicas(config.tasks, config.trainer, replicas)
         seed = config.trainer.seed
         if difference.kind == "replicas":
             return [self._plan(config, seed, seed, replicas=n) for n in difference.replicas]

@@ -138,7 +138,8 @@ class Bench(Workbench):
         """Returns the sharpness on the first rows of a window: enough for its order of magnitude."""
         trainer = self.config.trainer
         batches = self.batches(window.days, trainer.batch_size, ids=self.ids(trainer, window))
-        batch = take(next(batches.one_pass(None)), slice(PROBED_ROWS))
+        key = (trainer.seed,) if trainer.shuffle.kind == "groups" else None  # The rows of a group are no neighbours.
+        batch = take(next(batches.one_pass(key)), slice(PROBED_ROWS))
         return probe(*self.reader.layout.unpack(batch))
 
     def positives(self, day: date) -> dict[str, float]:
