@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from tfstable.calibration import Knots
 from tfstable.models import tasks as task_math
+from tfstable.models.saved_seeds import SavedSeeds
 from tfstable.specs import TaskSpec
 
 
-class CalibratedModel(keras.Model):
+class CalibratedModel(SavedSeeds):
     """A model with a monotone map of the logit for each task that has `calibrate`.
 
     Training does not change the maps; they are assigned from outside, and change nothing before. They are among

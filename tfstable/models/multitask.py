@@ -14,7 +14,6 @@ from tfstable.models.losses import example_losses
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.prepared import prepared
-from tfstable.models.saved_seeds import SavedSeeds
 from tfstable.models.targets import (
     batch_size,
     label_shares,
@@ -26,7 +25,7 @@ from tfstable.models.targets import (
 from tfstable.specs import labelled
 
 
-class MultitaskModel(CalibratedModel, SavedSeeds):
+class MultitaskModel(CalibratedModel):
     """A model of several tasks, each with its loss on logits, for Keras to train, evaluate, save and export.
 
     A subclass has `task_specs`, `input_signature`, and a `call` that returns predictions by task, or logits with
@@ -113,8 +112,8 @@ class MultitaskModel(CalibratedModel, SavedSeeds):
         y = labels_by_task(self.labelled, y, self.logit_dtype)
         weights, losses = weights_by_task(self.labelled, sample_weight), {}
         for name in self.labelled:
-            weight = weights[name]
-            each = example_losses(name, self.task_specs[name], logits, y, weight)
+            task, weight = self.task_specs[name], weights[name]
+            each = example_losses(name, task, logits, y, weight)
             losses[name] = tf.reduce_mean(each if weight is None else each * tf.cast(weight, each.dtype))
         return losses
 

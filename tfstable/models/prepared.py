@@ -30,8 +30,8 @@ def prepared(name: str) -> Callable[..., Any]:
         )
         if isinstance(given.get("validation_data"), tuple | list):
             x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(given["validation_data"]))
-            weights = only_tasks(self.labelled, "sample_weight", weights)
-            given["validation_data"] = (x, only_tasks(self.labelled, "y", y, others=True), weights)
+            y = only_tasks(self.labelled, "y", y, others=True)
+            given["validation_data"] = (x, y, only_tasks(self.labelled, "sample_weight", weights))
         self.prepare()
         return method(*bound.args, **bound.kwargs)
 

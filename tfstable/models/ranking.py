@@ -86,9 +86,9 @@ class RankingModel(MultitaskModel):
                 "take mixed_bfloat16 or float32."
             )
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
-        self.make_maps()
         check_products(tasks)
         heads = headed(tasks)
+        self.make_maps()
         policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
         self.histories = None

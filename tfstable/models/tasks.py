@@ -103,7 +103,7 @@ def with_products(tasks: Mapping[str, TaskSpec], logits: Mapping[str, tf.Tensor]
     for name, task in tasks.items():
         if name in logits or not isinstance(task, BinaryTask) or not task.product_of:
             continue
-        of = [population_logits(_binary(tasks[factor]), logits[factor]) for factor in task.product_of]
+        of = [population_logits(tasks[factor], logits[factor]) for factor in task.product_of]
         product = of[0]
         for other in of[1:]:
             product = -tf.reduce_logsumexp(tf.stack([-product, -other, -product - other]), axis=0)
@@ -117,8 +117,3 @@ def initial_logit(task: TaskSpec, base_rate: float) -> float:
         base_rate = min(max(base_rate, 1e-6), 1 - 1e-6)  # `statistics.fit` has a prior; a caller's own rate may be 0.
         return math.log(base_rate / (1 - base_rate))
     return base_rate
-
-
-def _binary(task: TaskSpec) -> BinaryTask:
-    assert isinstance(task, BinaryTask)  # As check_products has it.
-    return task

@@ -133,8 +133,6 @@ class BinaryTask(Task):
         for key in ("label", *LABEL_KEYS):
             if getattr(self, key) != getattr(default, key):
                 raise ValueError(f"an implicit task has no label, so {key} says nothing; drop it")
-        if self.product_of and self.fresh:
-            raise ValueError("fresh: a product has no head to make up for late labels; drop fresh")
         if self.product_of and self.loss and self.loss.kind == "jrc":
             raise ValueError("loss.kind: a product has no head, and jrc needs two outputs of one; take another loss")
         return self
