@@ -46,6 +46,11 @@ class CalibratedModel(SavedSeeds):
     def variables(self) -> list[keras.Variable]:
         return [*super().variables, *self.calibration.values()]
 
+    def random_states(self) -> list[keras.Variable]:
+        """Returns the states of the model's random generators, such as those of dropout."""
+        maps = {id(knots) for knots in self.calibration.values()}
+        return [state for state in self._other_states() if id(state) not in maps]
+
     def predictions(self, logits: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the predictions of each task, `(batch,)`, in its own units; calibrated if the task says so."""
         return {

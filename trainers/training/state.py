@@ -71,11 +71,10 @@ class RunState:
         self.agreement = Agreement(self.strategy, cluster)
         keras.utils.set_random_seed(config.trainer.seed)
         self.replicas = self.strategy.num_replicas_in_sync
-        if config.trainer.batch_size % self.replicas or config.evaluation.batch_size % self.replicas:
-            raise InputError(
-                f"trainer.batch_size ({config.trainer.batch_size}) and evaluation.batch_size "
-                f"({config.evaluation.batch_size}) must be multiples of the number of replicas, {self.replicas}"
-            )
+        sizes = config.trainer.batch_size, config.evaluation.batch_size
+        if any(size % self.replicas for size in sizes):
+            of = "trainer.batch_size ({}) and evaluation.batch_size ({})".format(*sizes)
+            raise InputError(f"{of} must be multiples of the number of replicas, {self.replicas}")
         check_replicas(config.tasks, config.trainer, self.replicas)
         self.preprocessor = Preprocessor(config.features, statistics)
         of_rows = config.tasks, config.data.weight, value_checks(config), config.trainer.shuffle.by
@@ -108,9 +107,12 @@ class RunState:
         )
         self.calibration = Calibration(config, log, self.learner.model, self.strategy)
         self.position = Position()
+        parts: dict[str, Any] = {"model": self.learner.model, "optimizer": self.learner.optimizer}
+        if seeds := [state.value for state in self.learner.model.random_states()]:
+            parts["seeds"] = seeds  # TensorFlow's checkpoint does not find them in the model.
         self.checkpoints = Checkpoints(
             run.checkpoints,
-            tf.train.Checkpoint(model=self.learner.model, optimizer=self.learner.optimizer, position=self.position),
+            tf.train.Checkpoint(**parts, position=self.position),
             config.trainer.keep_checkpoints,
             config.trainer.keep_weekly,
         )

@@ -92,6 +92,15 @@ def test_a_run_stopped_inside_a_window_goes_on_as_if_it_had_not(whole, log, tmp_
     assert_same_run(whole, tmp_path / "run")
 
 
+def test_dropout_goes_on_where_it_stopped(log, tmp_path):
+    settings = ("trainer.checkpoint_minutes=1e-9", "model.dropout=0.2", "export.when=never")
+    start(log, tmp_path / "whole", *settings)
+    with pytest.raises(StoppedError):
+        begun(load(log, *settings), tmp_path / "run", StoppingReport).train()
+    start(log, tmp_path / "run", *settings)
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
 def test_no_day_is_trained_on_before_it_is_evaluated(whole, log, tmp_path):
     # Other labels on the last day change nothing that was measured before it.
     other = copy_days(log, DAYS, tmp_path / "log")
