@@ -205,7 +205,7 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("reproducibility.tasks=[clicks]", "no task clicks; the tasks are click, watch_time"),
+        ("reproducibility.tasks=[clicks]", "no task clicks with a label; there is click, watch_time"),
         ("reproducibility.curves={a: [{model.activations: relu}]}", r"a\[0\]/seed: model\.activations"),
         ("reproducibility.curves={a: [{model.units.x: 1}]}", r"a\[0\]/seed: model\.units\.x: units has no keys"),
         ("reproducibility.differ={a: {kind: replicas, replicas: [1]}}", r"differ\.a\.replicas"),
