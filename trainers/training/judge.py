@@ -181,7 +181,7 @@ class Judge:
     ) -> None:
         """Adds evaluated days to the record of a window, and keeps what labels that mature later will measure."""
         for day, predictions in predicted.items():
-            self._late.keep(day, predictions)
+            self._late.keep(day, predictions, last)
         record, later = self._run.window(last), dict(found)
         assert record is not None  # `_pending` returns days only if there is one.
         if record.eval_day is None:

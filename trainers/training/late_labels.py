@@ -7,6 +7,8 @@ import numpy as np
 
 from tfstable.data.log import DayLog
 from tfstable.data.maturity import is_mature
+from tfstable.log_columns import fresh_labels
+from tfstable.specs import TaskSpec
 from trainers.config import Config
 from trainers.health.verdict import judge
 from trainers.report.console import Report
@@ -34,10 +36,22 @@ class LateLabels:
         self._late = {name: task for name, task in config.tasks.items() if task.matures_after_days}
         self._kept = LatePredictions(run.late)
 
-    def keep(self, day: date, predictions: dict[str, np.ndarray]) -> None:
-        """Keeps the predictions, `(rows,)` by task, of a day that is about to be recorded as evaluated."""
+    def keep(self, day: date, predictions: dict[str, np.ndarray], last: date) -> None:
+        """Keeps predictions of a day that is about to be recorded as evaluated, of tasks that have been trained.
+
+        Args:
+            day: The day.
+            predictions: `(rows,)` by task.
+            last: Last day of the window that the model was trained on.
+        """
         if self._late:
-            self._kept.save(day, {name: predictions[name] for name in self._late})
+            first = self._run.first_day()
+            trained = [name for name, task in self._late.items() if self._is_trained(task, first, last)]
+            self._kept.save(day, {name: predictions[name] for name in trained})
+
+    def _is_trained(self, task: TaskSpec, first: date, last: date) -> bool:
+        known = self._config.init is not None or fresh_labels(task) is not None
+        return known or is_mature(task, first, last)  # Else no label has been complete yet.
 
     def measure(self, last: date) -> None:
         """Measures what has become complete by the end of day `last`, and adds it to the records of its days.

@@ -1,6 +1,7 @@
 """Tasks whose labels are complete only days later: trained and measured then, by the predictions of that time."""
 
 import json
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tfstable.sources.simulate import simulate
 from trainers.store.late_predictions import LatePredictions
 from trainers.training.run import Run
 
-LATE = ("tasks.click.matures_after_days=2", "trainer.window_days=1", "export.when=never")
+LATE = ("tasks.click.matures_after_days=1", "trainer.window_days=1", "export.when=never")
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +49,13 @@ def clicks(run: Path, day: date) -> dict:
 
 
 def test_a_day_is_measured_by_the_model_that_had_not_seen_it(whole, log, tmp_path):
-    # At the end of the fifth day the labels of the third are complete.
-    assert [clicks(whole, day)["labels"] > 0 for day in DAYS[1:]] == [True, True, False, False]
-    assert LatePredictions(whole / "late").days() == DAYS[3:]
-    start(copy_days(log, DAYS[:2], tmp_path / "log"), tmp_path / "short", *LATE)
-    predicted = LatePredictions(tmp_path / "short" / "late").load(DAYS[1])["click"]
-    labels = pq.read_table(next((log / f"date={DAYS[1]}").glob("*.parquet")))["click"].to_numpy()
-    assert clicks(whole, DAYS[1])["predicted"] == pytest.approx(predicted[~np.isnan(labels)].sum(), rel=1e-6)
+    # No label was complete when the second day was predicted, and those of the fifth are not complete at its end.
+    assert [clicks(whole, day)["labels"] > 0 for day in DAYS[1:]] == [False, True, True, False]
+    assert LatePredictions(whole / "late").days() == DAYS[4:]
+    start(copy_days(log, DAYS[:3], tmp_path / "log"), tmp_path / "short", *LATE)
+    predicted = LatePredictions(tmp_path / "short" / "late").load(DAYS[2])["click"]
+    labels = pq.read_table(next((log / f"date={DAYS[2]}").glob("*.parquet")))["click"].to_numpy()
+    assert clicks(whole, DAYS[2])["predicted"] == pytest.approx(predicted[~np.isnan(labels)].sum(), rel=1e-6)
     assert metrics(whole)["eval_day"] == str(DAYS[4])
 
 
@@ -63,10 +64,9 @@ def test_labels_that_are_filled_in_later_make_the_same_run(whole, log, tmp_path)
     for number, day in enumerate(DAYS):
         copy_days(log, [day], growing)
         fill(growing, day, 0)  # Nobody has bought yet.
-        if number >= 2:
-            (growing / f"date={DAYS[number - 2]}" / "part-0.parquet").unlink()
-            (growing / f"date={DAYS[number - 2]}").rmdir()
-            copy_days(log, [DAYS[number - 2]], growing)
+        if number:
+            shutil.rmtree(growing / f"date={DAYS[number - 1]}")
+            copy_days(log, [DAYS[number - 1]], growing)
         start(growing, tmp_path / "run", *LATE)
     assert_same_run(whole, tmp_path / "run")
     assert not (tmp_path / "run" / "events.jsonl").exists()  # No day is said to have changed.
@@ -74,12 +74,11 @@ def test_labels_that_are_filled_in_later_make_the_same_run(whole, log, tmp_path)
 
 def test_no_label_is_used_before_it_is_complete(whole, log, tmp_path):
     changed = copy_days(log, DAYS, tmp_path / "log")
-    for day in DAYS[3:]:
-        fill(changed, day, 1)
+    fill(changed, DAYS[4], 1)
     start(changed, tmp_path / "run", *LATE)
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(value, weights(tmp_path / "run")[name], err_msg=name)
-    fill(changed, DAYS[2], 1)
+    fill(changed, DAYS[3], 1)
     start(changed, tmp_path / "other", *LATE)
     assert any((value != weights(tmp_path / "other")[name]).any() for name, value in weights(whole).items())
 
@@ -94,7 +93,7 @@ def test_a_kill_between_record_and_predictions_measures_again(whole, log, tmp_pa
             start(growing, tmp_path / "run", *LATE)
     start(growing, tmp_path / "run", *LATE)
     assert_same_run(whole, tmp_path / "run")
-    assert LatePredictions(tmp_path / "run" / "late").days() == DAYS[3:]
+    assert LatePredictions(tmp_path / "run" / "late").days() == DAYS[4:]
 
 
 class KilledError(Exception):
@@ -107,12 +106,12 @@ def kill(*_):
 
 def test_a_late_fault_is_told_and_closes_the_gate(log, tmp_path):
     broken = copy_days(log, DAYS, tmp_path / "log")
-    fill(broken, DAYS[2], 0)  # A broken join: found when the labels should be complete.
+    fill(broken, DAYS[3], 0)  # A broken join: found when the labels should be complete.
     settings = [*LATE[:2], "export.when=every_window"]
     train(load(broken, *settings), tmp_path / "run")
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     (fault,) = [event for event in events if event["event"] == "late_fault"]
-    assert (fault["day"], fault["window_end"]) == (str(DAYS[2]), str(DAYS[4]))
+    assert (fault["day"], fault["window_end"]) == (str(DAYS[3]), str(DAYS[4]))
     assert "no positive" in fault["reasons"][0]
     (refused,) = [event for event in events if event["event"] == "export_refused"]
     assert refused["window_end"] == str(DAYS[4])
@@ -121,20 +120,20 @@ def test_a_late_fault_is_told_and_closes_the_gate(log, tmp_path):
 def test_lost_predictions_are_told(log, tmp_path):
     growing = copy_days(log, DAYS[:4], tmp_path / "log")
     start(growing, tmp_path / "run", *LATE)
-    (tmp_path / "run" / "late" / f"{DAYS[2]}.npz").write_bytes(b"nothing")
+    (tmp_path / "run" / "late" / f"{DAYS[3]}.npz").write_bytes(b"nothing")
     copy_days(log, DAYS[4:], growing)
     start(growing, tmp_path / "run", *LATE)
     (event,) = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert event["event"] == "late_labels_lost"
     assert "damaged" in event["reason"]
-    assert clicks(tmp_path / "run", DAYS[2])["labels"] == 0
+    assert clicks(tmp_path / "run", DAYS[3])["labels"] == 0
 
 
 def test_a_counter_must_wait_for_the_labels(log):
-    counter = "features.seen={kind: counter, by: [user_id], of: [click], delay_days: 1}"
-    with pytest.raises(InputError, match=r"set features\.seen\.delay_days: 2"):
+    counter = "features.seen={kind: counter, by: [user_id], of: [click], delay_days: 0}"
+    with pytest.raises(InputError, match=r"set features\.seen\.delay_days: 1"):
         load(log, *LATE, counter)
-    load(log, *LATE, counter.replace("delay_days: 1", "delay_days: 2"))
+    load(log, *LATE, counter.replace("delay_days: 0", "delay_days: 1"))
 
 
 def test_fresh_labels_are_those_known_at_the_end_of_the_day(log, tmp_path):
