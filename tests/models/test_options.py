@@ -72,9 +72,9 @@ def test_every_option_is_in_the_model_and_in_its_config():
 
 def test_the_config_takes_its_keys_from_the_options():
     for name, field in RankingOptions.model_fields.items():
-        assert ModelConfig.model_fields[name].get_default(call_default_factory=True) == field.get_default(
-            call_default_factory=True
-        )
+        assert ModelConfig.model_fields[name].get_default(
+            call_default_factory=True, validated_data={}
+        ) == field.get_default(call_default_factory=True, validated_data={})
         assert ModelConfig.model_fields[name].description == field.description
     assert ModelConfig().arguments == RankingOptions().model_dump()
 
