@@ -89,8 +89,12 @@ def metrics(run: Path, last: date | None = None) -> dict:
 
 
 def smooth(tasks: dict) -> dict:
-    """The metrics that move little if predictions do. A row that crosses a bin moves the ECE; slices have few rows."""
-    return {task: {k: v for k, v in of.items() if k not in ("ece", "slices")} for task, of in tasks.items()}
+    """The metrics that move little if predictions do, where there are labels.
+
+    A row that crosses a bin moves the ECE; slices have few rows.
+    """
+    left_out = ("ece", "slices")
+    return {t: {k: v for k, v in of.items() if k not in left_out and v is not None} for t, of in tasks.items()}
 
 
 def assert_same_run(one: Path, other: Path):
