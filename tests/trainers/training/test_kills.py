@@ -207,7 +207,7 @@ def small_disk(tmp_path):
     """A file system of its own with little room."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, check=False)
     if done.returncode:
         pytest.skip("mounting a small file system needs root")
     yield disk
