@@ -193,6 +193,13 @@ def test_graphs_of_versions_do_not_outlive_them(log, run, day, tmp_path):
     assert kept[0] == kept[1]
 
 
+def test_other_weights_of_the_score_are_published_once(log, run, tmp_path):
+    copy, weights = shutil.copytree(run, tmp_path / "run", symlinks=True), {"click": 0.1, "follow": 0.9}
+    tuned = Run.open(load(log, "export.score_weights={click: 0.1, follow: 0.9}"), copy)
+    assert [tuned.export().name for _ in range(2)] == ["2", "2"]
+    assert export.metadata(copy / "export" / "2").score_weights == weights
+
+
 def test_rank_needs_the_weights_of_its_score(log, run, tmp_path):
     model = restored(log, run).state.learner.model
     with pytest.raises(ValueError, match="score_weights must name a task"):

@@ -26,6 +26,7 @@ from trainers.cli.schema import schema
 from trainers.cli.simulate import simulate
 from trainers.cli.stability import stability
 from trainers.cli.train import train
+from trainers.cli.tune_score import tune_score
 from trainers.devices.cluster import WorkerLostError
 from trainers.devices.disk import refusal
 from trainers.devices.termination import Terminated, Termination
@@ -46,6 +47,7 @@ COMMANDS = (
     predict,
     compare,
     doctor,
+    tune_score,
     stability,
     reproducibility,
     simulate,

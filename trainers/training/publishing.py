@@ -75,12 +75,17 @@ class Publisher:
         self._statistics, self._ids = statistics, ids
 
     def published(self, last: date) -> str | None:
-        """Returns the path of the newest version if it was trained through `last` or further: nothing to publish."""
+        """Returns the path of the newest version if there is nothing to publish.
+
+        That is so if it was trained through `last` or further, and its score has the weights of the config.
+        """
         if published := export.versions(self._run.exports):
             newest = self._run.exports / str(published[-1])
             card = export.metadata(newest)
+            weights = card.score_weights or self._score_weights
+            is_new = str(last) > card.window_end or (str(last) == card.window_end and weights != self._score_weights)
             # A withdrawn model is not published again automatically; `promote` or the next window publishes.
-            if str(last) <= card.window_end or str(last) in card.withdrawn:
+            if not is_new or str(last) in card.withdrawn:
                 return str(newest)
         return None
 
@@ -220,7 +225,7 @@ class Publisher:
             },
             weight=config.data.weight,
             counted_to=self._counted_to(last),
-            score_weights=config.score_weights if config.export.user_columns else None,
+            score_weights=self._score_weights,
             versions={
                 "tfstable": installed("tfstable"),
                 "tensorflow": tf.__version__,
@@ -228,6 +233,11 @@ class Publisher:
             },
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    @property
+    def _score_weights(self) -> dict[str, float] | None:
+        """Weights of the tasks in the score of `rank`; None: there is no `rank`."""
+        return self._config.score_weights if self._config.export.user_columns else None
 
     def _counted_to(self, last: date) -> str | None:
         """The last day of which the export's counters know a label; None without a counter."""
