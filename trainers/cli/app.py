@@ -15,6 +15,7 @@ from trainers.cli.check import check
 from trainers.cli.compare import compare
 from trainers.cli.doctor import doctor
 from trainers.cli.evaluate import evaluate
+from trainers.cli.explain import explain
 from trainers.cli.export import export
 from trainers.cli.from_tfrs import from_tfrs
 from trainers.cli.history import history
@@ -47,6 +48,7 @@ COMMANDS = (
     predict,
     compare,
     doctor,
+    explain,
     tune_score,
     stability,
     reproducibility,
