@@ -117,6 +117,8 @@ def tune(
             seed=seed,
             progress=lambda done, total: progress(done, total, f"{method}, step {done} of {total}"),
         )
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"no weights can be chosen on {days[0].day} to {days[-2].day}: {error}") from None
     tuned = _rounded(found.parameters / spread)
