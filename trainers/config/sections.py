@@ -255,7 +255,7 @@ class ExportConfig(Spec):
     explain: bool = Field(
         False,
         description="Add the signature `explain`: each feature's share of the logit of each task, by integrated "
-        "gradients with 64 points. A row costs about 100 times that of a prediction.",
+        "gradients with 64 points: 64 forward passes per row, and as many backward passes per task.",
         json_schema_extra=OPERATIONAL,
     )
     score_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
