@@ -59,8 +59,6 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("runs/bench-explain"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    from tfstable.files import write_json
-
     work, found = arguments.work, {}
     work.mkdir(parents=True, exist_ok=True)
     log = work / "log"
@@ -75,10 +73,12 @@ def main():
         found[seed] = json.loads((work / f"explained_{seed}" / "explain.json").read_text(encoding="utf-8"))
     kept = work / "completeness.json"
     if not kept.exists():
-        write_json(kept, {f"{of[0]}, {of[1]} midpoints": completeness(work, *of) for of in PATHS})
+        missed = {f"{of[0]}, {of[1]} midpoints": completeness(work, *of) for of in PATHS}
+        kept.write_text(json.dumps(missed), encoding="utf-8")
     missed = json.loads(kept.read_text(encoding="utf-8"))
     figures = {str(seed): {key: of[key] for key in ("importance", "size")} for seed, of in found.items()}
-    write_json(arguments.out / "explain.json", {**figures, "completeness": missed})
+    text = json.dumps({**figures, "completeness": missed}, indent=1) + "\n"
+    (arguments.out / "explain.json").write_text(text, encoding="utf-8")
     shutil.copyfile(work / "explained_0" / "explain.png", arguments.out / "explain.png")
     text = "\n".join([*table(found), "", *paths(missed)]) + "\n"
     (arguments.out / "explain.md").write_text(text, encoding="utf-8")

@@ -58,7 +58,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("runs/bench-score"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    from tfstable.files import write_json
+    from tfstable.files import plain
 
     work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def main():
     for name, values in VALUES.items():
         kept = work / f"{name.replace(' ', '_')}.json"
         if not kept.exists():
-            write_json(kept, measured(days, truth, np.array(values)))
+            kept.write_text(json.dumps(plain(measured(days, truth, np.array(values))), indent=1), encoding="utf-8")
         found[name] = json.loads(kept.read_text(encoding="utf-8"))
     text = "\n".join(table(found)) + "\n"
     (arguments.out / "score.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
