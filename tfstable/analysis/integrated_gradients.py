@@ -52,7 +52,7 @@ class IntegratedGradients:
     before the inverse transform.
 
     Args:
-        model: The model, built. Of a subclass, every stage but `embed` may be its own.
+        model: The model. Of a subclass, every stage but `embed` may be its own.
         points: M, at least 1.
 
     Attributes:
@@ -68,6 +68,8 @@ class IntegratedGradients:
     def __init__(self, model: RankingModel, points: int = POINTS):
         if points < 1:
             raise ValueError(f"points must be at least 1, got {points}")
+        if not model.built:
+            model.build()  # Not in a loop of a graph.
         self._model, self._points, self.tasks = model, points, list(model.task_specs)
         widths = {name: model.embeddings.features[name].dim for name in model.pooled} | model.number_widths()
         if model.histories is not None:

@@ -13,9 +13,13 @@ import yaml
 
 from tests.trainers.commands import complaint
 from tests.trainers.runs import CONFIG
+from tests.trainers.studies.own_utility import best_row
+from tfstable.errors import InputError
 from tfstable.sources.simulate import simulate
 from trainers import Run, load_config
 from trainers.studies.tune_score.days import scored_days
+from trainers.studies.tune_score.metric import find_metric
+from trainers.studies.tune_score.tune import tune
 from trainers.training.evaluation import evaluate
 
 DAYS = [date(2025, 1, day) for day in range(1, 6)]
@@ -80,14 +84,21 @@ def test_tune_score_writes_weights_that_a_config_takes(place, run, tmp_path):
     assert ("no significant gain" in printed) == (found["verdict"] != "gain")
 
 
-def test_a_utility_of_ones_own_by_the_policy_gradient(place, run, tmp_path):
-    own = "tests.trainers.studies.own_utility.best_row"
-    few = ("--method", "policy-gradient", "--steps", 2, "--pairs", 2, "--samples", 50)
-    assert run("tune-score", place / "run", "--metric", own, *few, "--out", tmp_path)[0] == 0
-    found = json.loads((tmp_path / "tune-score.json").read_text())
-    assert (found["metric"], found["group"], found["method"]) == (own, "user_id", "policy-gradient")
-    present, tuned = (each["chosen_on"] for each in found["candidates"][:2])
-    assert tuned >= present
+def test_a_utility_of_ones_own_by_the_policy_gradient(days):
+    values, present = {"click": 1.0, "like": 5.0}, {"click": 1.0}
+    tasks = ("click", "follow", "watch_time", "like")
+    own, broken = (find_metric(f"tests.trainers.studies.own_utility.{name}", values) for name in ("best_row", "broken"))
+    few = {"method": "policy-gradient", "steps": 2, "pairs": 2, "samples": 50}
+    found = tune(days, tasks, present, values, own, **few)
+    assert found.candidates[1].chosen_on >= found.candidates[0].chosen_on
+    rows, scores = days[1].rows, days[1].predictions[:, 0]
+    assert found.candidates[0].judged_on == best_row(rows.gains, scores, rows.weights, rows.groups)
+    with pytest.raises(InputError, match=r"own_utility\.broken: RuntimeError: no such thing; mend the function"):
+        tune(days, tasks, present, values, broken)
+    with pytest.raises(InputError, match="there is only click, whose weight changes no ranking"):
+        tune(days, tasks[:1], present, values, own)
+    with pytest.raises(InputError, match="all are 0"):
+        tune(days, tasks, {"click": 0.0}, values, own)
 
 
 def test_tune_score_refuses_what_cannot_be_tuned(place, run, tmp_path):
@@ -95,8 +106,6 @@ def test_tune_score_refuses_what_cannot_be_tuned(place, run, tmp_path):
     assert tune("--metric", "foo@3").startswith("--metric foo@3: no such metric; take ndcg@K, recall@K, dcg@K, mrr")
     assert "measures positives, not what they are worth" in tune("--metric", "map")
     assert "cannot be imported" in tune("--metric", "no.such.thing")
-    broken = "tests.trainers.studies.own_utility.broken"
-    assert tune("--metric", broken) == f"--metric {broken}: RuntimeError: no such thing; mend the function"
     assert "no column nobody" in tune("--group", "nobody")
     assert "no task buy with a label; there is click, follow, watch_time, like" in tune("--value", "buy=1")
     assert tune("--value", "click") == "--value click: write TASK=NUMBER, such as click=1"

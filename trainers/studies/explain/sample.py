@@ -42,11 +42,11 @@ def model_before(run: Run, day: date) -> Iterator[tuple[RunState, date]]:
     Raises:
         InputError: If no window has been trained yet, or the log does not have the day.
     """
+    log = run.log
+    if day not in log.days:
+        raise InputError(f"{log.path}: no day {day}; it has {log.days[0]} to {log.days[-1]}")
     newest = run.trained_to()
-    parts = run.parts()
-    if day not in parts.log.days:
-        raise InputError(f"{parts.log.path}: no day {day}; it has {parts.log.days[0]} to {parts.log.days[-1]}")
-    state = parts.state
+    state = run.parts().state
     before = [saved for saved in state.checkpoints.all() if saved.last and saved.last < day and not saved.step]
     if not before or (newest and newest < day):
         assert newest is not None  # Else `trained_to` raises.

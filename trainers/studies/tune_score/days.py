@@ -58,6 +58,7 @@ def scored_days(
     Raises:
         InputError: If there are fewer than two such days, or the log does not have the column.
     """
+    check_schemas(run.log, run.log.days[-1], {}, [], [group])
     run.trained_to()  # Or an error, before anything is read.
     parts = run.parts()
     config, log, state = run.config, parts.log, parts.state
