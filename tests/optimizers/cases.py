@@ -30,7 +30,7 @@ def schedule():
 OPTIMIZERS = {
     "Adagrad": lambda: Adagrad(schedule(), 0.2, 1e-3, 0.75, clipping=Clippy(0.25, 0.0625), **SHARED),
     "Adam": lambda: Adam(0.125, 0.8, 0.99, 1e-4, clipping=AdaptiveGradient(0.5, 0.01), **SHARED),
-    "SGD": lambda: SGD(0.125, 0.9, True, clipping=GradientNorm(0.5), **SHARED),
+    "SGD": lambda: SGD(0.125, 0.9, True, clipping=GradientNorm(0.5, accumulate="clipped"), **SHARED),
     "AdaX": lambda: AdaX(0.125, 0.8, 1e-3, 1e-6, clipping=TrustRatio(0.5, scope="row"), **SHARED),
     "ClippyAdagrad": lambda: ClippyAdagrad(
         0.25,

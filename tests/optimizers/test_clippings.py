@@ -84,6 +84,27 @@ def test_clippy_adagrad_by_hand():
     assert accumulator.numpy() == [0.25 + 0.078125**2]
 
 
+def test_what_enters_the_sum_of_squares():
+    """A spike of 8 with a threshold of 1: the step is 0.5 / 8 of r = 8 / sqrt(0.25 + 64), and G gets 64 or 1."""
+    for accumulate, squares in (("raw", 64.0), ("clipped", 1.0)):
+        clipping = GradientNorm(1.0, accumulate=accumulate)
+        optimizer = Adagrad(0.5, initial_accumulator=0.25, clipping=clipping)
+        moved = step(optimizer, [1.0], [8.0])
+        assert moved == pytest.approx([1.0 - 0.5 / 8 * 8 / np.sqrt(64.25)])
+        (accumulator,) = (v for v in optimizer.variables if v.name.endswith("accumulator"))
+        assert accumulator.numpy() == pytest.approx([0.25 + squares])
+
+
+def test_tfrs_s_clipped_sums_are_accumulate_clipped():
+    preset = ClippyAdagrad(4.0, 0.5, 0.125, clip_accumulator_update=True)
+    other = Adagrad(4.0, clipping=Clippy(0.5, 0.125, accumulate="clipped"))
+    one, same = (keras.Variable([1.0], dtype="float64", name="w") for _ in range(2))
+    for gradient in (0.5, 2.0, 0.25):
+        preset.apply([tf.constant([gradient], tf.float64)], [one])
+        other.apply([tf.constant([gradient], tf.float64)], [same])
+        assert one.numpy() == same.numpy()
+
+
 @pytest.mark.parametrize(
     ("preset", "spelled_out"),
     [
@@ -189,7 +210,7 @@ def test_constraints_hold_on_dense_variables():
         (lambda: AdaptiveGradient(floor=0), "floor .* above 0; got 0"),
         (lambda: TrustRatio(True), "mu .* above 0; got True"),
         (lambda: ClippyAdagrad(accumulator_relative_threshold=-1), "accumulator_relative_threshold .* got -1"),
-        (lambda: ClippyAdagrad(clip_accumulator_update=True), "must come with delayed_accumulator=True; got False"),
+        (lambda: GradientNorm(accumulate="all"), "accumulate must be one of 'raw', 'clipped'; got 'all'"),
         (lambda: SGD().apply([tf.ones(2)], []), "one gradient per variable; got 1 for 0"),
         (lambda: SGD().apply([tf.ones(2)]), "needs a built optimizer"),
     ],

@@ -26,7 +26,7 @@ from tfstable.optimizers import (
 from tfstable.optimizers.schedule import window_decay
 from tfstable.optimizers.tables import is_embedding_table
 from trainers.config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
-from trainers.config.optimizer import CLIPPY_OF_ADAGRAD, ClippyConfig
+from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippyConfig
 
 RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
 CLIPPINGS = {
@@ -117,7 +117,7 @@ def _clippy_adagrad(
         absolute_threshold=clippy.absolute,
         accumulator_relative_threshold=clippy.accumulator_relative,
         delayed_accumulator=clippy.delayed_accumulator,
-        clip_accumulator_update=clippy.clip_accumulator,
+        clip_accumulator_update=clippy.clip_accumulator or clippy.accumulate == "clipped",
         scope=clippy.scope,
         track_every=track_every,
         **own,

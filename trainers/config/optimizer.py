@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
+from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippingConfig, ClippyConfig
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-CLIPPY_OF_ADAGRAD = ("delayed_accumulator", "clip_accumulator", "accumulator_relative")  # Keys of Clippy for Adagrad.
-SCOPE = "Group of weights that shares one clipping factor: a whole tensor, or a row of a table."
 
 
 class ScheduleConfig(Spec):
@@ -36,71 +35,6 @@ class ScheduleConfig(Spec):
         if (self.decay == "none") != (self.decay_steps is None):
             raise ValueError("decay and decay_steps need each other: give both or neither")
         return self
-
-
-class ClippyConfig(Spec):
-    """Clippy: no weight moves by more than relative * |w| + absolute in a step (Tang et al., 2023)."""
-
-    kind: Literal["clippy"]
-    relative: NonNegative = Field(0.5, description="Largest change of a weight relative to its size.")
-    absolute: Positive = Field(1e-2, description="Change that is always allowed, in the units of the weights.")
-    scope: Literal["tensor", "row", "element"] = Field(
-        "tensor",
-        description="Group of weights that shares one clipping factor: a whole tensor, a row of a table, or a single "
-        "weight.",
-    )
-    delayed_accumulator: bool = Field(
-        False,
-        description="Adagrad divides by the sum of squares before this step, as TFRS's ClippyAdagrad does by default.",
-    )
-    clip_accumulator: bool = Field(
-        False, description="Add the clipped gradient's square to the sum. Needs delayed_accumulator."
-    )
-    accumulator_relative: NonNegative = Field(
-        0.0, description="Loosen the bound by this over the root of Adagrad's sum of squares."
-    )
-
-    @property
-    def of_adagrad(self) -> dict[str, bool | float]:
-        """The keys that depend on Adagrad's sum of squares, if one is set."""
-        keys = {name: getattr(self, name) for name in CLIPPY_OF_ADAGRAD}
-        return keys if any(keys.values()) else {}
-
-    @model_validator(mode="after")
-    def _clipped_sums_are_delayed(self) -> "ClippyConfig":
-        if self.clip_accumulator and not self.delayed_accumulator:
-            raise ValueError("clip_accumulator needs delayed_accumulator: true; the factor depends on the sum")
-        return self
-
-
-class GradientNormConfig(Spec):
-    """GC: the factor min(1, threshold / ||g||), per tensor."""
-
-    kind: Literal["gradient_norm"]
-    threshold: Positive = Field(0.1, description="Largest norm of a gradient that is not clipped.")
-    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
-
-
-class AdaptiveGradientConfig(Spec):
-    """AGC: the factor min(1, threshold * max(||w||, floor) / ||g||), per output unit."""
-
-    kind: Literal["adaptive_gradient"]
-    threshold: Positive = Field(1e-2, description="Largest norm of a gradient, relative to the norm of the weights.")
-    floor: Positive = Field(1e-3, description="Weights of a smaller norm count with this norm, so that zeros can move.")
-    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
-
-
-class TrustRatioConfig(Spec):
-    """LAMB's factor mu * ||w|| / ||r||, per tensor."""
-
-    kind: Literal["trust_ratio"]
-    mu: Positive = Field(1e-2, description="Size of a step relative to the norm of the weights.")
-    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
-
-
-ClippingConfig = Annotated[
-    ClippyConfig | GradientNormConfig | AdaptiveGradientConfig | TrustRatioConfig, Field(discriminator="kind")
-]
 
 
 class RuleConfig(Spec):

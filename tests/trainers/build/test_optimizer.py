@@ -68,8 +68,11 @@ def test_clippy_with_keys_of_the_sum_of_squares_is_clippy_adagrad():
     assert make(dense={"clipping": keys | {"accumulator_relative": 1e-4}}).groups[1].optimizer.get_config()[
         "accumulator_relative_threshold"
     ] == pytest.approx(1e-4)
-    with pytest.raises(ValidationError, match="clip_accumulator needs delayed_accumulator: true"):
-        make(dense={"clipping": keys | {"clip_accumulator": True}})
+    for same in ({"clip_accumulator": True}, {"accumulate": "clipped", "accumulator_relative": 1e-4}):
+        assert make(dense={"clipping": keys | same}).groups[1].optimizer.clip_accumulator_update
+    assert make(dense={"clipping": keys | {"accumulate": "clipped"}}).groups[1].optimizer.clipping == Clippy(
+        0.1, 1e-7, scope="row", accumulate="clipped"
+    )
     with pytest.raises(ValidationError, match="are for rule: adagrad, not for adam"):
         make(dense={"rule": "adam", "clipping": keys | {"delayed_accumulator": True}})
 
