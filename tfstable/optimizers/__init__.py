@@ -1,5 +1,7 @@
 """Optimizers that sum duplicate rows, touch only the rows of the batch, and never apply half a step."""
 
+from tfstable.optimizers.adagc import AdaGC
+from tfstable.optimizers.adagn import AdaGN
 from tfstable.optimizers.adagrad import Adagrad
 from tfstable.optimizers.adam import Adam
 from tfstable.optimizers.adaptive_gradient import AdaptiveGradient
@@ -14,9 +16,12 @@ from tfstable.optimizers.schedule import WarmupDecay
 from tfstable.optimizers.sgd import SGD
 from tfstable.optimizers.tables import is_embedding_table
 from tfstable.optimizers.trust_ratio import TrustRatio
+from tfstable.optimizers.zclip import ZClip
 
 __all__ = [
     "SGD",
+    "AdaGC",
+    "AdaGN",
     "AdaX",
     "Adagrad",
     "Adam",
@@ -31,5 +36,6 @@ __all__ = [
     "Swa",
     "TrustRatio",
     "WarmupDecay",
+    "ZClip",
     "is_embedding_table",
 ]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfstable.optimizers.clipping import Clipping
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import Gradient, GuardedArguments, GuardedOptimizer, LearningRate, Pairs, done
+from tfstable.optimizers.norm_clipping import NormClipping, gradient_factors, make_state
 from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_rows
 from tfstable.optimizers.slots import Slot, figures, make_slots, renew, touched
 from tfstable.optimizers.tables import is_embedding_table
@@ -48,7 +49,7 @@ class RuleOptimizer(GuardedOptimizer):
 
     Args:
         learning_rate: eta, at least 0 if it is a number. See `GuardedOptimizer`.
-        clipping: None, or a `Clippy`, `GradientNorm`, `AdaptiveGradient` or `TrustRatio`.
+        clipping: None, or a clipping of this package, such as `Clippy`, `GradientNorm` or `ZClip`.
         weight_decay: None, or the decoupled decay, at least 0, of dense variables (Loshchilov, Hutter, "Decoupled
             Weight Decay Regularization", 2019). Refused for embedding tables, where it would touch every row in every
             step.
@@ -117,7 +118,7 @@ class RuleOptimizer(GuardedOptimizer):
         update, raw = self.direction(gradient, state, step)
         if padding is not None:
             update = tf.where(padding, tf.zeros_like(update), update)
-        if self.clipping is None:
+        if self.clipping is None or isinstance(self.clipping, NormClipping):  # which has scaled the gradient
             return update, tf.ones([], weight.dtype), raw
         factor = tf.convert_to_tensor(self.clipping(update, gradient, weight, rate, is_table), weight.dtype)
         if self.clipping.accumulate == "raw":
@@ -131,6 +132,8 @@ class RuleOptimizer(GuardedOptimizer):
         for variable in filter(is_embedding_table, variables):
             self._refuse_whole_table_work(variable)
         self._slots = [make_slots(self.add_variable, v, self.slots_for(v), self.uses_step) for v in variables]
+        if isinstance(self.clipping, NormClipping):  # Last: a run may drop it, and still find all other variables.
+            self._norms = make_state(self.add_variable, self.clipping, variables)
 
     def _refuse_whole_table_work(self, variable: Any) -> None:
         path = getattr(variable, "path", variable.name)
@@ -147,12 +150,23 @@ class RuleOptimizer(GuardedOptimizer):
 
     def update_variables(self, strategy: Any, pairs: Pairs) -> None:
         rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
+        scales: list[tf.Tensor | None] = [None] * len(pairs)
+        if isinstance(self.clipping, NormClipping) and pairs:
+            gradients, variables = zip(*pairs, strict=True)
+            places = [self._get_variable_index(variable) for variable in variables]
+            scales = gradient_factors(strategy, self.clipping, self._norms, places, variables, gradients)
 
         def update_all(track: bool) -> tf.Tensor:
-            for gradient, variable in pairs:
+            for (gradient, variable), scale in zip(pairs, scales, strict=True):
                 slots = self._slots[self._get_variable_index(variable)]
                 update = functools.partial(
-                    self._update_variable, of=variable, names=tuple(slots), rate=rate, step=step, track=track
+                    self._update_variable,
+                    of=variable,
+                    names=tuple(slots),
+                    rate=rate,
+                    step=step,
+                    scale=scale,
+                    track=track,
                 )
                 target = variable.value if isinstance(variable, keras.Variable) else variable
                 # Passed as arguments, mirrored slots arrive as the copy on the device that is being updated.
@@ -175,6 +189,7 @@ class RuleOptimizer(GuardedOptimizer):
         names: Sequence[str],
         rate: tf.Tensor,
         step: tf.Tensor,
+        scale: tf.Tensor | None,
         track: bool,
     ) -> None:
         own = dict(zip(names, slots, strict=True))
@@ -200,8 +215,11 @@ class RuleOptimizer(GuardedOptimizer):
 
         names = [name for name in state if name != "step"]
         own_state = tuple(state[name] for name in names)
-        update, factor, own_state = self.rule(gradient, weight, own_state, rate, step, is_table, padding)
-        state.update(zip(names, own_state, strict=True))
+        seen = gradient if scale is None else tf.cast(scale, weight.dtype) * gradient
+        update, factor, new_state = self.rule(seen, weight, own_state, rate, step, is_table, padding)
+        if scale is not None and self.clipping is not None and self.clipping.accumulate == "raw":
+            new_state = self.direction(gradient, own_state, step)[1]
+        state.update(zip(names, new_state, strict=True))
         change = (rate * factor) * update
         new_weight = weight - change
         if self.weight_decay and self._use_weight_decay(of):
@@ -214,6 +232,7 @@ class RuleOptimizer(GuardedOptimizer):
         write_rows(target, indices, tf.cast(new_weight, of.dtype))
         if track:
             norms = [tf.norm(x) for x in (change, gradient, weight)]
+            factor = factor if scale is None else tf.cast(scale, weight.dtype)
             least = tf.reduce_min(factor if padding is None else tf.where(padding, factor.dtype.max, factor))
             diagnostics.assign(tf.cast(tf.stack([least, *norms]), tf.float32))
 

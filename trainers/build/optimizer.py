@@ -9,6 +9,8 @@ import numpy as np
 
 from tfstable.optimizers import (
     SGD,
+    AdaGC,
+    AdaGN,
     Adagrad,
     Adam,
     AdaptiveGradient,
@@ -22,6 +24,7 @@ from tfstable.optimizers import (
     Swa,
     TrustRatio,
     WarmupDecay,
+    ZClip,
 )
 from tfstable.optimizers.schedule import window_decay
 from tfstable.optimizers.tables import is_embedding_table
@@ -34,6 +37,9 @@ CLIPPINGS = {
     "gradient_norm": GradientNorm,
     "adaptive_gradient": AdaptiveGradient,
     "trust_ratio": TrustRatio,
+    "adagc": AdaGC,
+    "zclip": ZClip,
+    "adagn": AdaGN,
 }
 
 

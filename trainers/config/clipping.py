@@ -7,6 +7,7 @@ from pydantic import Field
 from tfstable.specs import NonNegative, Positive, Spec
 
 CLIPPY_OF_ADAGRAD = ("delayed_accumulator", "clip_accumulator", "accumulator_relative")  # Keys of Clippy for Adagrad.
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 SCOPE = "Group of weights that shares one clipping factor: a whole tensor, or a row of a table."
 Accumulate = Annotated[
     Literal["raw", "clipped"],
@@ -75,6 +76,46 @@ class TrustRatioConfig(Spec):
     accumulate: Accumulate = "raw"
 
 
+class AdaGCConfig(Spec):
+    """AdaGC: the gradient's norm, per tensor, against the mean of its earlier norms."""
+
+    kind: Literal["adagc"]
+    relative: Positive = Field(1.05, description="Largest norm of a gradient, relative to the mean.")
+    absolute: Positive = Field(
+        1.0, description="Largest norm of all gradients of dense variables, or of tables, together, in the warm-up."
+    )
+    beta: Fraction = Field(0.98, description="Share of the old mean.")
+    warmup_steps: int = Field(100, ge=1, description="Steps before the means count.")
+    accumulate: Accumulate = "clipped"
+
+
+class ZClipConfig(Spec):
+    """ZClip: the common norm of all gradients of dense variables, or of tables, against its mean and deviation."""
+
+    kind: Literal["zclip"]
+    threshold: Positive = Field(2.5, description="Deviations above the mean that are not clipped.")
+    alpha: Fraction = Field(0.97, description="Share of the old mean and variance.")
+    warmup_steps: int = Field(25, ge=1, description="Steps before anything is clipped.")
+    accumulate: Accumulate = "clipped"
+
+
+class AdaGNConfig(Spec):
+    """AdaGN, of Stable-SPAM: the gradient of each tensor gets a norm of about 1."""
+
+    kind: Literal["adagn"]
+    gamma_1: Fraction = Field(0.7, description="Share of the old mean of norms.")
+    gamma_2: Fraction = Field(0.9, description="Share of the old mean of squared norms.")
+    accumulate: Accumulate = "clipped"
+
+
+WITH_STATE = ("adagc", "zclip", "adagn")  # A run that has begun cannot take one of them up.
 ClippingConfig = Annotated[
-    ClippyConfig | GradientNormConfig | AdaptiveGradientConfig | TrustRatioConfig, Field(discriminator="kind")
+    ClippyConfig
+    | GradientNormConfig
+    | AdaptiveGradientConfig
+    | TrustRatioConfig
+    | AdaGCConfig
+    | ZClipConfig
+    | AdaGNConfig,
+    Field(discriminator="kind"),
 ]

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
-from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippingConfig, ClippyConfig
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippingConfig, ClippyConfig, Fraction
 
 
 class ScheduleConfig(Spec):

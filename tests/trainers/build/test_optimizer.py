@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tfstable.optimizers import AdaptiveGradient, Clippy, ClippyAdagrad, Ema, GradientNorm, Swa, TrustRatio, WarmupDecay
+from tfstable.optimizers import (
+    AdaGC,
+    AdaGN,
+    AdaptiveGradient,
+    Clippy,
+    ClippyAdagrad,
+    Ema,
+    GradientNorm,
+    Swa,
+    TrustRatio,
+    WarmupDecay,
+    ZClip,
+)
 from trainers.build.optimizer import make_optimizer
 from trainers.config.optimizer import OptimizerConfig
 
@@ -75,6 +87,19 @@ def test_clippy_with_keys_of_the_sum_of_squares_is_clippy_adagrad():
     )
     with pytest.raises(ValidationError, match="are for rule: adagrad, not for adam"):
         make(dense={"rule": "adam", "clipping": keys | {"delayed_accumulator": True}})
+
+
+@pytest.mark.parametrize(
+    ("keys", "clipping"),
+    [
+        ({"kind": "adagc", "relative": 1.5, "beta": 0.9, "warmup_steps": 7}, AdaGC(1.5, 1.0, 0.9, 7)),
+        ({"kind": "zclip", "threshold": 3, "accumulate": "raw"}, ZClip(3, accumulate="raw")),
+        ({"kind": "adagn"}, AdaGN()),
+    ],
+)
+def test_clippings_of_norms(keys, clipping):
+    made = make(dense={"clipping": keys}).groups[1].optimizer.clipping
+    assert made == clipping
 
 
 def test_groups_by_pattern():
