@@ -17,6 +17,7 @@ from tfstable.optimizers import (
     ClippyAdagrad,
     ClippyAdam,
     GradientNorm,
+    Muon,
     TrustRatio,
 )
 
@@ -173,6 +174,24 @@ def test_whole_table_work_is_refused():
     layer.build()
     with pytest.raises(ValueError, match="constraint must be None for the embedding table"):
         Adagrad(0.1).build([layer.embeddings])
+
+
+@pytest.mark.parametrize("make", [Muon])
+def test_rules_of_dense_variables_are_refused_for_tables(make):
+    table, kernel = keras.Variable(np.ones((3, 2)), name="embeddings"), keras.Variable(np.ones((3, 2)), name="kernel")
+    with pytest.raises(ValueError, match=f"{make.__name__} is for dense variables, and 'embeddings' is an embedding"):
+        make(0.1).build([table, kernel])
+    with pytest.raises(ValueError, match=f"{make.__name__} is for dense variables, and 'kernel' is"):
+        make(0.1).apply([tf.IndexedSlices(tf.ones((1, 2)), tf.constant([0]))], [kernel])
+
+
+def test_muon_steps_equally_far_in_all_directions():
+    """Singular values of 1, 0.1 and 0.01 come out between 0.7 and 1.2, times 0.2 sqrt(8)."""
+    left, right = (np.linalg.qr(np.random.default_rng(s).normal(size=(n, 3)))[0] for s, n in ((0, 8), (1, 5)))
+    moved = -step(Muon(1.0), np.zeros((8, 5)), left @ np.diag([1.0, 0.1, 0.01]) @ right.T)
+    values = np.linalg.svd(moved)[1][:3] / (0.2 * np.sqrt(8))
+    assert np.all((values > 0.7) & (values < 1.2))
+    np.testing.assert_allclose(np.linalg.svd(moved)[1][3:], 0, atol=1e-12)
 
 
 def test_constraints_hold_on_dense_variables():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import reference
+from tests import reference, rule_reference
 from tfstable.optimizers import (
     SGD,
     Adagrad,
@@ -16,6 +16,7 @@ from tfstable.optimizers import (
     AdaX,
     Clippy,
     GradientNorm,
+    Muon,
     TrustRatio,
 )
 
@@ -26,6 +27,7 @@ DIRECTIONS = {
     "momentum": (partial(SGD, momentum=0.9), partial(reference.sgd, momentum=0.9)),
     "adax": (AdaX, reference.adax),
 }
+OF_DENSE = {"muon": (Muon, rule_reference.muon)}  # Rules that embedding tables cannot have.
 VARIANTS = {
     "adagrad_epsilon": (partial(Adagrad, epsilon=1e-3), partial(reference.adagrad, epsilon=1e-3)),
     "plain": (SGD, reference.sgd),
@@ -57,13 +59,18 @@ CLIPPED = [("adagrad", c) for c in CLIPPINGS if c != "none"] + [("adam", "clippy
 
 
 @pytest.mark.parametrize(
-    ("direction", "clipping", "accumulate"), [(*c, "raw") for c in CASES] + [(*c, "clipped") for c in CLIPPED]
+    ("direction", "clipping", "accumulate"),
+    [(*c, "raw") for c in CASES]
+    + [(*c, "clipped") for c in CLIPPED]
+    + [(d, c, "clipped") for d in OF_DENSE for c in CLIPPINGS],
 )
 def test_dense(direction, clipping, accumulate):
     rng = np.random.default_rng(1)
-    make, rule = (DIRECTIONS | VARIANTS)[direction]
+    make, rule = (DIRECTIONS | VARIANTS | OF_DENSE)[direction]
     make_clipping, factor = CLIPPINGS[clipping]
     starts = [rng.normal(size=(5, 4)), np.zeros(4), np.zeros(())]  # a kernel, a bias, an alpha
+    if direction in OF_DENSE:
+        starts += [rng.normal(size=shape) for shape in [(4, 1), (3, 2, 5)]]  # an output layer, a stack of kernels
     variables = [keras.Variable(w, dtype="float64", name=f"w{i}") for i, w in enumerate(starts)]
     expected = [reference.Dense(w, rule, factor, accumulate=accumulate) for w in starts]
     optimizer = make(learning_rate=SCHEDULE, clipping=make_clipping(accumulate=accumulate))

@@ -12,6 +12,7 @@ from tfstable.optimizers.clippy_adagrad import ClippyAdagrad
 from tfstable.optimizers.clippy_adam import ClippyAdam
 from tfstable.optimizers.composite import Composite, Group
 from tfstable.optimizers.gradient_norm import GradientNorm
+from tfstable.optimizers.muon import Muon
 from tfstable.optimizers.schedule import WarmupDecay
 from tfstable.optimizers.sgd import SGD
 from tfstable.optimizers.tables import is_embedding_table
@@ -33,6 +34,7 @@ __all__ = [
     "Ema",
     "GradientNorm",
     "Group",
+    "Muon",
     "Swa",
     "TrustRatio",
     "WarmupDecay",

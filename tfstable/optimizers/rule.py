@@ -62,6 +62,8 @@ class RuleOptimizer(GuardedOptimizer):
 
     # Whether `direction` uses the step t. Tables then keep one t per row, since a row's state advances by touches.
     uses_step = False
+    # Whether embedding tables may have this rule.
+    for_tables = True
 
     def __init__(
         self,
@@ -130,13 +132,18 @@ class RuleOptimizer(GuardedOptimizer):
             return
         super().build(variables)
         for variable in filter(is_embedding_table, variables):
-            self._refuse_whole_table_work(variable)
+            self._check_table(variable)
         self._slots = [make_slots(self.add_variable, v, self.slots_for(v), self.uses_step) for v in variables]
         if isinstance(self.clipping, NormClipping):  # Last: a run may drop it, and still find all other variables.
             self._norms = make_state(self.add_variable, self.clipping, variables)
 
-    def _refuse_whole_table_work(self, variable: Any) -> None:
+    def _check_table(self, variable: Any) -> None:
         path = getattr(variable, "path", variable.name)
+        if not self.for_tables:
+            raise ValueError(
+                f"{type(self).__name__} is for dense variables, and {path!r} is an embedding table: give tables an "
+                "optimizer of their own, such as Adagrad, with Composite."
+            )
         if self.weight_decay:
             raise ValueError(
                 f"weight_decay must be None for the embedding table {path!r}, since it would touch every row in every "
@@ -196,7 +203,7 @@ class RuleOptimizer(GuardedOptimizer):
         diagnostics = own.pop("diagnostics")
         is_sparse = isinstance(gradient, tf.IndexedSlices)
         if is_sparse:
-            self._refuse_whole_table_work(of)
+            self._check_table(of)
         indices, gradient = (gradient.indices, gradient.values) if is_sparse else (None, gradient)
         is_table = is_sparse or is_embedding_table(of)
 

@@ -21,6 +21,7 @@ from tfstable.optimizers import (
     Ema,
     GradientNorm,
     Group,
+    Muon,
     Swa,
     TrustRatio,
     WarmupDecay,
@@ -31,7 +32,7 @@ from tfstable.optimizers.tables import is_embedding_table
 from trainers.config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
 from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippyConfig
 
-RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
+RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX, "muon": Muon}
 CLIPPINGS = {
     "clippy": Clippy,
     "gradient_norm": GradientNorm,

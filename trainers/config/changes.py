@@ -108,7 +108,8 @@ def _mark(extra: Any, outer: When) -> When:
 
 
 def _when(key: str, old: dict[str, _Leaf], new: dict[str, _Leaf]) -> When:
-    if key.endswith(".momentum") and not (_value(old, key) and _value(new, key)):
+    is_sgd = _value(new, key.removesuffix("momentum") + "rule") == "sgd"
+    if key.endswith(".momentum") and is_sgd and not (_value(old, key) and _value(new, key)):
         return When.NEVER  # Without momentum there is no velocity.
     if key.endswith(".clipping.kind") and _value(new, key) in WITH_STATE:
         return When.NEVER  # The state is missing.

@@ -8,6 +8,16 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
 from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippingConfig, ClippyConfig, Fraction
 
+# The keys of each rule alone.
+KEYS = {
+    "adagrad": ["initial_accumulator", "forget"],
+    "adam": ["beta_1", "beta_2"],
+    "adax": ["beta_1", "beta_2"],
+    "muon": ["momentum", "beta_1", "beta_2"],
+    "sgd": ["momentum"],
+}
+FOR_DENSE = ("muon",)  # Rules that embedding tables cannot have.
+
 
 class ScheduleConfig(Spec):
     """The learning rate over the steps: a linear warm-up, then a decay over the run, and a decay inside each window."""
@@ -38,8 +48,10 @@ class ScheduleConfig(Spec):
 class RuleConfig(Spec):
     """The update of one group of variables: w -= learning_rate * clipping * direction."""
 
-    rule: Literal["adagrad", "adam", "sgd", "adax"] = Field(
-        "adagrad", description="Rule that gives the direction of a step."
+    rule: Literal["adagrad", "adam", "sgd", "adax", "muon"] = Field(
+        "adagrad",
+        description="Rule that gives the direction of a step. muon is for dense variables alone: matrices get steps "
+        "of about equal length in all directions, the others Adam's.",
     )
     learning_rate: Positive = Field(
         0.05, description="Highest learning rate of the schedule.", json_schema_extra=CHANGEABLE
@@ -64,7 +76,9 @@ class RuleConfig(Spec):
         json_schema_extra=CHANGEABLE,
     )
     momentum: Fraction | None = Field(
-        None, description="SGD: momentum. Default: that of tfstable.optimizers.", json_schema_extra=CHANGEABLE
+        None,
+        description="SGD and Muon: momentum. Default: that of tfstable.optimizers.",
+        json_schema_extra=CHANGEABLE,
     )
     forget: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None,
@@ -73,10 +87,10 @@ class RuleConfig(Spec):
         json_schema_extra=CHANGEABLE,
     )
     beta_1: Fraction | None = Field(
-        None, description="Adam and AdaX: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
+        None, description="Adam, AdaX and Muon: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
     )
     beta_2: Positive | None = Field(
-        None, description="Adam and AdaX: beta_2, of the mean of squares. Default: that of tfstable.optimizers."
+        None, description="Adam, AdaX and Muon: beta_2, of the mean of squares. Default: that of tfstable.optimizers."
     )
 
     def tables_accumulator(self, batch_size: int) -> float:
@@ -95,8 +109,8 @@ class RuleConfig(Spec):
 
     @model_validator(mode="after")
     def _keys_of_the_rule(self) -> "RuleConfig":
-        own = {"adagrad": ["initial_accumulator", "forget"], "sgd": ["momentum"]}.get(self.rule, ["beta_1", "beta_2"])
-        for key in ("initial_accumulator", "forget", "momentum", "beta_1", "beta_2"):
+        own = KEYS[self.rule]
+        for key in dict.fromkeys(key for keys in KEYS.values() for key in keys):
             if getattr(self, key) is not None and key not in own:
                 raise ValueError(f"rule {self.rule} has no key {key}; its keys are {', '.join(own)}")
         if isinstance(self.clipping, ClippyConfig) and self.clipping.of_adagrad and self.rule != "adagrad":
@@ -193,6 +207,8 @@ class OptimizerConfig(Spec):
             except re.error as error:
                 raise ValueError(f"groups: {pattern!r} is not a regular expression ({error})") from None
         tables = self.groups["embeddings"] if self.groups and "embeddings" in self.groups else self.embeddings
+        if tables.rule in FOR_DENSE:
+            raise ValueError(f"embeddings.rule: {tables.rule} is for dense variables; take adagrad, adam, sgd or adax")
         if tables.weight_decay:
             raise ValueError("embeddings.weight_decay would update every row of a table in every step; leave it out")
         return self
