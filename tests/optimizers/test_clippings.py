@@ -190,7 +190,7 @@ def test_muon_steps_equally_far_in_all_directions():
     left, right = (np.linalg.qr(np.random.default_rng(s).normal(size=(n, 3)))[0] for s, n in ((0, 8), (1, 5)))
     moved = -step(Muon(1.0), np.zeros((8, 5)), left @ np.diag([1.0, 0.1, 0.01]) @ right.T)
     values = np.linalg.svd(moved)[1][:3] / (0.2 * np.sqrt(8))
-    assert np.all((values > 0.7) & (values < 1.2))
+    assert np.all((values > 0.65) & (values < 1.25))
     np.testing.assert_allclose(np.linalg.svd(moved)[1][3:], 0, atol=1e-12)
 
 
