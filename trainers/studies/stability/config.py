@@ -24,6 +24,9 @@ class Treatment(Spec):
 
     dense: ClippingConfig | None = Field(None, description="Clipping of every variable that is not an embedding table.")
     embeddings: ClippingConfig | None = Field(None, description="Clipping of the embedding tables.")
+    mu: Positive = Field(
+        1.0, description="Factor of the learning rate of every variable that is not an embedding table: mu of eq. (5)."
+    )
     model: dict[str, Any] = Field(
         default_factory=dict, description="Keys of the model section that belong to this treatment."
     )
@@ -159,7 +162,7 @@ class StabilityConfig(Config):
         """
         optimizer, of_tables = self.optimizer, self.stability.embeddings_rate
         own = optimizer.dense.model_dump(exclude={"clipping"}, exclude_unset=True)
-        rule = {**own, **treatment.rule, "learning_rate": rate, "clipping": treatment.dense}
+        rule = {**own, **treatment.rule, "learning_rate": rate * treatment.mu, "clipping": treatment.dense}
         tables = {"learning_rate": of_tables or rate, "clipping": treatment.embeddings}
         return self.model_copy(
             update={
