@@ -31,7 +31,7 @@ class Grid:
 
     1. 1x is the rate at which the first model is best under `rate_treatment`.
     2. At the reported multiples, 1x and 2x, each model is trained under each treatment with each threshold and seed.
-       A treatment's best threshold for a model is that of most surviving runs at 1x, then of the best mean AUC.
+       A treatment's best threshold for a model has the most surviving runs at the first, then the best mean AUC.
     3. For each threshold and seed, bisection among the doublings finds the last multiple that survives.
     4. With `poison`, each threshold and seed is trained at 1x once more, with one bad batch.
 
@@ -146,7 +146,7 @@ class Grid:
         return float(np.mean([score(record, day, self._positives) for day in self.choosing]))
 
     def _quality(self, model: str, treatment: str, threshold: int, rate: float) -> tuple[int, float]:
-        """How many runs of a threshold survive at 1x, and their mean score."""
+        """How many runs of a threshold survive at the first reported multiple, and their mean score."""
         runs = self._runs(model, treatment, threshold, rate * self._grid.reported[0])
         day = self.choosing[-1]
         healthy = [
