@@ -3,8 +3,8 @@
     make bench-stability       (python -m benchmarks.stability --raw ../shared/data/kuairand-pure-slice)
 
 Runs `tfstable stability` with configs/stability.yaml and configs/stability_feed.yaml, and again with other seeds at the
-rate 1x of the first run, and keeps tables and pictures in benchmarks/results/stability/. What the second run bears out is
-in claims.md of each. Runs are kept in --work; rerun to resume. Cost: hours of one core; `--only` does one part.
+rate 1x of the first run, and keeps tables and pictures in benchmarks/results/stability/. What the second run bears out
+is in claims.md of each. Runs are kept in --work; rerun to resume. Cost: hours of one core; `--only` does one part.
 docs/stability.md explains the results.
 """
 

@@ -13,8 +13,8 @@ def claims(first: Table, second: Table) -> str:
     lines = [
         f"# Seeds {_seeds(first)} beside seeds {_seeds(second)}",
         "",
-        "Each treatment with the best threshold of its run. AUC as in stability.md, with its standard error and the runs "
-        "that survive; *last*: median of the last multiple that a seed survives, where it was sought.",
+        "Each treatment with the best threshold of its run. AUC as in stability.md, with its standard error and the "
+        "runs that survive; *last*: median of the last multiple that a seed survives, where it was sought.",
     ]
     for model in dict.fromkeys(row["model"] for row in first["rows"]):
         both = [_best(table, model) for table in (first, second)]
