@@ -73,11 +73,13 @@ class Ascent(NamedTuple):
     Attributes:
         parameters: `(n,)` of norm 1, the best of all that were visited.
         value: Their metric.
-        path: The metric after each step, `(steps + 1,)`.
+        start: Where it began: the best of the starts, of norm 1.
+        path: The metric after each step, `(steps + 1,)`; the first is that of the start.
     """
 
     parameters: np.ndarray
     value: float
+    start: np.ndarray
     path: list[float]
 
 
@@ -118,8 +120,9 @@ def ascend(
     begun = [(value, x) for value, x in begun if np.isfinite(value)]
     if not begun:
         raise ValueError("the metric must be a number at one of the starts at least, got NaN")
-    best_value, best = max(begun, key=lambda each: each[0])
-    x, path, generator = best, [best_value], np.random.default_rng(seed)
+    best_value, start = max(begun, key=lambda each: each[0])
+    best = x = start
+    path, generator = [best_value], np.random.default_rng(seed)
     for step in range(steps):
         s = scale * (1 - step / steps)
         if method == "zero-order":
@@ -133,7 +136,7 @@ def ascend(
         if path[-1] > best_value:
             best_value, best = path[-1], x
         progress(step + 1, steps)
-    return Ascent(best, best_value, path)
+    return Ascent(best, best_value, start, path)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

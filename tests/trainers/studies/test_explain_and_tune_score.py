@@ -14,11 +14,12 @@ import yaml
 from tests.trainers.commands import complaint
 from tests.trainers.runs import CONFIG
 from tests.trainers.studies.own_utility import best_row
+from tfstable.analysis.score_search import METHODS
 from tfstable.errors import InputError
 from tfstable.sources.simulate import simulate
 from trainers import Run, load_config
-from trainers.studies.tune_score.days import scored_days
-from trainers.studies.tune_score.metric import find_metric
+from trainers.studies.tune_score.days import ScoredDay, scored_days
+from trainers.studies.tune_score.metric import ValuedRows, find_metric
 from trainers.studies.tune_score.tune import tune
 from trainers.training.evaluation import evaluate
 
@@ -99,6 +100,30 @@ def test_a_utility_of_ones_own_by_the_policy_gradient(days):
         tune(days, tasks[:1], present, values, own)
     with pytest.raises(InputError, match="all are 0"):
         tune(days, tasks, {"click": 0.0}, values, own)
+
+
+def drawn_days(signal: float) -> list[ScoredDay]:
+    """Two days of 200 lists of 10 rows, whose gains follow the first task and three times the second, or nothing."""
+    rng, days = np.random.default_rng(0), []
+    for day in DAYS[1:3]:
+        predictions = rng.normal(size=(2000, 2)) * [1.0, 0.1]
+        gains = rng.random(2000) < 1 / (1 + np.exp(2 - signal * predictions @ [1.0, 30.0]))
+        rows = ValuedRows(gains.astype(float), np.ones(2000), np.arange(2000) // 10)
+        days.append(ScoredDay(day, DAYS[0], predictions, rows))
+    return days
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_follow_signal_and_not_noise(method):
+    tasks, values = ("a", "b"), {"a": 1.0}
+    arguments = tasks, {"a": 1.0, "b": 1.0}, values, find_metric("ndcg@5", values)
+    found = tune(drawn_days(signal=1.0), *arguments, method=method, samples=200)
+    assert found.verdict == "gain"
+    assert found.weights["b"] / found.weights["a"] == pytest.approx(30, rel=0.4)
+    found = tune(drawn_days(signal=0.0), *arguments, method=method, samples=200)
+    starts = [each.weights for each in found.candidates if each.name != "tuned"]
+    assert found.weights in starts
+    assert found.verdict == "none"
 
 
 def test_tune_score_refuses_what_cannot_be_tuned(place, run, tmp_path):

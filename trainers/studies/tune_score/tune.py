@@ -80,7 +80,8 @@ def tune(
     """Tunes the weights of the tasks in `score`, their weighted sum.
 
     The search begins at the best of the present weights and each task alone, in coordinates in which every task's
-    prediction varies alike within lists: probabilities of 0.3 and of 0.003 have steps of one size.
+    prediction varies alike within lists: probabilities of 0.3 and of 0.003 have steps of one size. Where it does not
+    beat its start on the earlier days by more than their noise, the start is taken.
 
     Args:
         days: At least 2, in order; the last one judges.
@@ -122,6 +123,10 @@ def tune(
     except ValueError as error:
         raise InputError(f"no weights can be chosen on {days[0].day} to {days[-2].day}: {error}") from None
     tuned = _rounded(found.parameters / spread)
+    begun = _rounded(found.start / spread)
+    won = metric.compare(earlier.rows, earlier.predictions @ begun, earlier.predictions @ tuned, samples)
+    if not won.interval[0] > 0:  # Steps that follow the noise of a few labels do harm on other days.
+        tuned = begun
     before = _rounded(start)
     named = {"present": before, "tuned": tuned}
     if len(values) > 1:
