@@ -16,7 +16,8 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
 	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
-	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability bench-onset \
+	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-explain bench-score \
+	bench-clippy-tasks bench-stability bench-onset \
 	bench-reproducibility
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
@@ -136,6 +137,12 @@ bench-delayed: install  ## Labels that come late: waiting, ignoring the delay, f
 
 bench-architectures: $(VENV)/.peers  ## Experts, products of tasks and loss weights, beside a shared bottom.
 	$(BIN)/python -m benchmarks.architectures --raw $(RAW)
+
+bench-explain: install  ## Importance of features, beside columns of pure noise.
+	$(BIN)/python -m benchmarks.explain
+
+bench-score: install  ## Weights of the tasks in the score, beside the best that there are.
+	$(BIN)/python -m benchmarks.score
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling
