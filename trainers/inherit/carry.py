@@ -15,6 +15,7 @@ from trainers.inherit.plan import Plan
 
 Means: TypeAlias = Mapping[str, np.ndarray]
 COUNTS = ("covered", "snapshots")  # Of Ema and Swa.
+FACTORS = {"row": -1, "column": -2}  # Adafactor's slots, and the axis of the weight over which each is a mean.
 
 
 def keeps_average(plan: Plan, learner: Learner) -> bool:
@@ -73,16 +74,27 @@ def _carry_group(plan: Plan, group: Group, names: Mapping[str, str], steps: int)
     def read(kind: str, path: str) -> np.ndarray | None:
         nonlocal found
         value = plan.source.slot(path, kind)
+        value = _sums_of(plan, path, kind) if value is None else value
         found = found or value is not None
         return value
 
     for path, name in names.items():
         for kind in (*optimizer.slots(), "step"):
             if (slot := state.get(f"{_flat(path)}_{kind}")) is not None:
-                slot.assign(plan.slot(name, slot.numpy(), partial(read, kind)))
+                carry = partial(plan.factor, axis=FACTORS[kind]) if kind in FACTORS else plan.slot
+                slot.assign(carry(name, slot.numpy(), partial(read, kind)))
     if found:
         optimizer.iterations.assign(steps)
     return found
+
+
+def _sums_of(plan: Plan, path: str, kind: str) -> np.ndarray | None:
+    """Adagrad's sums in the form that the source does not have: of a row's mean square, or of each weight's."""
+    if kind == "row_accumulator" and (sums := plan.source.slot(path, "accumulator")) is not None:
+        return sums.mean(axis=tuple(range(1, sums.ndim)), keepdims=True)
+    if kind == "accumulator" and (sums := plan.source.slot(path, "row_accumulator")) is not None:
+        return np.broadcast_to(sums, plan.source.shapes()[path])
+    return None
 
 
 def _carry_average(
