@@ -16,7 +16,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
 	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
-	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability \
+	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-treatments bench-stability \
 	bench-reproducibility
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
@@ -103,6 +103,9 @@ bench-stability: install
 
 bench-clippy-tasks: install  ## A task whose labels break for a day, and what becomes of the others.
 	$(BIN)/python -m benchmarks.clippy_tasks
+
+bench-treatments: install  ## Rules and clippings beside plain Adagrad: bytes, time of a step, AUC.
+	$(BIN)/python -m benchmarks.treatments --raw $(RAW)
 
 bench-reproducibility: install
 	$(BIN)/python -m benchmarks.reproducibility --raw $(RAW)
