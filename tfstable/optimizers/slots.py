@@ -35,7 +35,7 @@ def make_slots(add_variable: Callable[..., Any], variable: Any, own: Mapping[str
         own: The rule's own slots by name.
         counts: Whether each row of a table counts the steps that touched it.
     """
-    path = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
+    path = flat_path(variable)
 
     def slot(name: str, initial: float, shape: Sequence[int], dtype: Any) -> Any:
         value = variable.value if isinstance(variable, keras.Variable) else variable
@@ -53,6 +53,11 @@ def make_slots(add_variable: Callable[..., Any], variable: Any, own: Mapping[str
     # Always made, so that a run may change `track_every` and still resume from its checkpoints.
     made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
     return made
+
+
+def flat_path(variable: Any) -> str:
+    """How names of slots begin."""
+    return getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
 
 
 def row_shape(table: Any) -> tuple[int, ...]:

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.optimizers import Composite, Group
+from tfstable.optimizers.norm_clipping import NormClipping
+from tfstable.optimizers.rule import RuleOptimizer
 from trainers.build.learner import Learner
 from trainers.inherit.names import in_model
 from trainers.inherit.plan import Plan
@@ -85,7 +87,21 @@ def _carry_group(plan: Plan, group: Group, names: Mapping[str, str], steps: int)
                 slot.assign(carry(name, slot.numpy(), partial(read, kind)))
     if found:
         optimizer.iterations.assign(steps)
+        _carry_norms(plan, optimizer, state, names)
     return found
+
+
+def _carry_norms(
+    plan: Plan, optimizer: RuleOptimizer, state: Mapping[str, keras.Variable], names: Mapping[str, str]
+) -> None:
+    """Gives a clipping the norms that the source's remembers, if both are over the same variables."""
+    own = [names[variable.path] for variable in optimizer._trainable_variables]
+    if isinstance(optimizer.clipping, NormClipping) and set(own) <= plan.source.shapes().keys():
+        kind = optimizer.clipping.slot
+        there = plan.source.slot(own[0], kind)
+        here = state[f"{_flat(optimizer._trainable_variables[0].path)}_{kind}"]
+        if there is not None and there.shape == tuple(here.shape):
+            here.assign(there)
 
 
 def _sums_of(plan: Plan, path: str, kind: str) -> np.ndarray | None:
