@@ -120,9 +120,8 @@ class RuleConfig(Spec):
         own = KEYS[self.rule]
         for key in dict.fromkeys(key for keys in KEYS.values() for key in keys):
             if getattr(self, key) is not None and key not in own:
-                raise ValueError(
-                    f"rule {self.rule} has no key {key}; its keys are {', '.join(own) or 'the common ones'}"
-                )
+                known = f"its keys are {', '.join(own)}" if own else "it has none of its own"
+                raise ValueError(f"rule {self.rule} has no key {key}; {known}")
         if isinstance(self.clipping, ClippyConfig) and self.clipping.of_adagrad and self.rule != "adagrad":
             raise ValueError(f"clipping: {', '.join(CLIPPY_OF_ADAGRAD)} are for rule: adagrad, not for {self.rule}")
         return self
