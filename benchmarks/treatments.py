@@ -37,9 +37,6 @@ SETTINGS = {
     },
 }
 SETTINGS["by row and adafactor 0.03"] = ROW | SETTINGS["adafactor 0.03 on dense"]
-# A column of the wide part's tables is a task: with one sum per row, frequent tasks shrink the steps of rare ones.
-WIDE = "by row, but for the wide part"
-SETTINGS[WIDE] = {}
 TASKS = {
     "kuairand": ("is_click", "long_view", "is_like", "is_profile_enter"),
     "feed": ("click", "like", "share", "follow"),
@@ -170,26 +167,13 @@ def trained(arguments: argparse.Namespace, part: str, name: str) -> list[Run]:
     for seed in range(arguments.seeds):
         path = arguments.work / f"{part}, {name}, seed {seed}.json"
         if not path.exists():
-            keys = apart(part) if name == WIDE else SETTINGS[name]
-            days, seconds = train(recipe, keys | {"data.path": log(arguments, part), "trainer.seed": seed}, last)
+            keys = SETTINGS[name] | {"data.path": log(arguments, part), "trainer.seed": seed}
+            days, seconds = train(recipe, keys, last)
             print(f"{path.stem}: {seconds:.0f} s", flush=True)
             path.with_suffix(".partial").write_text(json.dumps(days), encoding="utf-8")
             path.with_suffix(".partial").rename(path)
         runs.append(json.loads(path.read_text(encoding="utf-8")))
     return runs
-
-
-def apart(part: str) -> dict[str, str]:
-    """The recipe's optimizers with a sum per row for all tables but those of the wide part."""
-    tables: dict[str, object] = {"learning_rate": 0.1}
-    if part == "kuairand":
-        tables = {"learning_rate": 0.05, "initial_accumulator": 1e-6}
-    groups = {
-        "/embeddings/": tables | {"accumulator": "row"},
-        "/wide/": tables,
-        "^(?!.*/(embeddings|wide)/)": {"learning_rate": 0.05, "clipping": {"kind": "clippy"}},
-    }
-    return {"optimizer": json.dumps({"groups": groups})}
 
 
 def log(arguments: argparse.Namespace, part: str) -> Path:

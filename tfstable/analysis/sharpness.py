@@ -168,7 +168,7 @@ class SharpnessProbe:
         """D^(-1/2) of a variable."""
         for optimizer in self._optimizers:
             if isinstance(optimizer, Adagrad) and _knows(optimizer, variable):
-                square = optimizer.accumulator(variable) + optimizer.squares(gradient) + optimizer.epsilon
+                square = optimizer.accumulator(variable) + tf.square(gradient) + optimizer.epsilon
                 return tf.where(square > 0, tf.pow(square, -0.25), 0.0)
         return tf.ones_like(gradient)
 

@@ -39,6 +39,9 @@ class Adagrad(RuleOptimizer):
 
         G_t = G_{t-1} + mean(g_t^2)    over the row, so that |r| <= sqrt(d)
 
+    A table with the attribute `columns_apart`, whose columns are weights of their own, keeps a G per weight. In the
+    wide part of a `RankingModel` a column is a task: a common G would let frequent tasks shrink the steps of rare ones.
+
     Args:
         learning_rate, **rule: See `RuleOptimizer`.
         initial_accumulator: G_0, at least 0. For embedding tables take 1 / (examples per batch)^2, as the gradients of
@@ -83,35 +86,38 @@ class Adagrad(RuleOptimizer):
 
     def slots(self) -> dict[str, float]:
         # Names of their own: a state of one form is never taken for the other's.
-        return {"row_accumulator" if self._by_row else "accumulator": self.initial_accumulator}
+        names = ("accumulator", "row_accumulator") if self._by_row else ("accumulator",)
+        return dict.fromkeys(names, self.initial_accumulator)
 
     def slots_for(self, variable: Any) -> dict[str, Slot]:
-        if not self._by_row:
-            return super().slots_for(variable)
-        return {"row_accumulator": Slot(self.initial_accumulator, row_shape(variable))}
+        if self._by_row and not getattr(variable, "columns_apart", False):
+            return {"row_accumulator": Slot(self.initial_accumulator, row_shape(variable))}
+        return {"accumulator": Slot(self.initial_accumulator, tuple(variable.shape))}
 
-    def squares(self, gradient: tf.Tensor) -> tf.Tensor:
+    def squares(self, gradient: tf.Tensor, accumulator: tf.Tensor) -> tf.Tensor:
         """What a step adds to G."""
-        square = tf.square(gradient)
-        return tf.reduce_mean(square, list(range(1, gradient.shape.rank)), keepdims=True) if self._by_row else square
+        square, sizes = tf.square(gradient), accumulator.shape[1:]
+        if self._by_row and all(size == 1 for size in sizes):
+            return tf.reduce_mean(square, list(range(1, 1 + len(sizes))), keepdims=True)
+        return square
 
     def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
         (accumulator,) = state
-        accumulator += self.squares(gradient)
+        accumulator += self.squares(gradient, accumulator)
         return adagrad_direction(gradient, accumulator + self.epsilon), (accumulator,)
 
     def end_window(self) -> None:
         if self.forget == 1:
             return
         for variable, slots in zip(self._trainable_variables, self._slots, strict=True):
-            accumulator = slots[next(iter(self.slots()))].value
+            accumulator = slots[next(iter(self.slots_for(variable)))].value
             for rows in _chunks(accumulator) if is_embedding_table(variable) else [None]:
                 kept = self.forget * read_rows(accumulator, rows)
                 write_rows(accumulator, rows, tf.maximum(kept, self.initial_accumulator))
 
     def accumulator(self, variable: Any) -> Any:
         """G of a variable that this optimizer was built for: of its shape, or `(rows, 1)` for one number per row."""
-        return self._slots[self._get_variable_index(variable)][next(iter(self.slots()))].value
+        return self._slots[self._get_variable_index(variable)][next(iter(self.slots_for(variable)))].value
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

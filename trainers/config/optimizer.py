@@ -92,7 +92,7 @@ class RuleConfig(Spec):
     accumulator: Literal["element", "row"] | None = Field(
         None,
         description="Adagrad: a sum of squares per weight (element), or one per row of an embedding table (row), which "
-        "takes a 1/dim of the memory. Default: element.",
+        "takes a 1/dim of the memory; the wide part keeps one per weight. Default: element.",
     )
     beta_1: Fraction | None = Field(
         None, description="Adam, AdaX and Muon: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
