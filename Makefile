@@ -14,11 +14,10 @@ QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py 
 	tests/trainers/health/test_d*.py tests/trainers/health/test_verdict.py tests/trainers/training/test_check.py
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
-	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
-	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-explain bench-score \
-	bench-clippy-tasks bench-stability bench-onset \
-	bench-reproducibility
+BENCHES := bench bench-kuairand bench-calibration bench-doctor bench-ids bench-numbers bench-stability bench-onset \
+	bench-clippy-tasks bench-treatments bench-reproducibility bench-serving bench-throughput bench-rank bench-counters \
+	bench-metrics bench-forgetting bench-lists bench-delayed bench-architectures bench-explain bench-score bench-scaling \
+	bench-history bench-memory bench-optimizers bench-din bench-layers
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
 
@@ -107,6 +106,9 @@ bench-onset: install  ## Divergence in mid-training: who survives, what precedes
 
 bench-clippy-tasks: install  ## A task whose labels break for a day, and what becomes of the others.
 	$(BIN)/python -m benchmarks.clippy_tasks
+
+bench-treatments: install  ## Rules and clippings beside plain Adagrad: bytes, time of a step, AUC.
+	$(BIN)/python -m benchmarks.treatments --raw $(RAW)
 
 bench-reproducibility: install
 	$(BIN)/python -m benchmarks.reproducibility --raw $(RAW)

@@ -73,17 +73,22 @@ def trust_ratio(r, g, w, eta, mu=1e-2):
 # --- Steps. ---
 
 
+def unscaled(w):
+    """How large a step of a rule is relative to the weight: for all rules but Adafactor, not at all."""
+    return 1.0
+
+
 class Dense:
     """Eq. (5) for one tensor: w -= eta * decay * w + eta * factor * r. The state gets g, or the clipped factor * g."""
 
-    def __init__(self, w, direction, clipping, decay=0.0, accumulate="raw"):
+    def __init__(self, w, direction, clipping, decay=0.0, accumulate="raw", scale=unscaled):
         self.w, self.direction, self.clipping, self.decay = np.array(w), direction, clipping, decay
-        self.accumulate, self.state, self.t = accumulate, {}, 0
+        self.accumulate, self.scale, self.state, self.t = accumulate, scale, {}, 0
 
     def step(self, g, eta):
         self.t += 1
         before = copy.deepcopy(self.state)
-        r = self.direction(g, self.state, self.t)
+        r = self.scale(self.w) * self.direction(g, self.state, self.t)
         factor = self.clipping(r, g, self.w, eta)
         if self.accumulate == "clipped":
             self.state = before

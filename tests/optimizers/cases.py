@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfstable.optimizers import (
     SGD,
+    Adafactor,
     Adagrad,
     Adam,
     AdaptiveGradient,
@@ -29,8 +30,8 @@ def schedule():
 
 
 def on_dense(optimizer):
-    """A rule that embedding tables cannot have, beside one for the table."""
-    table = Adagrad(0.25, track_every=2, name="of_table")
+    """A rule that embedding tables cannot have, beside one for the table: Adagrad with a number per row."""
+    table = Adagrad(0.25, accumulator="row", forget=0.5, track_every=2, name="of_table")
     return Composite([Group("embeddings", table), Group("dense", optimizer)], on_nonfinite="raise")
 
 
@@ -57,6 +58,9 @@ OPTIMIZERS = {
     ),
     "Muon": lambda: on_dense(
         Muon(schedule(), 0.8, False, 0.8, 0.99, 1e-4, weight_decay=0.125, clipping=Clippy(0.25, 0.0625), **SHARED)
+    ),
+    "Adafactor": lambda: on_dense(
+        Adafactor(schedule(), 0.7, 0.5, 1e-20, 0.125, weight_decay=0.125, clipping=GradientNorm(0.5), **SHARED)
     ),
     "Composite": lambda: Composite(
         [Group("embeddings", Adagrad(0.25)), Group("kernel|bias", ClippyAdam(schedule(), weight_decay=0.01))],

@@ -84,7 +84,8 @@ def test_tracking_can_be_switched_on_over_an_untracked_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "own"), [(Adagrad, {"initial_accumulator": 1e-4}), (Adam, {}), (SGD, {"momentum": 0.9})]
+    ("kind", "own"),
+    [(Adagrad, {"initial_accumulator": 1e-4}), (Adagrad, {"accumulator": "row"}), (Adam, {}), (SGD, {"momentum": 0.9})],
 )
 def test_touched_rows_are_those_of_the_gradients(kind, own):
     table, rule = keras.Variable(np.ones((5, 2), np.float32), name="table"), kind(0.1, **own)

@@ -10,7 +10,15 @@ from tests.optimizers.replicas import make_strategy, train
 from tfstable.optimizers import Adagrad, Clippy, ClippyAdagrad, Composite, Group
 
 
-@pytest.mark.parametrize("make", [OPTIMIZERS["AdaX"], OPTIMIZERS["Composite"]], ids=["rule", "groups"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(OPTIMIZERS["AdaX"], id="rule"),
+        pytest.param(OPTIMIZERS["Composite"], id="groups"),
+        pytest.param(OPTIMIZERS["Adafactor"], id="adafactor", marks=pytest.mark.slow),
+        pytest.param(OPTIMIZERS["Muon"], id="muon", marks=pytest.mark.slow),
+    ],
+)
 def test_two_replicas_equal_one(make):
     one, two = train(make, 1, steps=6), train(make, 2, steps=6)
     for path, (first, second) in two.items():

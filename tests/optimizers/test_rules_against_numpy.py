@@ -10,6 +10,7 @@ import tensorflow as tf
 from tests import reference, rule_reference
 from tfstable.optimizers import (
     SGD,
+    Adafactor,
     Adagrad,
     Adam,
     AdaptiveGradient,
@@ -27,7 +28,9 @@ DIRECTIONS = {
     "momentum": (partial(SGD, momentum=0.9), partial(reference.sgd, momentum=0.9)),
     "adax": (AdaX, reference.adax),
 }
-OF_DENSE = {"muon": (Muon, rule_reference.muon)}  # Rules that embedding tables cannot have.
+# Rules that embedding tables cannot have, and one that dense variables cannot.
+OF_DENSE = {"muon": (Muon, rule_reference.muon), "adafactor": (Adafactor, rule_reference.adafactor)}
+OF_TABLES = {"adagrad_by_row": (partial(Adagrad, accumulator="row"), rule_reference.adagrad_by_row)}
 VARIANTS = {
     "adagrad_epsilon": (partial(Adagrad, epsilon=1e-3), partial(reference.adagrad, epsilon=1e-3)),
     "plain": (SGD, reference.sgd),
@@ -70,27 +73,35 @@ def test_dense(direction, clipping, accumulate):
     make_clipping, factor = CLIPPINGS[clipping]
     starts = [rng.normal(size=(5, 4)), np.zeros(4), np.zeros(())]  # a kernel, a bias, an alpha
     if direction in OF_DENSE:
-        starts += [rng.normal(size=shape) for shape in [(4, 1), (3, 2, 5)]]  # an output layer, a stack of kernels
+        starts += [rng.normal(size=shape) for shape in [(4, 1), (3, 2, 5)][: 2 if direction == "muon" else 1]]
     variables = [keras.Variable(w, dtype="float64", name=f"w{i}") for i, w in enumerate(starts)]
-    expected = [reference.Dense(w, rule, factor, accumulate=accumulate) for w in starts]
+    scale = rule_reference.adafactor_scale if direction == "adafactor" else reference.unscaled
+    expected = [reference.Dense(w, rule, factor, accumulate=accumulate, scale=scale) for w in starts]
     optimizer = make(learning_rate=SCHEDULE, clipping=make_clipping(accumulate=accumulate))
     optimizer.build(variables)
     apply = tf.function(lambda *gradients: optimizer.apply(gradients, variables), autograph=False)
+
+    def rate(step):
+        # Adafactor's root is taken in float32, as Keras's rates are.
+        largest = 1 / np.sqrt(np.float32(step + 1)) if direction == "adafactor" else 1.0
+        return min(float(SCHEDULE(step)), float(largest))
+
     for step in range(STEPS):
         gradients = [rng.normal(size=w.shape) * 10.0 ** rng.integers(-3, 2) for w in starts]
         apply(*map(tf.constant, gradients))
         for variable, tensor, g in zip(variables, expected, gradients, strict=True):
-            tensor.step(g, eta=float(SCHEDULE(step)))
+            tensor.step(g, eta=rate(step))
             np.testing.assert_allclose(variable.numpy(), tensor.w, rtol=1e-11, atol=1e-13, err_msg=f"step {step}")
 
 
 @pytest.mark.parametrize(
     ("direction", "clipping", "scope", "accumulate"),
     [(d, c, scope, "raw") for d, c in CASES for scope in (["tensor"] if c == "none" else ["tensor", "row"])]
-    + [(*c, scope, "clipped") for c in CLIPPED for scope in ("tensor", "row")],
+    + [(*c, scope, "clipped") for c in CLIPPED for scope in ("tensor", "row")]
+    + [(d, c, "row", "clipped") for d in OF_TABLES for c in ("none", "clippy", "gradient_norm")],
 )
 def test_table(direction, clipping, scope, accumulate):
-    make, rule = (DIRECTIONS | VARIANTS)[direction]
+    make, rule = (DIRECTIONS | VARIANTS | OF_TABLES)[direction]
     make_clipping, factor = CLIPPINGS[clipping]
     start = np.random.default_rng(2).normal(size=(12, 3))
     start[3] = 1e-6  # a near-zero row

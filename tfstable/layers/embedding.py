@@ -56,6 +56,8 @@ class Embeddings(keras.layers.Layer):
     Args:
         features: Inputs by name.
         stddev: Standard deviation of the initial rows, normal. Non-negative.
+        columns_apart: Whether the columns are weights of their own, such as one per task, rather than coordinates of
+            one vector. `Adagrad(accumulator="row")` then keeps a number per weight.
 
     Shapes:
         In: a dict with the rows per feature, `(batch,)` int, or `(batch, values)` padded with -1. Each row must be
@@ -69,12 +71,15 @@ class Embeddings(keras.layers.Layer):
             or `stddev` is negative.
     """
 
-    def __init__(self, features: Mapping[str, EmbeddingFeature], stddev: float = 0.01, **kwargs: Any):
+    def __init__(
+        self, features: Mapping[str, EmbeddingFeature], stddev: float = 0.01, columns_apart: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         if not stddev >= 0:
             raise ValueError(f"stddev must be non-negative, got {stddev}")
         self.features = {name: EmbeddingFeature(*feature) for name, feature in features.items()}
         self.stddev = stddev
+        self.columns_apart = columns_apart
         tables: dict[str, EmbeddingFeature] = {}
         for name, feature in self.features.items():
             if feature.rows < 1 or feature.dim < 1 or feature.pooling not in ("mean", "sum"):
@@ -108,6 +113,7 @@ class Embeddings(keras.layers.Layer):
             )
             table.is_embedding_table = True  # Read by tfstable.optimizers: sparse rules, never dense work.
             table.relative_rate = self._of_stack[stack].rate  # Read by tfstable.optimizers, too.
+            table.columns_apart = self.columns_apart  # And this, by Adagrad.
             table.is_renewed = any(f.renewed and f.stack == stack for f in self.features.values())  # By averages.
             self._tables[stack] = table
             if not table.trainable:  # A checkpoint finds trainable ones by the optimizer, and looks into no dict.
@@ -245,7 +251,12 @@ class Embeddings(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         features = {name: list(feature) for name, feature in self.features.items()}
-        return {**super().get_config(), "features": features, "stddev": self.stddev}
+        return {
+            **super().get_config(),
+            "features": features,
+            "stddev": self.stddev,
+            "columns_apart": self.columns_apart,
+        }
 
 
 def _pool(vectors: tf.Tensor, rows: tf.Tensor, pooling: str) -> tf.Tensor:

@@ -107,7 +107,9 @@ class RankingModel(MultitaskModel):
         self.wide_tasks = [name for name in heads if self.options.wide and isinstance(tasks[name], BinaryTask)]
         of_tasks = len(self.wide_tasks)  # A column per task, zeros at first, whatever vectors are pretrained.
         per_task = {n: f._replace(dim=of_tasks, trainable=True, rate=1.0) for n, f in pooled.items() if of_tasks}
-        self.wide = Embeddings(per_task, stddev=0.0, name="wide", dtype=policy) if per_task else None
+        self.wide = (
+            Embeddings(per_task, stddev=0.0, columns_apart=True, name="wide", dtype=policy) if per_task else None
+        )
         self.numeric = [name for name, f in features.items() if isinstance(f, NumericFeature)]
         self.vectors = [name for name, f in features.items() if vector_width(f)]
         self.vector_inputs = {

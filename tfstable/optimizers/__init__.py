@@ -1,5 +1,6 @@
 """Optimizers that sum duplicate rows, touch only the rows of the batch, and never apply half a step."""
 
+from tfstable.optimizers.adafactor import Adafactor
 from tfstable.optimizers.adagc import AdaGC
 from tfstable.optimizers.adagn import AdaGN
 from tfstable.optimizers.adagrad import Adagrad
@@ -24,6 +25,7 @@ __all__ = [
     "AdaGC",
     "AdaGN",
     "AdaX",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdaptiveGradient",

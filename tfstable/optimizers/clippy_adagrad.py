@@ -103,7 +103,7 @@ class ClippyAdagrad(Adagrad):
         padding: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, State]:
         (accumulator,) = state
-        new_accumulator = accumulator + tf.square(gradient)
+        new_accumulator = accumulator + self.squares(gradient, accumulator)
         square = (accumulator if self.delayed_accumulator else new_accumulator) + self.epsilon
         update = adagrad_direction(gradient, square)  # 0 in padding, where the gradient is 0
         bound = self.clipping.relative * tf.abs(weight)
@@ -112,7 +112,7 @@ class ClippyAdagrad(Adagrad):
         bound += self.clipping.absolute  # last, where graphs would move it anyway: eager execution must do the same
         factor = self.clipping.shrink(update, bound, rate, is_table)
         if self.clip_accumulator_update:
-            new_accumulator = accumulator + tf.square(factor * gradient)
+            new_accumulator = accumulator + self.squares(factor * gradient, accumulator)
         return update, factor, (new_accumulator,)
 
     def get_config(self) -> dict[str, Any]:

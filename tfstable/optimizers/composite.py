@@ -158,10 +158,10 @@ class Composite(GuardedOptimizer):
             self.averaging.renew_rows(strategy, table, rows, values)
 
     def slots_of(self, variable: Any) -> dict[str, Any]:
-        """Returns the state that a rule keeps of one of the variables, by name: variables of its shape."""
+        """Returns the state that a rule keeps of one of the variables, by name; see `RuleOptimizer.slots_for`."""
         optimizer = self.optimizers[self._group_of[self._get_variable_index(variable)]]
         slots = optimizer._slots[optimizer._get_variable_index(variable)]
-        return {name: slots[name] for name in optimizer.slots()}
+        return {name: slots[name] for name in optimizer.slots_for(variable)}
 
     def averaged_weights(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which the variables hold their averages; one that does nothing without `averaging`."""

@@ -82,7 +82,9 @@ class Muon(RuleOptimizer):
         (velocity,) = state
         velocity = self.momentum * velocity + gradient
         update = gradient + self.momentum * velocity if self.nesterov else velocity
-        return 0.2 * math.sqrt(max(gradient.shape[-2:])) * orthogonalised(update), (velocity,)
+        scale = tf.constant(0.2 * math.sqrt(max(gradient.shape[-2:])), update.dtype)
+        # Not `*`: graphs reorder products with a scalar such as the rate, and then differ from eager execution.
+        return tf.math.multiply_no_nan(orthogonalised(update), scale), (velocity,)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfstable.optimizers.clipping import Clipping
 from tfstable.optimizers.rows import write_row_values
+from tfstable.optimizers.slots import flat_path
 from tfstable.optimizers.tables import is_embedding_table
 
 
@@ -21,7 +22,7 @@ class NormClipping(Clipping):
 
     Gradients are those of the optimizer's variables, summed over replicas, with duplicate rows of tables summed; of a
     table they are the rows of the batch. In a `Composite`, each group has norms of its own. The state changes in
-    applied steps alone, is part of checkpoints, and starts anew with `--init-from`.
+    applied steps alone and is part of checkpoints.
 
     Subclasses are frozen dataclasses with `initial` and `advance`.
     """
@@ -31,6 +32,11 @@ class NormClipping(Clipping):
     scopes: ClassVar[tuple[str, ...]] = ("tensor",)
     initial: ClassVar[tuple[float, ...]]  # The state of a unit at the start.
     per_tensor: ClassVar[bool] = True  # A unit is a tensor; else all dense tensors, or all tables.
+
+    @property
+    def slot(self) -> str:
+        """Name of the state."""
+        return f"norms_{type(self).__name__.lower()}"
 
     def advance(self, norms: tf.Tensor, whole: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The pure rule of a step: h and the new state.
@@ -47,14 +53,15 @@ class NormClipping(Clipping):
 
 
 def make_state(add_variable: Callable[..., Any], clipping: NormClipping, variables: Sequence[Any]) -> Any:
-    """Makes the state of a clipping for an optimizer's variables, `(units, numbers)`."""
+    """Makes the state of a clipping for an optimizer's variables, `(units, numbers)`, named for the first of them."""
     exact = "float64" if any(tf.as_dtype(v.dtype) == tf.float64 for v in variables) else "float32"
     units = len(variables) if clipping.per_tensor else 2
+    name = f"{flat_path(variables[0])}_{clipping.slot}" if variables else clipping.slot
 
     def start(shape: Sequence[int], dtype: Any) -> tf.Tensor:
         return tf.broadcast_to(tf.constant(clipping.initial, dtype), shape)
 
-    return add_variable(shape=(units, len(clipping.initial)), dtype=exact, initializer=start, name="norms")
+    return add_variable(shape=(units, len(clipping.initial)), dtype=exact, initializer=start, name=name)
 
 
 def gradient_factors(

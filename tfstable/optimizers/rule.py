@@ -13,7 +13,7 @@ from tfstable.optimizers.guarded import Gradient, GuardedArguments, GuardedOptim
 from tfstable.optimizers.norm_clipping import NormClipping, gradient_factors, make_state
 from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_rows
 from tfstable.optimizers.slots import Slot, figures, make_slots, renew, touched
-from tfstable.optimizers.tables import is_embedding_table
+from tfstable.optimizers.tables import check_table, is_embedding_table
 
 State: TypeAlias = tuple[tf.Tensor, ...]  # The slots of a weight, in the order of `slots`.
 
@@ -103,6 +103,14 @@ class RuleOptimizer(GuardedOptimizer):
         """The pure rule: r and the new state from g, the state, and t (counted from 1)."""
         raise NotImplementedError
 
+    def relative(self, update: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+        """r, for a rule whose steps are relative to the weight; others return `update` as `direction` gave it."""
+        return update
+
+    def rate_at(self, step: tf.Tensor) -> tf.Tensor:
+        """eta in step t, before the factors that a trainer or a variable multiply it by."""
+        return self.learning_rate
+
     def end_window(self) -> None:
         """Ends a window of days: `Adagrad` forgets. See `Composite.end_window`."""
 
@@ -118,6 +126,7 @@ class RuleOptimizer(GuardedOptimizer):
     ) -> tuple[tf.Tensor, tf.Tensor, State]:
         """r, f and the new state: a pure function of tensors. Under XLA, `padding` marks rows outside the table."""
         update, raw = self.direction(gradient, state, step)
+        update = self.relative(update, weight)
         if padding is not None:
             update = tf.where(padding, tf.zeros_like(update), update)
         if self.clipping is None or isinstance(self.clipping, NormClipping):  # which has scaled the gradient
@@ -138,25 +147,11 @@ class RuleOptimizer(GuardedOptimizer):
             self._norms = make_state(self.add_variable, self.clipping, variables)
 
     def _check_table(self, variable: Any) -> None:
-        path = getattr(variable, "path", variable.name)
-        if not self.for_tables:
-            raise ValueError(
-                f"{type(self).__name__} is for dense variables, and {path!r} is an embedding table: give tables an "
-                "optimizer of their own, such as Adagrad, with Composite."
-            )
-        if self.weight_decay:
-            raise ValueError(
-                f"weight_decay must be None for the embedding table {path!r}, since it would touch every row in every "
-                f"step (give tables a separate optimizer with Composite); got {self.weight_decay!r}."
-            )
-        if getattr(variable, "constraint", None) is not None:
-            raise ValueError(
-                f"constraint must be None for the embedding table {path!r}, since it would touch every row each step; "
-                f"got {variable.constraint!r}."
-            )
+        check_table(variable, None if self.for_tables else type(self).__name__, self.weight_decay)
 
     def update_variables(self, strategy: Any, pairs: Pairs) -> None:
-        rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
+        step = self.iterations + 1
+        rate = self.rate_at(step) * self.rate_factor
         scales: list[tf.Tensor | None] = [None] * len(pairs)
         if isinstance(self.clipping, NormClipping) and pairs:
             gradients, variables = zip(*pairs, strict=True)
@@ -222,7 +217,8 @@ class RuleOptimizer(GuardedOptimizer):
 
         names = [name for name in state if name != "step"]
         own_state = tuple(state[name] for name in names)
-        seen = gradient if scale is None else tf.cast(scale, weight.dtype) * gradient
+        # Not `*`: graphs reorder products with a scalar such as the rate, and then differ from eager execution.
+        seen = gradient if scale is None else tf.math.multiply_no_nan(gradient, tf.cast(scale, weight.dtype))
         update, factor, new_state = self.rule(seen, weight, own_state, rate, step, is_table, padding)
         if scale is not None and self.clipping is not None and self.clipping.accumulate == "raw":
             new_state = self.direction(gradient, own_state, step)[1]

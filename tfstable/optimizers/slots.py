@@ -35,7 +35,7 @@ def make_slots(add_variable: Callable[..., Any], variable: Any, own: Mapping[str
         own: The rule's own slots by name.
         counts: Whether each row of a table counts the steps that touched it.
     """
-    path = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
+    path = flat_path(variable)
 
     def slot(name: str, initial: float, shape: Sequence[int], dtype: Any) -> Any:
         value = variable.value if isinstance(variable, keras.Variable) else variable
@@ -49,10 +49,20 @@ def make_slots(add_variable: Callable[..., Any], variable: Any, own: Mapping[str
     if counts and is_embedding_table(variable):
         # A float needs no integer kernels on accelerators; where it stops counting, at 2^24 touches of one row, every
         # correction made from it has long converged.
-        made["step"] = slot("step", 0.0, (variable.shape[0],) + (1,) * (len(variable.shape) - 1), dtype)
+        made["step"] = slot("step", 0.0, row_shape(variable), dtype)
     # Always made, so that a run may change `track_every` and still resume from its checkpoints.
     made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
     return made
+
+
+def flat_path(variable: Any) -> str:
+    """How names of slots begin."""
+    return getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
+
+
+def row_shape(table: Any) -> tuple[int, ...]:
+    """The shape of a slot with one number per row."""
+    return (table.shape[0],) + (1,) * (len(table.shape) - 1)
 
 
 def filled(value: float, shape: Sequence[int], dtype: Any) -> tf.Tensor:

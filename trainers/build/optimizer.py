@@ -9,6 +9,7 @@ import numpy as np
 
 from tfstable.optimizers import (
     SGD,
+    Adafactor,
     AdaGC,
     AdaGN,
     Adagrad,
@@ -32,7 +33,7 @@ from tfstable.optimizers.tables import is_embedding_table
 from trainers.config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
 from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippyConfig
 
-RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX, "muon": Muon}
+RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX, "muon": Muon, "adafactor": Adafactor}
 CLIPPINGS = {
     "clippy": Clippy,
     "gradient_norm": GradientNorm,

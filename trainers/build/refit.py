@@ -11,7 +11,7 @@ from tfstable.specs import NumericFeature
 from trainers.build.learner import Learner
 
 # By which power of the gradients a slot scales.
-POWERS = {"accumulator": 2, "square": 2, "mean": 1, "velocity": 1}
+POWERS = {"accumulator": 2, "square": 2, "row": 2, "mean": 1, "velocity": 1}
 
 
 def rescale(learner: Learner, new: Statistics) -> None:
@@ -43,10 +43,16 @@ def rescale(learner: Learner, new: Statistics) -> None:
             offsets.assign(b + c @ W[rows])
             W[rows] *= a[:, None]
             weights.assign(W)
-        for name, slot in learner.optimizer.slots_of(kernel).items():
-            values = slot.numpy().astype(np.float64)
-            values[rows] /= np.where(a == 0, 1.0, a)[:, None] ** POWERS[name]
-            slot.assign(values)
+        slots = learner.optimizer.slots_of(kernel)
+        scale = np.where(a == 0, 1.0, a)
+        before = np.mean(slots["row"].numpy(), dtype=np.float64) if "row" in slots else 1.0
+        for name, slot in slots.items():
+            if name != "column":
+                values = slot.numpy().astype(np.float64)
+                values[rows] /= (scale if values.ndim == 1 else scale[:, None]) ** POWERS[name]
+                slot.assign(values)
+        if "row" in slots and before:  # Adafactor's squares are row * column / mean(row).
+            slots["column"].assign(slots["column"].numpy() * (np.mean(slots["row"].numpy(), dtype=np.float64) / before))
     model.statistics = new
 
 

@@ -52,6 +52,8 @@ def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_core
             )
         if rule.forget not in (None, 1):
             raise InputError("optimizer.embeddings.forget: accumulators on SparseCores cannot forget; drop the key")
+        if rule.accumulator == "row":
+            raise InputError("optimizer.embeddings.accumulator: SparseCores keep one number per weight; drop the key")
         return
     size = sum(rows * dim * 4 for rows, dim in tables.values()) / 1e9
     if size > config.trainer.tpu_table_gb:

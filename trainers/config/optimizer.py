@@ -10,13 +10,14 @@ from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippingConfig, ClippyCo
 
 # The keys of each rule alone.
 KEYS = {
-    "adagrad": ["initial_accumulator", "forget"],
+    "adafactor": [],
+    "adagrad": ["initial_accumulator", "forget", "accumulator"],
     "adam": ["beta_1", "beta_2"],
     "adax": ["beta_1", "beta_2"],
     "muon": ["momentum", "beta_1", "beta_2"],
     "sgd": ["momentum"],
 }
-FOR_DENSE = ("muon",)  # Rules that embedding tables cannot have.
+FOR_DENSE = ("adafactor", "muon")  # Rules that embedding tables cannot have.
 
 
 class ScheduleConfig(Spec):
@@ -48,10 +49,12 @@ class ScheduleConfig(Spec):
 class RuleConfig(Spec):
     """The update of one group of variables: w -= learning_rate * clipping * direction."""
 
-    rule: Literal["adagrad", "adam", "sgd", "adax", "muon"] = Field(
+    rule: Literal["adagrad", "adam", "sgd", "adax", "muon", "adafactor"] = Field(
         "adagrad",
-        description="Rule that gives the direction of a step. muon is for dense variables alone: matrices get steps "
-        "of about equal length in all directions, the others Adam's.",
+        description="Rule that gives the direction of a step. muon and adafactor are for dense variables alone. muon: "
+        "matrices get steps of about equal length in all directions, the others Adam's. adafactor: squares of a "
+        "matrix's gradients are kept by row and column, and learning_rate is relative to the size of the weights, at "
+        "most 1 / sqrt(steps so far).",
     )
     learning_rate: Positive = Field(
         0.05, description="Highest learning rate of the schedule.", json_schema_extra=CHANGEABLE
@@ -86,6 +89,11 @@ class RuleConfig(Spec):
         "below its initial value. Default: 1, all of it.",
         json_schema_extra=CHANGEABLE,
     )
+    accumulator: Literal["element", "row"] | None = Field(
+        None,
+        description="Adagrad: a sum of squares per weight (element), or one per row of an embedding table (row), which "
+        "takes a 1/dim of the memory; the wide part keeps one per weight. Default: element.",
+    )
     beta_1: Fraction | None = Field(
         None, description="Adam, AdaX and Muon: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
     )
@@ -112,7 +120,8 @@ class RuleConfig(Spec):
         own = KEYS[self.rule]
         for key in dict.fromkeys(key for keys in KEYS.values() for key in keys):
             if getattr(self, key) is not None and key not in own:
-                raise ValueError(f"rule {self.rule} has no key {key}; its keys are {', '.join(own)}")
+                known = f"its keys are {', '.join(own)}" if own else "it has none of its own"
+                raise ValueError(f"rule {self.rule} has no key {key}; {known}")
         if isinstance(self.clipping, ClippyConfig) and self.clipping.of_adagrad and self.rule != "adagrad":
             raise ValueError(f"clipping: {', '.join(CLIPPY_OF_ADAGRAD)} are for rule: adagrad, not for {self.rule}")
         return self
@@ -209,6 +218,11 @@ class OptimizerConfig(Spec):
         tables = self.groups["embeddings"] if self.groups and "embeddings" in self.groups else self.embeddings
         if tables.rule in FOR_DENSE:
             raise ValueError(f"embeddings.rule: {tables.rule} is for dense variables; take adagrad, adam, sgd or adax")
+        dense = self.groups["dense"] if self.groups and "dense" in self.groups else self.dense
+        if dense.accumulator == "row":
+            raise ValueError(
+                "dense.accumulator: row is for embedding tables; drop the key, or set embeddings.accumulator"
+            )
         if tables.weight_decay:
             raise ValueError("embeddings.weight_decay would update every row of a table in every step; leave it out")
         return self

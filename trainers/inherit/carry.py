@@ -9,12 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfstable.optimizers import Composite, Group
+from tfstable.optimizers.norm_clipping import NormClipping
+from tfstable.optimizers.rule import RuleOptimizer
 from trainers.build.learner import Learner
 from trainers.inherit.names import in_model
 from trainers.inherit.plan import Plan
 
 Means: TypeAlias = Mapping[str, np.ndarray]
 COUNTS = ("covered", "snapshots")  # Of Ema and Swa.
+FACTORS = {"row": -1, "column": -2}  # Adafactor's slots, and the axis of the weight over which each is a mean.
 
 
 def keeps_average(plan: Plan, learner: Learner) -> bool:
@@ -73,16 +76,41 @@ def _carry_group(plan: Plan, group: Group, names: Mapping[str, str], steps: int)
     def read(kind: str, path: str) -> np.ndarray | None:
         nonlocal found
         value = plan.source.slot(path, kind)
+        value = _sums_of(plan, path, kind) if value is None else value
         found = found or value is not None
         return value
 
     for path, name in names.items():
         for kind in (*optimizer.slots(), "step"):
             if (slot := state.get(f"{_flat(path)}_{kind}")) is not None:
-                slot.assign(plan.slot(name, slot.numpy(), partial(read, kind)))
+                carry = partial(plan.factor, axis=FACTORS[kind]) if kind in FACTORS else plan.slot
+                slot.assign(carry(name, slot.numpy(), partial(read, kind)))
     if found:
         optimizer.iterations.assign(steps)
+        _carry_norms(plan, optimizer, state, names)
     return found
+
+
+def _carry_norms(
+    plan: Plan, optimizer: RuleOptimizer, state: Mapping[str, keras.Variable], names: Mapping[str, str]
+) -> None:
+    """Gives a clipping the norms that the source's remembers, if both are over the same variables."""
+    own = [names[variable.path] for variable in optimizer._trainable_variables]
+    if isinstance(optimizer.clipping, NormClipping) and set(own) <= plan.source.shapes().keys():
+        kind = optimizer.clipping.slot
+        there = plan.source.slot(own[0], kind)
+        here = state[f"{_flat(optimizer._trainable_variables[0].path)}_{kind}"]
+        if there is not None and there.shape == tuple(here.shape):
+            here.assign(there)
+
+
+def _sums_of(plan: Plan, path: str, kind: str) -> np.ndarray | None:
+    """Adagrad's sums in the form that the source does not have: of a row's mean square, or of each weight's."""
+    if kind == "row_accumulator" and (sums := plan.source.slot(path, "accumulator")) is not None:
+        return sums.mean(axis=tuple(range(1, sums.ndim)), keepdims=True)
+    if kind == "accumulator" and (sums := plan.source.slot(path, "row_accumulator")) is not None:
+        return np.broadcast_to(sums, plan.source.shapes()[path])
+    return None
 
 
 def _carry_average(

@@ -45,6 +45,12 @@ class Carry(NamedTuple):
             return found.astype(fresh.dtype)
         return spread(found, fresh, self.axes, of_weights)
 
+    def without(self, axis: int, rank: int) -> "Carry":
+        """Returns the move of an array that lacks an axis, counted from the end, of a weight of this rank."""
+        axes = [*self.axes, *[None] * (rank - len(self.axes))]
+        del axes[axis]
+        return Carry(self.old, tuple(axes))
+
 
 def spread(
     found: np.ndarray, fresh: np.ndarray, axes: Sequence[Places | None], new_inputs_are_zero: bool

@@ -69,6 +69,14 @@ class Plan:
         """Returns the optimizer's state of a weight: new parts of it stay as they are in a new optimizer."""
         return self.moves[path](fresh, read, False) if path in self.moves else fresh
 
+    def factor(self, path: str, fresh: np.ndarray, read: Read, axis: int) -> np.ndarray:
+        """Returns a state that is a mean over an axis of the weight; its new parts are the mean of the known ones."""
+        move = self.moves.get(path)
+        found = read(move.old) if isinstance(move, Carry) else None
+        if found is None or not isinstance(move, Carry):
+            return fresh
+        return move.without(axis, fresh.ndim + 1)(np.full_like(fresh, found.mean()), read, False)
+
     def table(self) -> Table:
         """Returns the plan as a table for the console."""
         table = Table("part", "what becomes of it", "", title=f"initialised from {self.source.name}")

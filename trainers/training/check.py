@@ -216,7 +216,8 @@ def sizes(config: Config, log: DayLog, columns: dict[str, RawColumn]) -> list[st
         shown.append(f"before data.since: {len(log.earlier)} days, {log.earlier[0]} to {log.earlier[-1]}, only counted")
     if log.held_out:
         shown.append(f"held out by data.until: {len(log.held_out)} days, {log.held_out[0]} to {log.held_out[-1]}")
-    megabytes = {name: height * dim * 8 / 1e6 for name, (height, dim) in tables(config).items()}
+    by_row = config.optimizer.groups is None and config.optimizer.embeddings.accumulator == "row"
+    megabytes = {n: height * (dim + (1 if by_row else dim)) * 4 / 1e6 for n, (height, dim) in tables(config).items()}
     table = Table("embedding table", "rows", "dim", "MB with Adagrad's slot")
     for name, (height, dim) in tables(config).items():
         table.add_row(name, f"{height:,}", str(dim), f"{megabytes[name]:,.1f}")

@@ -68,6 +68,11 @@ def test_keys_reach_the_rule_that_has_them():
     embeddings, dense = make(embeddings={"forget": 0.7}).groups
     assert (embeddings.optimizer.forget, dense.optimizer.forget) == (0.7, 1.0)
     assert make(dense={"rule": "adam", "beta_2": 0.99}).groups[1].optimizer.beta_2 == 0.99
+    assert make(embeddings={"accumulator": "row"}).groups[0].optimizer.get_config()["accumulator"] == "row"
+    with pytest.raises(ValidationError, match=r"dense\.accumulator: row is for embedding tables"):
+        make(dense={"accumulator": "row"})
+    with pytest.raises(ValidationError, match="rule adafactor has no key beta_2; it has none of its own"):
+        make(dense={"rule": "adafactor", "beta_2": 0.99})
     assert make(dense={"rule": "muon", "momentum": 0.8}).groups[1].optimizer.momentum == 0.8
     with pytest.raises(ValidationError, match=r"embeddings\.rule: muon is for dense variables"):
         make(embeddings={"rule": "muon"})

@@ -17,6 +17,7 @@ from trainers.config import Config
 DAY = date(2025, 1, 3)
 RULES = {
     "adagrad": {"rule": "adagrad", "initial_accumulator": 0.25},
+    "by row": {"rule": "adagrad", "initial_accumulator": 0.25, "accumulator": "row"},
     "adam": {"rule": "adam"},
     "momentum": {"rule": "sgd", "momentum": 0.9},
 }

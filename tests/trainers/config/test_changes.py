@@ -26,6 +26,8 @@ def before(tmp_path_factory):
         ("trainer.shuffle={kind: swaps}", "trainer.shuffle.kind", When.WINDOW_END),
         ("divergence.jump=3", "divergence.jump", When.OPERATIONAL),
         ("data.until=2025-01-03", "data.until", When.OPERATIONAL),
+        ("optimizer.embeddings.accumulator=row", "optimizer.embeddings.accumulator", When.NEVER),
+        ("model.logit_penalty=0.01", "model.logit_penalty", When.NOW),
         ("optimizer.dense.rule=adam", "optimizer.dense.rule", When.NEVER),
         ("optimizer.averaging={kind: swa}", "optimizer.averaging.kind", When.NEVER),
         ("features.user_id.buckets=501", "features.user_id.buckets", When.NEVER),
