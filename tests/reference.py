@@ -258,3 +258,18 @@ def normalised_attention(x, c, m, w, heads):
             a = np.exp(k[seen] @ q[i] / np.sqrt(width))
             y[i, part] = (a / a.sum()) @ (c[seen] @ w["value"][:, part]) if len(seen) else 0
     return y @ w["output"] + w["bias"]
+
+
+# --- Initial kernels. ---
+
+
+def mean_squares_through_layers(f, variance, depth):
+    """Mean squares of the pre-activations of infinitely wide layers, whose kernels have the variance / fan_in.
+
+    The first layer's are 1. Each is the variance times E f(z)^2, z normal with the mean square before.
+    """
+    z, weight = np.polynomial.hermite_e.hermegauss(200)
+    squares = [1.0]
+    while len(squares) < depth:
+        squares.append(variance * np.sum(weight * f(np.sqrt(squares[-1]) * z) ** 2) / np.sqrt(2 * np.pi))
+    return np.array(squares)
