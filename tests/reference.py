@@ -273,3 +273,26 @@ def mean_squares_through_layers(f, variance, depth):
     while len(squares) < depth:
         squares.append(variance * np.sum(weight * f(np.sqrt(squares[-1]) * z) ** 2) / np.sqrt(2 * np.pi))
     return np.array(squares)
+
+
+# --- Scale-invariant weights. ---
+
+
+def sphere_walk(rate, decay, momentum, steps, size, seed, start=3.0):
+    """SGD with decoupled decay on weights whose loss sees their direction alone, with gradients of norm 1 / ||w||.
+
+    Returns the angle of each step and ||w|| before it. The gradients are independent, in all directions across w.
+    """
+    rng = np.random.default_rng(seed)
+    w, v = rng.normal(size=size), np.zeros(size)
+    w *= start / np.linalg.norm(w)
+    angles, sizes = np.zeros(steps), np.zeros(steps)
+    for t in range(steps):
+        g = rng.normal(size=size)
+        g -= w * (g @ w) / (w @ w)
+        g /= np.linalg.norm(g) * np.linalg.norm(w)
+        v = momentum * v + g
+        new = w - rate * v - rate * decay * w
+        cosine = w @ new / np.linalg.norm(w) / np.linalg.norm(new)
+        angles[t], sizes[t], w = np.arccos(cosine), np.linalg.norm(w), new
+    return angles, sizes

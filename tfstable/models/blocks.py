@@ -22,7 +22,7 @@ def dense_stack(
         dtype: The layers' dtype policy.
         linear_input: Whether the first layer reads no activation's output, so that its kernel has gain 1.
     """
-    gain = _gain(options)
+    gain = activation_gain_of(options)
     layers: list[keras.layers.Layer] = []
     width = None
     for i, size in enumerate(units):
@@ -62,8 +62,8 @@ def output_start(options: RankingOptions, bias: float) -> dict[str, Any]:
     return {"kernel_initializer": kernel, "bias_initializer": keras.initializers.Constant(bias)}
 
 
-def _gain(options: RankingOptions) -> float:
-    """The gain of the activation and its clipping; 1 where no initializer asks for it."""
+def activation_gain_of(options: RankingOptions) -> float:
+    """Returns the gain of the activation and its clipping; 1 where no initializer asks for it."""
     if options.kernel_initializer not in ("fan_in", "orthogonal"):
         return 1.0
     function = keras.activations.get(activation(options, "float64"))

@@ -9,6 +9,7 @@ from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 CLIPPY_OF_ADAGRAD = ("delayed_accumulator", "clip_accumulator", "accumulator_relative")  # Keys of Clippy for Adagrad.
+SCALE_INVARIANT = "scale_invariant"  # A group's name.
 SCOPE = "Group of weights that shares one clipping factor: a whole tensor, or a row of a table."
 
 
@@ -234,8 +235,9 @@ class OptimizerConfig(Spec):
     embeddings: RuleConfig = Field(default_factory=RuleConfig, description="Rule for the embedding tables.")
     groups: dict[str, RuleConfig] | None = Field(
         None,
-        description="Rules by group of variables, instead of dense and embeddings. A key is embeddings, dense, or "
-        "a regular expression to search in a variable's path. Each variable must be in exactly one group.",
+        description="Rules by group of variables, instead of dense and embeddings. A key is embeddings, dense, "
+        "scale_invariant (kernels and biases that hidden_normalisation follows; dense then has the others), or a "
+        "regular expression to search in a variable's path. Each variable must be in exactly one group.",
     )
     averaging: AveragingConfig | None = Field(
         None, description="Average the weights, and use the average in evaluations and exports. Default: no average."
