@@ -15,7 +15,8 @@ QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py 
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
-	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
+	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-initialisation bench-intrinsic \
+	bench-forgetting \
 	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability \
 	bench-reproducibility
 
@@ -94,6 +95,12 @@ bench-doctor: install  ## The doctor on healthy runs, and its page of a run with
 
 bench-ids: install  ## Ids that come and go, beside hashing and a fixed vocabulary.
 	$(BIN)/python -m benchmarks.ids
+
+bench-initialisation: $(VENV)/.peers  ## Initial kernels: the depth that still trains, and the jump of the first steps.
+	$(BIN)/python -m benchmarks.initialisation --raw $(RAW)
+
+bench-intrinsic: install  ## SGD with decay on scale-invariant layers: learning rate times decay is what counts.
+	$(BIN)/python -m benchmarks.intrinsic_rate
 
 bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.numbers

@@ -30,14 +30,15 @@ from tfstable.options import RankingOptions
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH, BATCH, EPOCHS, TARGET = 64, 128, 20, 1.0
-DEPTHS, RATES, SEEDS = (8, 16, 32, 64, 128), (0.01, 0.003, 0.03), 3
+DEPTHS, RATES, SEEDS = (8, 16, 24, 32, 48, 64, 128), (0.01, 0.003, 0.03), 3
 ACTIVATIONS = {
     "relu": {"activation": "relu"},
     "smelu": {"activation": "smelu"},
     "swish": {"activation": "swish"},
+    "tanh": {"activation": "tanh"},
 }
 KINDS = ("glorot", "he", "fan_in", "orthogonal", "he, ReZero")
-JUMP_RATES, JUMP_SEEDS, JUMP_STEPS = (0.05, 0.1, 0.2, 0.4, 0.8), 5, 50
+JUMP_RATES, JUMP_SEEDS, JUMP_STEPS = (0.1, 0.4), 3, 50
 JUMP_ACTIVATIONS = ("relu", "smelu")
 JUMP_KINDS = ("glorot", "he", "fan_in", "orthogonal")
 TREATMENTS = {"none": None, "clippy": {"kind": "clippy", "absolute": 1e-3}}
@@ -204,7 +205,9 @@ def jumps(arguments):
         bench = first_steps_of(config)
     records = []
     for point, file in files.items():
-        losses = kept(arguments, file, lambda point=point: [bench(*point, seed) for seed in range(JUMP_SEEDS)])
+        losses = kept(arguments, file, lambda point=point: [bench(*point, seed) for seed in range(JUMP_SEEDS)])[
+            :JUMP_SEEDS
+        ]
         print(file, [jump(run) for run in losses], flush=True)
         records.append(dict(zip(("activation", "kind", "treatment", "rate"), point, strict=True)) | {"losses": losses})
     return records

@@ -11,7 +11,7 @@ from tfstable.layers import GeneralisedSmeLU, MeanSquareOrthogonal, SmeLU, activ
 from tfstable.models.blocks import dense_stack
 from tfstable.options import RankingOptions
 
-DEPTH, WIDTH, ROWS = 50, 256, 64
+DEPTH, WIDTH, ROWS = 50, 192, 64
 
 
 def smelu_mean_square(beta):
@@ -57,16 +57,15 @@ def test_bad_gains_and_shapes_are_refused():
         MeanSquareOrthogonal()((3, 4, 5))
 
 
-# Of He's kernels under other activations than ReLU the mean square drifts off by orders of magnitude.
+# ReLU keeps what one draw of a layer adds: the logarithm of the mean square wanders by about sqrt(5 depth / width). The
+# others come back to 1. Under other activations than ReLU He's kernels let it drift off, by orders of magnitude.
 @pytest.mark.parametrize(
     ("kind", "keys", "least", "most"),
     [
-        ("orthogonal", {"activation": "relu"}, 0.3, 1.5),
-        ("fan_in", {"activation": "relu"}, 0.05, 5),
+        ("orthogonal", {"activation": "relu"}, 0.1, 3),
         ("orthogonal", {"activation": "smelu", "beta": 2.0}, 0.8, 1.25),
         ("fan_in", {"activation": "smelu", "beta": 2.0}, 0.8, 1.25),
-        ("orthogonal", {"activation": "tanh"}, 0.8, 1.25),
-        ("orthogonal", {"activation": "relu", "activation_clip": 2.0}, 0.8, 1.25),
+        ("orthogonal", {"activation": "tanh", "activation_clip": 0.8}, 0.8, 1.25),
         ("he", {"activation": "swish"}, 0, 1e-9),
         ("he", {"activation": "smelu", "beta": 2.0}, 2, 50),
     ],
