@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.trainers import launch
-from tests.trainers.runs import DAYS, copy_days, is_model_weight, start, weights
+from tests.trainers.runs import DAYS, copy_days, is_model_weight, load, start, weights
 from tests.trainers.training.test_run_outputs import scalars
 from tfstable.errors import InputError
 
@@ -52,7 +52,22 @@ from pathlib import Path
 from tests.trainers.runs import start
 start(Path({str(three)!r}), Path({str(tmp_path / "two")!r}), *{mirrored!r})"""
     subprocess.run([sys.executable, "-c", code], check=True, cwd=launch.ROOT)
-    one, two = (turning(tmp_path / name) for name in ("one", "two"))
+    assert_turn_alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_two_workers_write_tensorboard_and_turn_as_one_device(log, tmp_path):
+    three = copy_days(log, DAYS[:3], tmp_path / "log")
+    load(three)  # Writes the config beside the log.
+    keys = (f"data.path={three}", *KEYS, NORMALISED, "trainer.track_every=4", "trainer.tensorboard=true")
+    for worker in launch.start_workers(2, tmp_path / "config.yaml", tmp_path / "two", *keys):
+        launch.finish(worker)
+    start(three, tmp_path / "one", *keys[1:])
+    assert_turn_alike(tmp_path / "one", tmp_path / "two")
+
+
+def assert_turn_alike(run, other):
+    one, two = turning(run), turning(other)
     assert one.keys() == two.keys()
     assert one
     for name, points in one.items():
