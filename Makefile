@@ -15,9 +15,9 @@ QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py 
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
-	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-initialisation bench-intrinsic \
-	bench-forgetting \
-	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability \
+	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-initialisation \
+	bench-intrinsic bench-forgetting \
+	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability bench-onset \
 	bench-reproducibility
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
@@ -107,6 +107,9 @@ bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boos
 
 bench-stability: install
 	$(BIN)/python -m benchmarks.stability --raw $(RAW)
+
+bench-onset: install  ## Divergence in mid-training: who survives, what precedes it, whether recovery saves the run.
+	$(BIN)/python -m benchmarks.onset
 
 bench-clippy-tasks: install  ## A task whose labels break for a day, and what becomes of the others.
 	$(BIN)/python -m benchmarks.clippy_tasks

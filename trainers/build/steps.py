@@ -122,9 +122,10 @@ class Steps:
         gradients = tape.gradient(scaled, [variable.value for variable in self._model.trainable_variables])
         parts = self._model.task_losses(labels, logits, weight)
         shares = {}
-        if self._model.task_weights is not None:
-            # What is told to users and to the detector has one scale, whatever the weights do.
+        if self._model.task_weights is not None or self._model.logit_penalty:
+            # What is told to users and to the detector has one scale, whatever the weights and the penalty do.
             loss = self._model.stage(self._model.compute_loss, features, labels, logits, weight, training=False)
+        if self._model.task_weights is not None:
             shares = self._model.label_shares(labels, weight)
         return gradients, tf.stack([loss, *(parts[name] for name in self._labelled)]), shares
 
