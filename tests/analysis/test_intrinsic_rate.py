@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.models.cases import LABELS, WEIGHTS, build, inputs
-from tests.reference import sphere_walk
+from tests.reference_weights import sphere_walk
 from tfstable.analysis import Rotations, angular_step_at_equilibrium, scale_invariant
 from tfstable.optimizers import SGD, Adagrad, Composite, Group
 

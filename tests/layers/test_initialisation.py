@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.models.cases import build
-from tests.reference import mean_squares_through_layers
+from tests.reference_weights import mean_squares_through_layers
 from tfstable.layers import GeneralisedSmeLU, MeanSquareOrthogonal, SmeLU, activation_gain
 from tfstable.models.blocks import dense_stack
 from tfstable.options import RankingOptions
