@@ -14,10 +14,11 @@ QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py 
 	tests/trainers/health/test_d*.py tests/trainers/health/test_verdict.py tests/trainers/training/test_check.py
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
-BENCHES := bench bench-kuairand bench-calibration bench-doctor bench-ids bench-numbers bench-stability bench-onset \
-	bench-clippy-tasks bench-treatments bench-reproducibility bench-serving bench-throughput bench-rank bench-counters \
-	bench-metrics bench-forgetting bench-lists bench-delayed bench-architectures bench-explain bench-score bench-scaling \
-	bench-history bench-memory bench-optimizers bench-din bench-layers
+BENCHES := bench bench-kuairand bench-calibration bench-doctor bench-ids bench-initialisation bench-intrinsic \
+	bench-numbers bench-stability bench-onset bench-clippy-tasks bench-treatments bench-reproducibility bench-serving \
+	bench-throughput bench-rank bench-counters bench-metrics bench-forgetting bench-lists bench-delayed \
+	bench-architectures bench-explain bench-score bench-scaling bench-history bench-memory bench-optimizers bench-din \
+	bench-layers
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
 
@@ -94,6 +95,12 @@ bench-doctor: install  ## The doctor on healthy runs, and its page of a run with
 
 bench-ids: install  ## Ids that come and go, beside hashing and a fixed vocabulary.
 	$(BIN)/python -m benchmarks.ids
+
+bench-initialisation: $(VENV)/.peers  ## Initial kernels: the depth that still trains, and the jump of the first steps.
+	$(BIN)/python -m benchmarks.initialisation --raw $(RAW)
+
+bench-intrinsic: install  ## SGD with decay on scale-invariant layers: learning rate times decay is what counts.
+	$(BIN)/python -m benchmarks.intrinsic_rate
 
 bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boosted trees.
 	$(BIN)/python -m benchmarks.numbers

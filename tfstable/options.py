@@ -113,7 +113,19 @@ class RankingOptions(Spec):
     activation_clip: Positive | None = Field(
         None, description="Clip activations of the dense layers to this absolute value. Default: no clipping."
     )
+    kernel_initializer: Literal["he", "fan_in", "orthogonal", "glorot"] = Field(
+        "he",
+        description="Initial kernels of the dense layers in bottom, experts and towers. he: variance 2 / inputs, right "
+        "for ReLU (He et al., 2015). fan_in: variance gain^2 / inputs, with the gain of the activation. orthogonal: "
+        "the same variance, orthogonal columns or rows. glorot: variance 2 / (inputs + outputs). With fan_in and "
+        "orthogonal the bottom's first layer and the output layers have gain 1.",
+    )
     hidden_normalisation: bool = Field(False, description="Apply layer normalisation before each activation.")
+    normalisation_epsilon: Positive = Field(
+        1e-3,
+        description="Added to the variance in hidden_normalisation. Where it is not small beside the variance of a "
+        "layer's output, the loss depends on the size of the layer's weights.",
+    )
     rezero: bool = Field(
         False, description="Add ReZero residuals around the bottom's layers that keep the width of their input."
     )

@@ -1,4 +1,5 @@
-"""Keras layers: smooth activations, ReZero and its deep stacks, feature crosses, histories, embedding tables."""
+"""Keras layers: smooth activations, ReZero and its deep stacks, feature crosses, histories, embedding tables; and
+initial kernels."""
 
 from tfstable.layers.clip_activation import ClipActivation
 from tfstable.layers.cross import CrossTower
@@ -8,6 +9,7 @@ from tfstable.layers.feature_normalisation import FeatureNormalization
 from tfstable.layers.generalised_smelu import GeneralisedSmeLU
 from tfstable.layers.history_decoder import HistoryDecoder
 from tfstable.layers.history_encoder import HistoryEncoder
+from tfstable.layers.initialisation import MeanSquareOrthogonal, activation_gain
 from tfstable.layers.insert import carry_over, insert
 from tfstable.layers.masked_mean import MaskedMean
 from tfstable.layers.normalised_attention import NormalisedAttention
@@ -29,6 +31,7 @@ __all__ = [
     "HistoryDecoder",
     "HistoryEncoder",
     "MaskedMean",
+    "MeanSquareOrthogonal",
     "NormalisedAttention",
     "ReZero",
     "ReZeroEncoder",
@@ -36,6 +39,7 @@ __all__ = [
     "SmeLU",
     "TargetAttention",
     "VectorInput",
+    "activation_gain",
     "carry_over",
     "insert",
     "smelu",

@@ -16,7 +16,7 @@ from tfstable.layers import (
     VectorInput,
 )
 from tfstable.models import tasks as task_math
-from tfstable.models.blocks import activation, dense_stack
+from tfstable.models.blocks import activation, dense_stack, output_start
 from tfstable.models.experts import experts_above
 from tfstable.models.histories import Histories
 from tfstable.models.loss_weights import make_loss_weights
@@ -238,15 +238,15 @@ class RankingModel(MultitaskModel):
         return self.vector_inputs[name](x) if name in self.vector_inputs else x
 
     def dense_stack(self, units: Sequence[int], name: str, rezero: bool = False) -> keras.Sequential:
-        """Returns a stack of dense layers with the model's activation, normalisation and dropout."""
-        return dense_stack(self.options, units, name, rezero, self.dtype_policy)
+        """Returns dense layers with the model's activation and other options; "bottom..." reads the model's input."""
+        reads_input = name.startswith("bottom")
+        return dense_stack(self.options, units, name, rezero, self.dtype_policy, linear_input=reads_input)
 
     def output_layer(self, task: str, name: str | None = None) -> keras.layers.Dense:
         """Returns a layer that turns a task's representation into its logit, starting at the base rate."""
         bias = task_math.initial_logit(self.task_specs[task], self.statistics.base_rates[task])
-        return keras.layers.Dense(
-            1, bias_initializer=keras.initializers.Constant(bias), dtype=self.logit_dtype, name=name or f"output_{task}"
-        )
+        start = output_start(self.options, bias)
+        return keras.layers.Dense(1, **start, dtype=self.logit_dtype, name=name or f"output_{task}")
 
     def _embedding_features(self) -> dict[str, EmbeddingFeature]:
         statistics, stack = self.statistics, self.options.stack_tables

@@ -157,6 +157,10 @@ class Composite(GuardedOptimizer):
         if self.averaging is not None:
             self.averaging.renew_rows(strategy, table, rows, values)
 
+    def optimizer_of(self, variable: Any) -> RuleOptimizer:
+        """Returns the optimizer of one of the variables."""
+        return self.optimizers[self._group_of[self._get_variable_index(variable)]]
+
     def slots_of(self, variable: Any) -> dict[str, Any]:
         """Returns the state that a rule keeps of one of the variables, by name; see `RuleOptimizer.slots_for`."""
         optimizer = self.optimizers[self._group_of[self._get_variable_index(variable)]]

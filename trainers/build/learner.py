@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfstable.analysis import Rotations, scale_invariant
 from tfstable.errors import InputError
 from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
 from tfstable.optimizers import Composite
+from trainers.build.groups import named_groups
 from trainers.build.model import make_model
 from trainers.build.optimizer import constant_rates, decays_in_windows, make_optimizer, window_rates
 from trainers.build.steps import Steps
@@ -100,10 +102,14 @@ def make_learner(
     with strategy.scope():
         model = make_model(config, statistics, before_build or (lambda model: None), pretrained)
         variables = model.trainable_variables
-        optimizer = make_optimizer(config.optimizer, config.trainer.batch_size, variables, every)
+        named = named_groups(config.optimizer, model)
+        optimizer = make_optimizer(config.optimizer, config.trainer.batch_size, variables, every, named)
         try:
             optimizer.build(variables)
         except ValueError as error:
             raise InputError(f"optimizer.groups: {error}") from None
+    turning = scale_invariant(model) if every and not isinstance(strategy, tf.distribute.TPUStrategy) else []
+    if turning:  # Not on TPUs, which read no weights between steps.
+        make_steps = partial(make_steps, rotations=Rotations(turning, optimizer, every))
     steps = partial(make_steps, strategy, model, optimizer)
     return Learner(model, optimizer, steps(), config.optimizer, steps)

@@ -1,7 +1,7 @@
 """From the config's optimizer section to an optimizer."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -32,6 +32,7 @@ from tfstable.optimizers.schedule import window_decay
 from tfstable.optimizers.tables import is_embedding_table
 from trainers.config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
 from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippyConfig
+from trainers.config.optimizer import SCALE_INVARIANT
 
 RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX, "muon": Muon, "adafactor": Adafactor}
 CLIPPINGS = {
@@ -46,7 +47,11 @@ CLIPPINGS = {
 
 
 def make_optimizer(
-    config: OptimizerConfig, batch_size: int, variables: Sequence[Any] = (), track_every: int = 0
+    config: OptimizerConfig,
+    batch_size: int,
+    variables: Sequence[Any] = (),
+    track_every: int = 0,
+    named: Mapping[str, str] | None = None,
 ) -> Composite:
     """Returns the groups' optimizers as one, under one finite flag, with the average of the weights.
 
@@ -55,12 +60,13 @@ def make_optimizer(
         batch_size: Examples of a step.
         variables: The variables to update: they show which of `config.groups` are of tables.
         track_every: See `RuleOptimizer`.
+        named: What `named_groups` returns.
     """
     groups = []
     for name, rule in _groups(config).items():
         if rule.rule == "adagrad" and _is_of_tables(name, variables):
             rule = rule.model_copy(update={"initial_accumulator": rule.tables_accumulator(batch_size)})
-        groups.append(Group(name, _rule(rule, track_every)))
+        groups.append(Group((named or {}).get(name, name), _rule(rule, track_every)))
     return Composite(
         groups,
         on_nonfinite=config.on_nonfinite,
@@ -96,7 +102,7 @@ def _groups(config: OptimizerConfig) -> dict[str, RuleConfig]:
 
 
 def _is_of_tables(group: str, variables: Sequence[Any]) -> bool:
-    if group in ("embeddings", "dense"):
+    if group in ("embeddings", "dense", SCALE_INVARIANT):
         return group == "embeddings"
     return all(is_embedding_table(variable) for variable in variables if re.search(group, variable.path))
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfstable.analysis import Rotations
 from tfstable.models import RankingModel
 from tfstable.models.targets import batch_size
 
@@ -24,6 +25,7 @@ class Steps:
             over replicas. TPUs always compile.
         dense_tables: Turn the gradients of embedding tables into dense ones before they are summed over the replicas,
             as TPUs without SparseCores need. The cost of a step then grows with the sizes of the tables.
+        rotations: Measures each step; None for nothing.
     """
 
     def __init__(
@@ -33,10 +35,11 @@ class Steps:
         optimizer: keras.optimizers.Optimizer,
         xla: bool = False,
         dense_tables: bool = False,
+        rotations: Rotations | None = None,
     ):
         self._strategy, self._model, self._optimizer = strategy, model, optimizer
         self._tasks, self._labelled, self._dense_tables = list(model.task_specs), model.labelled, dense_tables
-        self._replicas = strategy.num_replicas_in_sync
+        self._replicas, self._rotations = strategy.num_replicas_in_sync, rotations
         self._loss_dtype = tf.as_dtype(model.logit_dtype)
         self._step, self._compute_gradients = self.train_step, self._gradients
         if xla and self._replicas == 1:
@@ -59,9 +62,17 @@ class Steps:
             if rate_factors is not None:
                 for group, optimizer in enumerate(self._optimizer.optimizers):
                     optimizer.rate_factor.assign(rate_factors[step, group])
+            before = [] if self._rotations is None else self._rotations.weights()
             per_replica = self._strategy.run(self._step, args=next(iterator))
+            if self._rotations is not None:
+                self._rotations.after_step(before)
             losses = losses.write(step, self._strategy.reduce(tf.distribute.ReduceOp.MEAN, per_replica, axis=None))
         return losses.stack()
+
+    def diagnostics(self) -> dict[str, dict[str, float]]:
+        """Returns the figures of the optimizer's last tracked step: by variable, and by scale-invariant layer."""
+        turned = {} if self._rotations is None else self._rotations.figures()
+        return {**self._optimizer.diagnostics(), **turned}
 
     def trace(self, iterator: Iterator[Any], rate_factors: tf.TensorSpec | None = None) -> None:
         """Compiles `train` without a step. This takes as long as many steps."""

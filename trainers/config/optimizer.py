@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
 from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippingConfig, ClippyConfig, Fraction
 
+SCALE_INVARIANT = "scale_invariant"  # A group's name.
 # The keys of each rule alone.
 KEYS = {
     "adafactor": [],
@@ -189,8 +190,9 @@ class OptimizerConfig(Spec):
     embeddings: RuleConfig = Field(default_factory=RuleConfig, description="Rule for the embedding tables.")
     groups: dict[str, RuleConfig] | None = Field(
         None,
-        description="Rules by group of variables, instead of dense and embeddings. A key is embeddings, dense, or "
-        "a regular expression to search in a variable's path. Each variable must be in exactly one group.",
+        description="Rules by group of variables, instead of dense and embeddings. A key is embeddings, dense, "
+        "scale_invariant (kernels and biases that hidden_normalisation follows; dense then has the others), or a "
+        "regular expression to search in a variable's path. Each variable must be in exactly one group.",
     )
     averaging: AveragingConfig | None = Field(
         None, description="Average the weights, and use the average in evaluations and exports. Default: no average."

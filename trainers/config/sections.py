@@ -192,7 +192,8 @@ class TrainerConfig(Spec):
     track_every: int = Field(
         0,
         ge=0,
-        description="Log the clipping factor and norms of each variable to TensorBoard every N steps; 0 = off.",
+        description="Log the clipping factor and norms of each variable, and how layers turn that hidden_normalisation "
+        "follows, to TensorBoard every N steps; 0 = off.",
         json_schema_extra=OPERATIONAL,
     )
     sharpness_every: int = Field(

@@ -268,7 +268,8 @@ def _heads(found: Layers, new: RankingModel, old: RankingModel, known: Known, h:
 
 def _options(found: Layers, new: RankingModel, old: RankingModel) -> None:
     """Tells of options that change what a layer computes of the same weights."""
-    for key in ("activation", "beta", "slope_below", "activation_clip", "hidden_normalisation", "input_normalisation"):
+    keys = ("activation", "beta", "slope_below", "activation_clip", "hidden_normalisation", "input_normalisation")
+    for key in (*keys, *(["normalisation_epsilon"] if new.options.hidden_normalisation else [])):
         value, was = getattr(new.options, key), getattr(old.options, key)
         if value != was:
             found.lines.append(Line(f"model.{key}", "made anew", f"{was} -> {value}", exact=False))

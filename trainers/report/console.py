@@ -32,7 +32,8 @@ class Report:
 
     def __init__(self, console: Console | None, tasks: Sequence[str] = (), tensorboard: Path | None = None):
         self._console, self._tasks = console, tasks
-        self._writer = tf.summary.create_file_writer(str(tensorboard)) if tensorboard else None
+        self._tensorboard = tensorboard
+        self._writer: tf.summary.SummaryWriter | None = None
 
     @contextmanager
     def window(self, window: Window, total: int) -> Iterator[Callable[[int, int, int, np.ndarray], None]]:
@@ -124,7 +125,10 @@ class Report:
             self._console.print(line, soft_wrap=True)
 
     def _write(self, scalars: Mapping[str, float | None], iteration: int) -> None:
-        if self._writer is not None:
+        if self._tensorboard is not None:
+            # Not made before the first scalar: it begins TensorFlow's context, and several workers must do so first.
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(str(self._tensorboard))
             with self._writer.as_default():
                 for name, value in scalars.items():
                     if value is not None:  # From a file, where a number that is not finite is null.

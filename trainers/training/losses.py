@@ -52,7 +52,7 @@ class Losses:
         self._look_at_skipped(int(numbers[0]), int(numbers[-1]))
         iteration, count = self._state.iteration, len(numbers)
         if (every := self._config.track_every) and iteration // every > (iteration - count) // every:
-            self._report.diagnostics(self._state.learner.optimizer.diagnostics(), iteration // every * every)
+            self._report.diagnostics(self._state.learner.steps.diagnostics(), iteration // every * every)
         if (every := self._config.sharpness_every) and iteration // every > (iteration - count) // every:
             self._report.diagnostics({"sharpness": self._sharpness(*self._fixed_batch())}, iteration)
         if (every := self._config.task_gradients_every) and iteration // every > (iteration - count) // every:
