@@ -17,7 +17,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
 	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
 	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability \
-	bench-reproducibility
+	bench-reproducibility bench-rezero bench-surface
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
 
@@ -106,6 +106,13 @@ bench-clippy-tasks: install  ## A task whose labels break for a day, and what be
 
 bench-reproducibility: install
 	$(BIN)/python -m benchmarks.reproducibility --raw $(RAW)
+
+bench-rezero: $(VENV)/.peers  ## Deep transformers and a residual network of convolutions, with ReZero and without.
+	$(BIN)/python -m benchmarks.rezero_transformers
+	$(BIN)/python -m benchmarks.rezero_convolution
+
+bench-surface: $(VENV)/.peers  ## The loss along two directions, from ReLU to very wide SmeLU.
+	$(BIN)/python -m benchmarks.loss_surface
 
 bench-serving: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.serving --raw $(RAW)

@@ -78,14 +78,18 @@ def loss_surface(
     start = [tf.identity(v) for v in values]
     one, other = ([tf.constant(d, s.dtype) for d, s in zip(d, start, strict=True)] for d in directions)
 
-    @tf.function(autograph=False)
     def at(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         for v, w, d, e in zip(values, start, one, other, strict=True):
             v.assign(w + tf.cast(a, w.dtype) * d + tf.cast(b, w.dtype) * e)
-        return loss()
+        return tf.cast(loss(), tf.float64)
+
+    @tf.function(autograph=False)
+    def row(a: tf.Tensor) -> tf.Tensor:
+        # In the graph, a point costs a third; one after the other, because all points share the variables.
+        return tf.map_fn(lambda b: at(a, b), tf.constant(steps), parallel_iterations=1)
 
     try:
-        grid = [[float(at(tf.constant(a, tf.float64), tf.constant(b, tf.float64))) for b in steps] for a in steps]
+        grid = [row(tf.constant(a)).numpy() for a in steps]
     finally:
         for v, w in zip(values, start, strict=True):
             v.assign(w)
