@@ -9,7 +9,6 @@ The 1797 handwritten digits of scikit-learn, 8 x 8 pixels, a third of them held 
     ReZero, BN     x <- relu(x + alpha F(x)) with the same F: the paper's experiment
     residual       x <- relu(x + F(x)) without normalisation
     ReZero         x <- relu(x + alpha F(x)) without normalisation
-    plain, BN      x <- relu(F(x))
 
 The rate of each way is the best of RATES by the first seed; figures are from all seeds. The training loss is the mean
 of the last 20 batches. Runs are kept in --work; rerun to resume. Writes benchmarks/results/layers/
@@ -34,14 +33,13 @@ from benchmarks.over_seeds import mean_with_interval, ratio_with_interval
 from tfstable.layers import ReZero
 
 RESULTS = Path(__file__).parent / "results" / "layers"
-BLOCKS, CHANNELS, BATCH, STEPS, MEAN_OVER, SEEDS = 9, 8, 32, 300, 20, 4
+BLOCKS, CHANNELS, BATCH, STEPS, MEAN_OVER, SEEDS = 9, 8, 32, 300, 20, 3
 RATES, TARGETS = (0.003, 0.01), (1.0, 0.5, 0.2)
 COLOURS = {
     "residual, BN": "#2060c0",
     "ReZero, BN": "#804090",
     "residual": "#d08020",
     "ReZero": "#c02040",
-    "plain, BN": "#999999",
 }
 
 
@@ -63,10 +61,8 @@ def network(way):
         F = branch(way.endswith("BN"))
         if way.startswith("ReZero"):
             x = ReZero(F)(x)
-        elif way.startswith("residual"):
-            x = keras.layers.Add()([x, F(x)])
         else:
-            x = F(x)
+            x = keras.layers.Add()([x, F(x)])
         x = keras.layers.ReLU()(x)
     return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests import reference
 from tests.layers.gated import HISTORY, opened
-from tfstable.layers import ReZeroDecoder
+from tfstable.layers import ReZeroDecoder, ReZeroEncoder
 
 RNG = np.random.default_rng(3)
 MEMORY = RNG.normal(size=(3, 4, 8))
@@ -64,10 +64,15 @@ def test_no_element_sees_a_later_one_or_padding():
     )
 
 
-def test_a_decoder_without_a_memory_is_a_language_model():
+def test_a_decoder_without_a_memory_is_an_encoder_under_a_causal_mask():
     layer = ReZeroDecoder(2, 12)
     layer(HISTORY)
-    assert not any("memory" in weight.path for weight in layer.weights)
+    encoder = ReZeroEncoder(2, 12)
+    encoder(HISTORY)
+    for one, other in zip(opened(layer).weights, encoder.weights, strict=True):
+        other.assign(one)
+    expected = encoder.feed_forward(encoder.attention(HISTORY, use_causal_mask=True))
+    np.testing.assert_allclose(layer(HISTORY), expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="built without a memory"):
         layer(HISTORY, MEMORY)
     with pytest.raises(ValueError, match="built with a memory"):
