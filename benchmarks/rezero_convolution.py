@@ -59,10 +59,7 @@ def network(way):
     x = keras.layers.ReLU()(convolution()(x))
     for _ in range(BLOCKS):
         F = branch(way.endswith("BN"))
-        if way.startswith("ReZero"):
-            x = ReZero(F)(x)
-        else:
-            x = keras.layers.Add()([x, F(x)])
+        x = ReZero(F)(x) if way.startswith("ReZero") else keras.layers.Add()([x, F(x)])
         x = keras.layers.ReLU()(x)
     return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
 
