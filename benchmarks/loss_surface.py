@@ -112,8 +112,12 @@ def surface_of(part, name, seed):
     return surface, float(surface[POINTS // 2, POINTS // 2])
 
 
+def path_of(part, name, seed, work):
+    return work / f"{part}, {name}, {seed}.npz".replace(" ", "_")
+
+
 def kept(part, name, seed, work):
-    path = work / f"{part}, {name}, {seed}.npz".replace(" ", "_")
+    path = path_of(part, name, seed, work)
     if not path.exists():
         surface, scale = surface_of(part, name, seed)
         np.savez_compressed(path, surface=surface, scale=scale)
@@ -125,13 +129,14 @@ def kept(part, name, seed, work):
 def summary(part, found):
     """By activation: counts with intervals over seeds, and their difference to ReLU by seed."""
     rows, of_relu = {}, {}
+    seeds = len(found["linear"])
     for name in ACTIVATIONS:
         counts = {
             "minima": [len(local_minima(s, 1e-12 * scale)) for s, scale in found[name]],
             "deep": [len(local_minima(s, DEEP * scale)) for s, scale in found[name]],
         }
         of_relu = of_relu or counts
-        rows[name] = {}
+        rows[name] = {"seeds": seeds}
         for kind, own in counts.items():
             rows[name][kind] = mean_with_interval(own)
             differences = [n - m for n, m in zip(own, of_relu[kind], strict=True)]
@@ -162,6 +167,11 @@ def title_of(name):
     return name if name == "linear" else f"half-width {float(name):g}" if float(name) else "ReLU"
 
 
+def interval(figure):
+    spread = "" if figure["low"] is None else f" [{figure['low']:.1f}, {figure['high']:.1f}]"
+    return f"{figure['mean']:.1f}{spread}"
+
+
 def markdown(table):
     lines = [
         "# Local minima on a plane of 41 x 41 points",
@@ -170,11 +180,15 @@ def markdown(table):
         "",
     ]
     for part, rows in table.items():
-        lines += [f"## {part}", "", "| activation | minima | minus ReLU's | deep | minus ReLU's | centre |"]
+        lines += [
+            f"## {part}, {rows['linear']['seeds']} seeds",
+            "",
+            "| activation | minima | minus ReLU's | deep | minus ReLU's | centre |",
+        ]
         lines.append("|---|---|---|---|---|---|")
         for name, row in rows.items():
             kinds = ("minima", "minima_over_relu", "deep", "deep_over_relu")
-            cells = [f"{row[k]['mean']:.1f} [{row[k]['low']:.1f}, {row[k]['high']:.1f}]" for k in kinds]
+            cells = [interval(row[kind]) for kind in kinds]
             lines.append(f"| {title_of(name)} | {' | '.join(cells)} | {row['loss_at_centre']['mean']:.3g} |")
         lines.append("")
     return "\n".join(lines)
@@ -184,6 +198,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-surface"))
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--report-only", action="store_true", help="write the results of the seeds that are finished")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -193,11 +208,14 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
     table = {}
     for part in arguments.parts:
-        seeds = range(PARTS[part][1])
-        found = {name: [None] * len(seeds) for name in ACTIVATIONS}
-        for seed in seeds:  # Seed by seed, so that what is unfinished is whole.
+        found = {name: [] for name in ACTIVATIONS}
+        for seed in range(PARTS[part][1]):
+            if arguments.report_only and not all(path_of(part, name, seed, arguments.work).exists() for name in found):
+                break
             for name in ACTIVATIONS:
-                found[name][seed] = kept(part, name, seed, arguments.work)
+                found[name].append(kept(part, name, seed, arguments.work))
+        if not found["linear"]:
+            continue
         table[part] = summary(part, found)
         draw(part, found, 0, arguments.out / f"{part.replace(', ', '_')}.png")
     (arguments.out / "surface.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

@@ -121,17 +121,27 @@ def best_rate(by_rate):
     return min(by_rate, key=lambda rate: np.nan_to_num(smooth(by_rate[rate][0])[-1], nan=np.inf))
 
 
-def runs_of(way, work, seeds):
-    found = {}
+def run_of(way, rate, seed, work, report_only):
+    path = work / f"{way}, {rate}, {seed}.json".replace(" ", "_")
+    if not path.exists() and report_only:
+        return None
+    if not path.exists():
+        run = train(way, rate, seed)
+        path.write_text(json.dumps(run), encoding="utf-8")
+        print(way, rate, seed, round(smooth(run)[-1], 4), run["errors"][-1], run["seconds"], flush=True)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def runs_of(work, seeds, report_only):
+    """Trains what is missing, seed by seed; returns way -> rate -> runs by seed."""
+    found = {way: {} for way in COLOURS}
     for seed in range(seeds):
-        for rate in [best_rate(found)] if seed else RATES:
-            path = work / f"{way}, {rate}, {seed}.json".replace(" ", "_")
-            if not path.exists():
-                path.write_text(json.dumps(train(way, rate, seed)), encoding="utf-8")
-            found.setdefault(rate, []).append(json.loads(path.read_text(encoding="utf-8")))
-            last = found[rate][-1]
-            print(way, rate, seed, round(smooth(last)[-1], 4), last["errors"][-1], last["seconds"], flush=True)
-    return found
+        for way, own in found.items():
+            for rate in [best_rate(own)] if seed and own else RATES:
+                run = run_of(way, rate, seed, work, report_only)
+                if run is not None:
+                    own.setdefault(rate, []).append(run)
+    return {way: by_rate for way, by_rate in found.items() if by_rate}
 
 
 def summary(everything):
@@ -174,13 +184,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-rezero-convolution"))
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--report-only", action="store_true", help="write the results of the runs that are finished")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for folder in (arguments.work, arguments.out):
         folder.mkdir(parents=True, exist_ok=True)
-    everything = {way: runs_of(way, arguments.work, arguments.seeds) for way in COLOURS}
+    everything = runs_of(arguments.work, arguments.seeds, arguments.report_only)
     (arguments.out / "rezero_convolution.json").write_text(
         json.dumps(summary(everything), indent=1) + "\n", encoding="utf-8"
     )

@@ -55,6 +55,7 @@ PARTS = {
     "fast": (0, 12, 700, (3.6, 3.4, 3.2), tuple(WAYS)[2:], 3),
     "pair": (6, 6, 800, (2.0, 1.0, 0.1), tuple(WAYS)[2:], 3),
 }
+OF_PART = {"fast": RATES[1:], "deep 128": RATES[1:2]}  # The rates that are tried; of the others the first two.
 LETTERS, WORD = 16, 16
 GIVEN_UP = 50.0  # Bits of a loss that will not come back.
 
@@ -112,30 +113,24 @@ def train(network, data, seed, rate, steps, is_done):
     return {"losses": [float(f"{x:.4g}") for x in losses], "looks": [float(f"{x:.4g}") for x in looks]}
 
 
-def runs_of(part, work):
-    """Trains what is missing of a part; returns way -> rate -> runs by seed."""
+def runs_of(part, work, report_only):
+    """Trains what is missing of a part, seed by seed; returns way -> rate -> runs by seed."""
     encoder_depth, depth, steps, targets, ways, seeds = PARTS[part]
-    data, found = Reversal() if encoder_depth else Text(), {}
-    for way in ways:
-        network, found[way] = None, {}
-
-        def run(seed, rate, way=way, own=found[way]):
-            nonlocal network
-            path = work / f"{part}, {way}, {rate}, {seed}.json".replace(" ", "_")
-            if not path.exists():
-                if network is None:
-                    network = Network(way, encoder_depth, depth, data.vocabulary, data.length)
-                result = train(network, data, seed, rate, steps, lambda look: bool(targets) and look <= targets[-1])
-                path.write_text(json.dumps(result), encoding="utf-8")
-                print(part, way, rate, seed, len(result["losses"]), result["looks"][-1], flush=True)
-            own.setdefault(rate, []).append(json.loads(path.read_text(encoding="utf-8")))
-
-        rates = {"fast": RATES[1:], "deep 128": RATES[1:2]}.get(part, RATES[:2])
-        for rate in rates:
-            run(0, rate)
-        for seed in range(1, seeds):
-            run(seed, best_rate(found[way], targets))
-    return found
+    data, networks, found = Reversal() if encoder_depth else Text(), {}, {way: {} for way in ways}
+    for seed in range(seeds):
+        for way in ways:
+            for rate in [best_rate(found[way], targets)] if seed and found[way] else OF_PART.get(part, RATES[:2]):
+                path = work / f"{part}, {way}, {rate}, {seed}.json".replace(" ", "_")
+                if not path.exists() and report_only:
+                    continue
+                if not path.exists():
+                    if way not in networks:  # Compiled once for all rates and seeds.
+                        networks[way] = Network(way, encoder_depth, depth, data.vocabulary, data.length)
+                    run = train(networks[way], data, seed, rate, steps, lambda look: targets and look <= targets[-1])
+                    path.write_text(json.dumps(run), encoding="utf-8")
+                    print(part, way, rate, seed, len(run["losses"]), run["looks"][-1], flush=True)
+                found[way].setdefault(rate, []).append(json.loads(path.read_text(encoding="utf-8")))
+    return {way: by_rate for way, by_rate in found.items() if by_rate}
 
 
 def best_rate(by_rate, targets):
@@ -169,7 +164,7 @@ def summary(part, found):
         for target in targets:
             row[f"steps_to_{target}"] = [steps_to(target, run) for run in runs]
         rows[way] = row
-    for target in targets:
+    for target in targets if "ReZero" in rows else ():
         own = rows["ReZero"][f"steps_to_{target}"]
         for row in rows.values():
             row[f"steps_to_{target}_over_rezero"] = ratio_with_interval(row[f"steps_to_{target}"], own)
@@ -211,13 +206,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-rezero"))
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--report-only", action="store_true", help="write the results of the runs that are finished")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    everything = {part: runs_of(part, arguments.work) for part in arguments.parts}
+    everything = {part: runs_of(part, arguments.work, arguments.report_only) for part in arguments.parts}
     arguments.out.mkdir(parents=True, exist_ok=True)
+    everything = {part: found for part, found in everything.items() if found}
     table = {part: summary(part, found) for part, found in everything.items()}
     (arguments.out / "rezero_transformers.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     draw(everything, arguments.out / "rezero_transformers.png")
