@@ -153,17 +153,21 @@ def steps_to(target, run):
     return None
 
 
+def finite(x):
+    return x if np.isfinite(x) else None  # JSON knows no NaN.
+
+
 def summary(part, found):
     targets, rows = PARTS[part][3], {}
     for way, by_rate in found.items():
         rate = best_rate(by_rate, targets)
         runs = by_rate[rate]
         last = [run["looks"][-1] for run in runs]
-        row = {"rate": rate, "last_bits_by_seed": last}
+        row = {"rate": rate, "last_bits_by_seed": [finite(x) for x in last]}
         if max(last) < GIVEN_UP:
             row["last_bits"] = mean_with_interval(last)
         row["steps_run"] = [len(run["losses"]) for run in runs]
-        row["of_first_seed_by_rate"] = {str(rate): runs[0]["looks"][-1] for rate, runs in by_rate.items()}
+        row["of_first_seed_by_rate"] = {str(rate): finite(runs[0]["looks"][-1]) for rate, runs in by_rate.items()}
         for target in targets:
             row[f"steps_to_{target}"] = [steps_to(target, run) for run in runs]
         rows[way] = row
