@@ -15,10 +15,10 @@ QUICK := tests/data tests/metrics/test_*auc*.py tests/metrics/test_pointwise.py 
 RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-calibration bench-doctor bench-ids bench-initialisation bench-intrinsic \
-	bench-numbers bench-stability bench-onset bench-clippy-tasks bench-treatments bench-reproducibility bench-serving \
-	bench-throughput bench-rank bench-counters bench-metrics bench-forgetting bench-lists bench-delayed \
-	bench-architectures bench-explain bench-score bench-scaling bench-history bench-memory bench-optimizers bench-din \
-	bench-layers
+	bench-numbers bench-stability bench-onset bench-clippy-tasks bench-treatments bench-reproducibility bench-rezero \
+	bench-surface bench-serving bench-throughput bench-rank bench-counters bench-metrics bench-forgetting bench-lists \
+	bench-delayed bench-architectures bench-explain bench-score bench-scaling bench-history bench-memory \
+	bench-optimizers bench-din bench-layers
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
 
@@ -119,6 +119,13 @@ bench-treatments: install  ## Rules and clippings beside plain Adagrad: bytes, t
 
 bench-reproducibility: install
 	$(BIN)/python -m benchmarks.reproducibility --raw $(RAW)
+
+bench-rezero: $(VENV)/.peers  ## Deep transformers and a residual network of convolutions, with ReZero and without.
+	$(BIN)/python -m benchmarks.rezero_transformers
+	$(BIN)/python -m benchmarks.rezero_convolution
+
+bench-surface: $(VENV)/.peers  ## The loss along two directions, from ReLU to very wide SmeLU.
+	$(BIN)/python -m benchmarks.loss_surface
 
 bench-serving: $(VENV)/.peers
 	$(BIN)/python -m benchmarks.serving --raw $(RAW)

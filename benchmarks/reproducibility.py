@@ -18,6 +18,8 @@ import yaml
 RESULTS = Path(__file__).parent / "results" / "reproducibility"
 GRID, FEED = "configs/reproducibility.yaml", "configs/quickstart.yaml"
 RECIPE, REPRODUCIBLE = "configs/kuairand_columns.yaml", "configs/kuairand_reproducible.yaml"
+SMOOTH = {f"smelu {beta:g}": {"model.activation": "smelu", "model.beta": beta} for beta in (0.25, 0.5, 1.0, 2.0)}
+SMOOTH |= {name: {"model.activation": name} for name in ("gelu", "relu", "softplus", "swish")}
 FEW = {name: [{"model.activation": name}] for name in ("relu", "smelu", "swish")}
 NORMALISATION = {name: {"model.hidden_normalisation": name == "normalised"} for name in ("plain", "normalised")}
 
@@ -129,6 +131,28 @@ PARTS = {
             "reproducibility.curves": FEW,
         },
     ),
+    # Prediction difference against loss, a curve per activation: what is varied along it is the dense rate.
+    "curves": (
+        "feed",
+        FEED,
+        {
+            "data.simulate": {"days": 8, "rows_per_day": 16384, "seed": 1},
+            "trainer.window_days": 1,
+            "trainer.batch_size": 2048,
+            "model.units": [128, 128, 128],
+            "optimizer.embeddings.learning_rate": 0.05,
+            "optimizer.embeddings.initial_accumulator": 1e-5,
+            "evaluation.gauc_column": "user_id",
+            "reproducibility.runs": 3,
+            "reproducibility.days": 4,
+            "reproducibility.tasks": ["click"],
+            "reproducibility.differ": {"seeds": {"kind": "seed"}},
+            "reproducibility.curves": {
+                name: [{**keys, "optimizer.dense.learning_rate": rate} for rate in (0.0125, 0.025, 0.05, 0.1)]
+                for name, keys in SMOOTH.items()
+            },
+        },
+    ),
 }
 
 
@@ -140,8 +164,10 @@ def main():
     arguments = parser.parse_args()
 
     logs = {name: arguments.work / "logs" / name for name in ("kuairand", "feed")}
-    tfstable("prepare", "kuairand", "--raw", arguments.raw, "--out", logs["kuairand"])
-    for part in [arguments.only] if arguments.only else PARTS:
+    parts = [arguments.only] if arguments.only else list(PARTS)
+    if any(PARTS[part][0] == "kuairand" for part in parts):
+        tfstable("prepare", "kuairand", "--raw", arguments.raw, "--out", logs["kuairand"])
+    for part in parts:
         log, config, keys = PARTS[part]
         out = arguments.work / log  # Parts share their trainings.
         settings = [f"data.path={logs[log]}", *(f"{key}={json.dumps(value)}" for key, value in keys.items())]

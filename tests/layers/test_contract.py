@@ -37,6 +37,7 @@ CASES = {
     "ReZeroStack": (lambda **k: layers.ReZeroStack(23, layers.SmeLU(0.5), **k), (X,)),
     "ReZeroStack of one block": (lambda **k: layers.ReZeroStack(10, "tanh", **k), (X,)),
     "ReZeroStack below a block": (lambda **k: layers.ReZeroStack(3, layers.smelu, **k), (X,)),
+    "ReZeroDecoder": (lambda **k: layers.ReZeroDecoder(2, 12, "gelu", 0.1, **k), (SEQUENCE, (5, 3, 8))),
     "ReZeroEncoder": (lambda **k: layers.ReZeroEncoder(2, 12, "gelu", 0.1, **k), (SEQUENCE,)),
     "ReZeroEncoder of normalised queries": (
         lambda **k: layers.ReZeroEncoder(2, 12, "gelu", 0.1, query_key_norm=True, **k),

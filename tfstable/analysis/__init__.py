@@ -5,6 +5,7 @@ gradients of tasks, turning of scale-invariant weights, drift, spectra of embedd
 from tfstable.analysis.drift import deviation_ratio, population_stability_index, standardised_shift
 from tfstable.analysis.integrated_gradients import IntegratedGradients, completeness
 from tfstable.analysis.intrinsic_rate import Rotations, ScaleInvariant, angular_step_at_equilibrium, scale_invariant
+from tfstable.analysis.loss_surface import filter_normalised_direction, local_minima, loss_surface
 from tfstable.analysis.permutation import permutation_importance
 from tfstable.analysis.score_search import ascend, policy_gradient, zero_order_gradient
 from tfstable.analysis.sharpness import SharpnessProbe, largest_eigenvalue
@@ -26,6 +27,7 @@ __all__ = [
     "information_abundance",
     "largest_eigenvalue",
     "local_minima",
+    "loss_surface",
     "permutation_importance",
     "policy_gradient",
     "population_stability_index",

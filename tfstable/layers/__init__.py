@@ -14,6 +14,7 @@ from tfstable.layers.insert import carry_over, insert
 from tfstable.layers.masked_mean import MaskedMean
 from tfstable.layers.normalised_attention import NormalisedAttention
 from tfstable.layers.rezero import ReZero
+from tfstable.layers.rezero_decoder import ReZeroDecoder
 from tfstable.layers.rezero_stack import ReZeroStack
 from tfstable.layers.smelu import SmeLU, smelu
 from tfstable.layers.target_attention import TargetAttention
@@ -34,6 +35,7 @@ __all__ = [
     "MeanSquareOrthogonal",
     "NormalisedAttention",
     "ReZero",
+    "ReZeroDecoder",
     "ReZeroEncoder",
     "ReZeroStack",
     "SmeLU",

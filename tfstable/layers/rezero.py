@@ -18,10 +18,12 @@ class ReZero(keras.layers.Layer):
     branch as far as the loss asks. The only requirement is that F(x) is finite.
 
     Args:
-        layer: The layer F; its output has the shape of its input. For an attention layer, x is query, key and value.
+        layer: The layer F; its output has the shape of its input. For an attention layer, x is query, key and value. To
+            attend to a `context` of another width, build F first.
 
     Call arguments:
         x: Input.
+        context: For an attention layer: `(batch, length, ...)`, the keys and values. Default: x.
         **kwargs: Passed to F: `training`, `attention_mask`, ...
 
     Shapes:
@@ -61,7 +63,8 @@ class ReZero(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor, **kwargs: Any) -> tf.Tensor:
-        y = self.layer(*[x] * self._inputs, **kwargs)
+        inputs = (x, kwargs.pop("context", x)) if self._inputs == 2 else (x,)
+        y = self.layer(*inputs, **kwargs)
         self._check(x, y)
         return x + self.alpha * y
 

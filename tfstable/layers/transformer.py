@@ -55,33 +55,17 @@ class ReZeroEncoder(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if heads < 1 or units < 1:
-            raise ValueError(f"heads and units must be at least 1, got {heads=}, {units=}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        check_arguments(heads, units, dropout)
         self.heads, self.units, self.dropout = heads, units, dropout
         self.activation, self.query_key_norm = keras.activations.get(activation), query_key_norm
         self.supports_masking = True
 
     def build(self, input_shape: Shape) -> None:
         width = check_one_input(self, input_shape, rank=3)
-        if width % self.heads:
-            raise ValueError(f"the input's width must be a multiple of heads, got width {width}, heads {self.heads}")
         policy = self.dtype_policy
-        if self.query_key_norm:
-            attention = NormalisedAttention(self.heads, self.dropout, dtype=policy, name="attention")
-        else:
-            attention = keras.layers.MultiHeadAttention(
-                self.heads, width // self.heads, dropout=self.dropout, dtype=policy, name="attention"
-            )
-        branch = [
-            keras.layers.Dense(self.units, activation=self.activation, dtype=policy, name="inner"),
-            keras.layers.Dropout(self.dropout, dtype=policy),
-            keras.layers.Dense(width, dtype=policy, name="outer"),
-        ]
+        attention = attention_of(width, self.heads, self.dropout, self.query_key_norm, dtype=policy, name="attention")
+        feed_forward = feed_forward_of(width, self.units, self.activation, self.dropout, policy)
         self.attention = ReZero(attention, dtype=policy, name="rezero_attention")
-        feed_forward = keras.Sequential(branch, name="feed_forward")
-        feed_forward.supports_masking = True  # Element by element: masks pass.
         self.feed_forward = ReZero(feed_forward, dtype=policy, name="rezero_feed_forward")
         self.attention.build(input_shape)
         self.feed_forward.build(input_shape)
@@ -100,3 +84,42 @@ class ReZeroEncoder(keras.layers.Layer):
         activation = keras.activations.serialize(self.activation)
         own = {"heads": self.heads, "units": self.units, "activation": activation, "dropout": self.dropout}
         return {**super().get_config(), **own, "query_key_norm": self.query_key_norm}
+
+
+def check_arguments(heads: int, units: int, dropout: float) -> None:
+    """Checks what encoder and decoder layers have in common.
+
+    Raises:
+        ValueError: If an argument is outside its domain.
+    """
+    if heads < 1 or units < 1:
+        raise ValueError(f"heads and units must be at least 1, got {heads=}, {units=}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+
+
+def attention_of(width: int, heads: int, dropout: float, query_key_norm: bool, **kwargs: Any) -> keras.layers.Layer:
+    """Returns the attention of an encoder or decoder layer.
+
+    Raises:
+        ValueError: If `width` is not a multiple of `heads`.
+    """
+    if width % heads:
+        raise ValueError(f"the input's width must be a multiple of heads, got width {width}, heads {heads}")
+    if query_key_norm:
+        return NormalisedAttention(heads, dropout, **kwargs)
+    return keras.layers.MultiHeadAttention(heads, width // heads, dropout=dropout, **kwargs)
+
+
+def feed_forward_of(
+    width: int, units: int, activation: Callable[..., Any], dropout: float, policy: keras.DTypePolicy
+) -> keras.Sequential:
+    """Returns the feed-forward part of an encoder or decoder layer."""
+    branch = [
+        keras.layers.Dense(units, activation=activation, dtype=policy, name="inner"),
+        keras.layers.Dropout(dropout, dtype=policy),
+        keras.layers.Dense(width, dtype=policy, name="outer"),
+    ]
+    feed_forward = keras.Sequential(branch, name="feed_forward")
+    feed_forward.supports_masking = True  # Element by element: masks pass.
+    return feed_forward
