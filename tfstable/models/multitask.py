@@ -196,7 +196,7 @@ class MultitaskModel(PenalisedModel):
         skipped = getattr(self.optimizer, "skipped_steps", None)
         before = None if skipped is None else tf.identity(skipped.value)
         if self.trainable_variables:
-            gradients = self.flooded(gradients, trained.plain, share)
+            gradients = self.flooded(gradients, trained.plain, sample_weight, share)
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         applied = None if skipped is None else tf.equal(tf.identity(skipped.value), before)
         if self.task_weights is not None:

@@ -122,20 +122,26 @@ class PenalisedModel(CalibratedModel):
                 gradients[i] += more
         return gradients, trained
 
-    def flooded(self, gradients: list[Any], loss: tf.Tensor, share: tf.Tensor | None) -> list[Any]:
+    def flooded(self, gradients: list[Any], loss: tf.Tensor, sample_weight: Any, share: Any = None) -> list[Any]:
         """Returns the gradients, turned where the penalty is flooding and the whole batch's loss is below its level.
+
+        Rows of weight 0, such as those that fill up the last batch of a pass, do not lower the loss.
 
         Args:
             gradients: A replica's part of the gradient of each variable.
             loss: The loss of the replica's rows.
+            sample_weight: Their weights, as `compute_loss` takes them.
             share: Their share of the batch; None on one replica.
         """
         if not isinstance(self.penalty, FloodingPenalty):
             return gradients
+        weights = self._row_weights(sample_weight)
+        counted = tf.reduce_mean(tf.cast(weights > 0, loss.dtype)) if weights is not None else tf.ones_like(loss)
+        sums = tf.stack([loss, counted])
         if share is not None:
-            part = tf.where(share > 0, loss * tf.cast(share, loss.dtype), 0.0)
-            loss = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, part)
-        sign = flooding_sign(loss, self.penalty.level)
+            part = tf.where(share > 0, sums * tf.cast(share, loss.dtype), 0.0)
+            sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, part)
+        sign = flooding_sign(tf.math.divide_no_nan(sums[0], sums[1]), self.penalty.level)
         return [None if g is None else _times(g, tf.cast(sign, g.dtype)) for g in gradients]
 
     def training_pass(self, x: Any, y: Any, sample_weight: Any, rows: Rows, step: tf.Tensor) -> Trained:

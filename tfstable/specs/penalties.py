@@ -52,7 +52,8 @@ class FloodingPenalty(Spec):
 
     kind: Literal["flooding"]
     level: Positive = Field(
-        description="The level, in the units of the total loss: the tasks' weighted sum over the batch's rows.",
+        description="The level, in the units of the total loss: the tasks' weighted sum, a mean over the rows that have "
+        "a weight.",
         json_schema_extra=CHANGEABLE,
     )
 

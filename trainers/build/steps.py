@@ -92,7 +92,8 @@ class Steps:
         place = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
         rows = Rows(place * own, self._replicas * own)  # Each replica has an equal share.
         gradients, losses, shares = self._compute_gradients(features, labels, weight, rows, step)
-        gradients = self._model.flooded(gradients, losses[0], None if self._replicas == 1 else 1 / self._replicas)
+        share = None if self._replicas == 1 else tf.constant(1 / self._replicas)
+        gradients = self._model.flooded(gradients, losses[0], weight, share)
         if self._dense_tables:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         weights = self._model.task_weights
