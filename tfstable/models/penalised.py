@@ -1,6 +1,7 @@
 """The forward passes of a training step, with what `RankingOptions.penalty` adds to the loss."""
 
 import inspect
+import random
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -71,8 +72,11 @@ class PenalisedModel(CalibratedModel):
         self.penalty = penalty
         if isinstance(penalty, NoisePenalty | VatPenalty):
             # Never advanced: the numbers of a step are a function of it and of the optimizer's steps, so a step that
-            # is skipped leaves no trace.
-            self.noise_seed = keras.random.SeedGenerator(name="noise")
+            # is skipped leaves no trace. Drawn without a draw, so that the weights start as without a penalty.
+            state = random.getstate()
+            seed = random.Random(random.getrandbits(64)).getrandbits(30)
+            random.setstate(state)
+            self.noise_seed = keras.random.SeedGenerator(seed, name="noise")
 
     def logits(self, features: Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
         """Returns the logits of each task, `(batch,)`: a call of the model without the step to predictions."""
@@ -225,8 +229,7 @@ class PenalisedModel(CalibratedModel):
             used.append(True)
             return tf.cast(move(tf.cast(v, self.logit_dtype)), v.dtype)
 
-        parameters = inspect.signature(self.call).parameters.values()
-        if any(p.name == "move" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        if takes_move(type(self)):
             logits = self(x, training=True, as_logits=True, move=noted)
         if not used:
             raise ValueError(
@@ -239,6 +242,12 @@ class PenalisedModel(CalibratedModel):
         """The weight of each row, `(batch,)`: the mean over its tasks."""
         found = [w for w in weights_by_task(self.labelled, sample_weight).values() if w is not None]
         return tf.add_n([tf.cast(w, self.logit_dtype) for w in found]) / len(found) if found else None
+
+
+def takes_move(model: type[PenalisedModel]) -> bool:
+    """Whether the `call` of a model takes `move`, or any keyword."""
+    parameters = inspect.signature(model.call).parameters.values()
+    return any(p.name == "move" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
 def _times(gradient: Any, factor: tf.Tensor) -> Any:

@@ -18,6 +18,7 @@ from tfstable.specs.features import (
 )
 from tfstable.specs.losses import ListLoss
 from tfstable.specs.penalties import (
+    MOVING,
     FgmPenalty,
     FloodingPenalty,
     GradientPenalty,
@@ -54,6 +55,7 @@ __all__ = [
     "LATE",
     "LOGIT_SUM",
     "MISSING_INT",
+    "MOVING",
     "OFFSET",
     "OPERATIONAL",
     "WEIGHT",

@@ -52,8 +52,8 @@ class FloodingPenalty(Spec):
 
     kind: Literal["flooding"]
     level: Positive = Field(
-        description="The level, in the units of the total loss: the tasks' weighted sum, a mean over the rows that have "
-        "a weight.",
+        description="The level, in the units of the total loss: the tasks' weighted sum, a mean over the rows with a "
+        "weight above 0.",
         json_schema_extra=CHANGEABLE,
     )
 
@@ -68,6 +68,9 @@ class WeightGradientPenalty(Spec):
         json_schema_extra=CHANGEABLE,
     )
 
+
+#: The kinds that move the rows' input vectors, or differentiate by them.
+MOVING = ("noise", "gradient", "fgm", "vat")
 
 Penalty = Annotated[
     NoisePenalty | GradientPenalty | FgmPenalty | VatPenalty | FloodingPenalty | WeightGradientPenalty,
