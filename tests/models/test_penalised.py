@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from tests.models.cases import INPUTS, LABELS, TASKS, WEIGHTS, build, inputs
 from tests.models.compiled import fit, make
+from tests.models.contract import long
 from tests.penalties_reference import half_mean_square, kl, sigmoid, unit, virtual
-from tfstable.models import RankingModel
+from tfstable.models import RankingModel, penalties
 from tfstable.models.penalties import normal_rows, unit_rows
 from tfstable.models.targets import Rows
 from tfstable.optimizers import is_embedding_table
@@ -155,6 +156,7 @@ def test_the_gradients_are_those_of_the_loss():
             np.testing.assert_array_equal(mine.values, theirs.values)
 
 
+@pytest.mark.slow
 def test_the_moves_are_constants():
     model, held = model_of(PENALTIES["fgm"]), model_of(None)
     held.set_weights(model.get_weights())
@@ -236,7 +238,7 @@ def test_flooding_turns_the_step_of_a_batch_below_its_level():
     np.testing.assert_array_equal(kept, [1, 1])
 
 
-@pytest.mark.parametrize("kind", PENALTIES)
+@pytest.mark.parametrize("kind", ["fgm", *(long(kind) for kind in PENALTIES if kind != "fgm")])
 def test_fit_trains_and_skips_a_step_that_is_not_finite(kind):
     model = make(penalty=PENALTIES[kind], activation="smelu")
     first = fit(model, batch_size=6)["loss"][0]
@@ -290,6 +292,28 @@ def test_a_call_that_does_not_pass_on_the_move_is_refused():
     fit(make(Closed, penalty=PENALTIES["flooding"]))  # Which moves nothing.
 
 
+class AdversarialLoss(RankingModel):
+    """FGM by a loss of one's own, from the pieces."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        def loss_of(logits):
+            return RankingModel.compute_loss(self, x, y, logits, sample_weight)
+
+        move = penalties.adversarial_move(self.input_gradients(x, loss_of), 0.3)
+        return 0.75 * loss_of(y_pred) + 0.25 * loss_of(self.moved_logits(x, lambda v: v + move))
+
+
+def test_a_subclass_builds_its_own_from_the_pieces():
+    of_config = model_of(PENALTIES["fgm"])
+    own = build(AdversarialLoss, dtype="float64", activation="smelu")
+    own.build()
+    own.set_weights(of_config.get_weights())
+    mine, theirs = step(own), step(of_config)
+    np.testing.assert_allclose(mine[1].loss, theirs[1].loss, rtol=1e-12)
+    for g, expected in zip(mine[0], theirs[0], strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(g), tf.convert_to_tensor(expected), rtol=1e-9, atol=1e-12)
+
+
 def test_losses_over_lists_and_learned_weights_of_tasks(monkeypatch):
     tasks = {**TASKS, "click": BinaryTask(kind="binary", loss=ListLoss(kind="softmax", weight=0.5))}
     monkeypatch.setattr("tests.models.cases.TASKS", tasks)
@@ -317,6 +341,7 @@ def test_what_does_not_fit_is_refused(keys, message):
         build(**keys)
 
 
+@pytest.mark.slow
 def test_bfloat16_has_the_loss_of_float32_up_to_its_digits():
     for kind in ADDED:
         of = {dtype: model_of(ADDED[kind], dtype=dtype) for dtype in ("float32", "mixed_bfloat16")}

@@ -213,6 +213,25 @@ class PenalisedModel(CalibratedModel):
         moved = passed_again(adversarial_move(gradients, penalty.epsilon))
         return first._replace(loss=(1 - penalty.share) * plain + penalty.share * loss_of(moved))
 
+    def input_gradients(self, x: Any, loss_of: Callable[[dict[str, tf.Tensor]], tf.Tensor]) -> tf.Tensor:
+        """Returns the gradient of each row's loss by its input vector, `(batch, width)`, by a pass of its own.
+
+        Args:
+            x: Model inputs.
+            loss_of: Takes logits by task, `(batch,)`, and returns a scalar, a mean over the rows.
+        """
+        vectors: list[tf.Tensor] = []
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+            def watch(v: tf.Tensor) -> tf.Tensor:
+                tape.watch(v)
+                vectors.append(v)
+                return v
+
+            loss = loss_of(self.moved_logits(x, watch))
+        rows = tf.cast(tf.shape(vectors[0])[0], vectors[0].dtype)
+        return rows * tape.gradient(loss, vectors[0])
+
     def moved_logits(self, x: Any, move: Move) -> dict[str, tf.Tensor]:
         """Returns the logits of each task, `(batch,)`, in training, for rows whose input vectors are moved.
 

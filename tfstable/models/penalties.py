@@ -1,12 +1,16 @@
 """Losses that ask for a flat function: noise, gradient penalty, adversarial and virtual adversarial moves, flooding.
 
-x is the embedded input of a batch, `(batch, width)`, not the ids. The pieces are functions of tensors, which a
-subclass's `compute_loss` may use:
+`RankingOptions.penalty` sets one of them. The pieces are functions of tensors, for models of one's own: with
+`input_gradients` and `moved_logits` of `MultitaskModel`, a subclass's `compute_loss` adds what it likes:
 
-    def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        return loss + 0.1 * mean_square(row_gradients(...)) if training else loss
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss_of = lambda logits: RankingModel.compute_loss(self, x, y, logits, sample_weight)
+        if not training:
+            return loss_of(y_pred)
+        move = penalties.adversarial_move(self.input_gradients(x, loss_of), epsilon=0.3)
+        return loss_of(y_pred) + loss_of(self.moved_logits(x, lambda v: v + move))
 
+x below is the input vector of each row, `(batch, width)`: embeddings, numbers and what is read of histories, not ids.
 Squares, norms and moves are in float32 for any precision of the layers, and float64 under "float64".
 """
 
