@@ -16,7 +16,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
 	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
-	bench-delayed bench-metrics bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability \
+	bench-delayed bench-metrics bench-penalties bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability \
 	bench-reproducibility
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
@@ -130,6 +130,9 @@ bench-lists: install  ## Losses over lists, beside cross-entropy.
 
 bench-delayed: install  ## Labels that come late: waiting, ignoring the delay, fresh labels.
 	$(BIN)/python -m benchmarks.delayed
+
+bench-penalties: install  ## Noise, gradient penalties, adversarial training, flooding, beside none.
+	$(BIN)/python -m benchmarks.penalties --raw $(RAW)
 
 bench-architectures: $(VENV)/.peers  ## Experts, products of tasks and loss weights, beside a shared bottom.
 	$(BIN)/python -m benchmarks.architectures --raw $(RAW)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainers.launch import finish
 from tests.trainers.launch import start as start_process
 from tests.trainers.runs import DAYS, ROWS, assert_same_run, load, start
 from tfstable.errors import InputError
@@ -55,7 +54,7 @@ def test_a_killed_run_ends_with_the_bits_of_a_whole_one(log, tmp_path):
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    newest = max((int(p.name) for p in (tmp_path / "run" / "checkpoints").glob("[0-9]*") if p.name.isdigit()))
+    newest = max(int(p.name) for p in (tmp_path / "run" / "checkpoints").glob("[0-9]*") if p.name.isdigit())
     print(f"killed behind checkpoint {newest}")
     start(log, tmp_path / "run", *VAT)
     assert_same_run(tmp_path / "whole", tmp_path / "run")
