@@ -38,10 +38,10 @@ def normal_rows(seed: tf.Tensor, rows: Rows, own: tf.Tensor, width: int) -> tf.T
         width: At least 1.
     """
     bits = tf.random.stateless_uniform([rows.total, width], seed, None, None, tf.uint32, alg="philox")
-    bits = bits[rows.start : rows.start + own]
     # 23 bits and a half: between 0 and 1, and never either.
     uniform = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.float32) + 0.5) * 2.0**-23
-    return tf.math.erfinv(2.0 * uniform - 1.0) * 2.0**0.5
+    normal = tf.math.erfinv(2.0 * uniform - 1.0) * 2.0**0.5
+    return normal[rows.start : rows.start + own]  # Last: `erfinv` rounds by the place in its tensor.
 
 
 def unit_rows(x: tf.Tensor) -> tf.Tensor:

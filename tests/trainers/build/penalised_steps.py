@@ -30,7 +30,7 @@ CASES = {
     "gradient": {"penalty": {"kind": "gradient", "weight": 0.2}},
     "fgm": {"penalty": {"kind": "fgm", "epsilon": 0.3}, "task_gradient_limit": 0.2},
     "vat": {"penalty": {"kind": "vat", "epsilon": 0.3}},
-    "flooding": {"penalty": {"kind": "flooding", "level": 7.0}},  # Between the losses of the batches.
+    "flooding": {"penalty": {"kind": "flooding", "level": 9.8}},  # Above the loss of the first batch's rows.
     "weight_gradient": {"penalty": {"kind": "weight_gradient", "rate": 0.1}},
 }
 ACROSS = ("fgm", "weight_gradient")  # They sum inside of what XLA compiles, which it cannot over replicas.
@@ -88,6 +88,8 @@ def main(out: str, devices: str):
     if devices == "alone":
         forms["summed"] = partial(SummedSteps, parts=2)
     chosen = {"xla": ("fgm", "vat", "weight_gradient"), "summed": ("vat",)}
+    if devices != "alone":
+        chosen["plain"] = ("fgm", "vat", "flooding", "weight_gradient")
     found = {}
     for case, keys in CASES.items():
         for form, make_steps in forms.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainers.build.penalised_steps import ACROSS, CASES
+from tests.trainers.build.penalised_steps import CASES
 from tests.trainers.launch import ROOT, cluster, finish
 
 pytestmark = pytest.mark.slow
@@ -49,21 +49,19 @@ def test_each_penalty_changes_the_training_but_not_the_first_loss(alone):
         assert not np.allclose(losses[1:], plain[1:], rtol=1e-4), case
         if case != "noise":
             np.testing.assert_allclose(losses[0], plain[0], rtol=1e-12, err_msg=case)
-    levels = alone["flooding|plain|losses"][:, 0]
-    assert levels.min() < CASES["flooding"]["penalty"]["level"] < levels.max()
 
 
 def test_compiled_and_summed_in_parts(alone):
     assert len({key.split("|")[1] for key in alone}) == 3
-    assert_equal(alone, alone, 1e-11)
+    assert_equal(alone, alone, 1e-12)
 
 
 @pytest.mark.parametrize("devices", ["2", "4"])
 def test_on_replicas(devices, alone, tmp_path):
     finish(start(tmp_path / "run.npz", devices))
     found = dict(np.load(tmp_path / "run.npz"))
-    assert {key.split("|")[0] for key in found} == CASES.keys() >= set(ACROSS)
-    assert_equal(found, alone, 1e-11)
+    assert {key.split("|")[0] for key in found} == {"fgm", "vat", "flooding", "weight_gradient"}
+    assert_equal(found, alone, 1e-12)
 
 
 def test_on_workers(alone, tmp_path):
@@ -71,4 +69,4 @@ def test_on_workers(alone, tmp_path):
     for worker in workers:
         finish(worker)
     for i in range(2):
-        assert_equal(dict(np.load(tmp_path / f"{i}.npz")), alone, 1e-11)
+        assert_equal(dict(np.load(tmp_path / f"{i}.npz")), alone, 1e-12)
