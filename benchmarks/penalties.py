@@ -57,6 +57,7 @@ def main():
     parser.add_argument("--raw", type=Path, required=True, help="directory of the official CSV files of KuaiRand")
     parser.add_argument("--work", type=Path, default=Path("runs/bench-penalties"))
     parser.add_argument("--parts", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, "flooding"), default=[*KINDS, "flooding"])
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def main():
     path = arguments.out / "penalties.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for part in arguments.parts:
-        found[part] = measured(part, arguments.work, log_of(part, arguments))
+        found[part] = measured(part, arguments.kinds, arguments.work, log_of(part, arguments))
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = "\n".join(line for part, kinds in found.items() for line in table(part, kinds)) + "\n"
     (arguments.out / "penalties.md").write_text(text, encoding="utf-8")
@@ -94,12 +95,13 @@ def strengths(part: str) -> dict[str, list[dict[str, Any]]]:
     return found | {"flooding": [{"kind": "flooding", "level": level} for level in FLOODING[part]]}
 
 
-def measured(part: str, work: Path, log: Path) -> dict[str, Any]:
+def measured(part: str, kinds: list[str], work: Path, log: Path) -> dict[str, Any]:
     """Returns the figures of each kind, by the strength that was chosen."""
     trained = functools.partial(trained_once, part, work, log)
     chosen, tuned = {NONE: None}, {}
     none = [trained(None, seed) for seed in range(SEEDS)]
-    for kind, tried in strengths(part).items():
+    for kind in kinds:
+        tried = strengths(part)[kind]
         tuned[kind] = [(mean_auc(part, trained(penalty, 0), tuning=True), penalty) for penalty in tried]
         chosen[kind] = max(tuned[kind], key=lambda each: each[0])[1]
         for seed in range(1, SEEDS):  # At once, while its graph is kept.
