@@ -193,8 +193,8 @@ def compared(part: str, runs: list[Path], none: list[Path]) -> dict[str, Any]:
 def cost(part: str, work: Path, log: Path, chosen: dict[str, dict[str, Any] | None]) -> dict[str, float]:
     """Returns the time of a step of each kind, as a multiple of none's: medians over rounds of a few steps of each."""
     path = work / f"{part} cost.json"
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
+    if path.exists() and (known := json.loads(path.read_text(encoding="utf-8"))).keys() >= chosen.keys():
+        return known
     import tensorflow as tf
 
     from trainers.build.learner import make_learner
