@@ -8,8 +8,8 @@ tasks, and the last is reported: 2022-05-02 to 05-05, and 2022-05-06.
 Strengths are chosen with seed 0; the chosen ones and none are trained with three seeds, which draw weights and order.
 
 Figures: AUC and log loss, minus those of none with the same seed, mean over seeds with a 95% interval of Student's t;
-the relative prediction difference between trainings of two seeds, mean over the pairs with the jackknife's 95%
-interval; the time of a step as a multiple of none's, steps of all kinds in turns, medians.
+the relative prediction difference between trainings of two seeds, minus none's of the same seeds, mean over the pairs
+with the jackknife's 95% interval; the time of a step as a multiple of none's, steps of all kinds in turns, medians.
 
 Runs are trained as by `tfstable reproducibility`, whose loop is that of `tfstable train`, and kept in --work; rerun to
 resume. Writes benchmarks/results/penalties.json and .md. Cost: about 40 minutes of one core.
@@ -176,12 +176,16 @@ def compared(part: str, runs: list[Path], none: list[Path]) -> dict[str, Any]:
     from trainers.studies.reproducibility.measure import over_pairs
 
     day = max(days_of(runs[0]))
-    predictions = [arrays_beside(path) for path in runs]
+    predictions, before_it = ([arrays_beside(path) for path in paths] for paths in (runs, none))
     ours, theirs = ([days_of(path)[day] for path in paths] for paths in (runs, none))
     found: dict[str, Any] = {"day": day}
     for task in TASKS[part]:
-        of_runs = [run[f"{day}|{task}"] for run in predictions]
-        found[task] = {"difference": over_pairs(len(runs), lambda i, j, p=of_runs: prediction_difference(p[i], p[j]))}
+        p, q = ([run[f"{day}|{task}"] for run in each] for each in (predictions, before_it))
+        apart_of = {
+            (i, j): [prediction_difference(r[i], r[j]) for r in (p, q)] for j in range(len(p)) for i in range(j)
+        }
+        found[task] = {"difference": over_pairs(len(p), lambda i, j, d=apart_of: d[i, j][0])}
+        found[task]["difference_minus_none"] = over_pairs(len(p), lambda i, j, d=apart_of: d[i, j][0] - d[i, j][1])
         for metric in ("auc", "logloss"):
             values, before = ([metrics[task][metric] for metrics in each] for each in (ours, theirs))
             apart = [a - b for a, b in zip(values, before, strict=True)]
@@ -234,8 +238,9 @@ def table(part: str, kinds: dict[str, Any]) -> list[str]:
                 mean, half = own[metric]["minus_none"]
                 plain = f"{statistics.mean(own[metric]['values']):.4f}"
                 cells.append(plain if kind == NONE else f"{mean * 1e4:+.0f} ± {half * 1e4:.0f}")
-            apart = own["difference"]
-            cells.append(f"{apart['mean']:.1%} ({apart['low']:.1%} to {apart['high']:.1%})")
+            level, apart = own["difference"]["mean"], own["difference_minus_none"]
+            half = (apart["high"] - apart["low"]) / 2
+            cells.append(f"{level:.1%}" if kind == NONE else f"{100 * apart['mean']:+.1f} ± {100 * half:.1f} points")
         lines.append(f"| {named(found['penalty'])} | {' | '.join(cells)} | {found['cost']:.2f} |")
     lines += ["", "Chosen by the mean AUC of the four days before, seed 0, minus none's:", ""]
     for kind, found in kinds.items():
