@@ -67,7 +67,7 @@ def main():
     for part in arguments.parts:
         found[part] = measured(part, arguments.kinds, arguments.work, log_of(part, arguments))
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    text = "\n".join(line for part, kinds in found.items() for line in table(part, kinds)) + "\n"
+    text = "\n".join(line for part, kinds in found.items() for line in table(part, kinds)).rstrip() + "\n"
     (arguments.out / "penalties.md").write_text(text, encoding="utf-8")
     print(text)
 
