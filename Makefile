@@ -16,7 +16,8 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 
 BENCHES := bench bench-kuairand bench-history bench-memory bench-numbers bench-throughput bench-scaling bench-serving \
 	bench-optimizers bench-layers bench-din bench-rank bench-counters bench-doctor bench-ids bench-forgetting \
-	bench-delayed bench-metrics bench-penalties bench-calibration bench-lists bench-architectures bench-clippy-tasks bench-stability \
+	bench-delayed bench-metrics bench-penalties bench-calibration bench-lists bench-architectures bench-explain bench-score \
+	bench-clippy-tasks bench-stability bench-onset \
 	bench-reproducibility
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
@@ -101,6 +102,9 @@ bench-numbers: $(VENV)/.peers  ## Numbers of known effects, beside gradient-boos
 bench-stability: install
 	$(BIN)/python -m benchmarks.stability --raw $(RAW)
 
+bench-onset: install  ## Divergence in mid-training: who survives, what precedes it, whether recovery saves the run.
+	$(BIN)/python -m benchmarks.onset
+
 bench-clippy-tasks: install  ## A task whose labels break for a day, and what becomes of the others.
 	$(BIN)/python -m benchmarks.clippy_tasks
 
@@ -136,6 +140,12 @@ bench-penalties: install  ## Noise, gradient penalties, adversarial training, fl
 
 bench-architectures: $(VENV)/.peers  ## Experts, products of tasks and loss weights, beside a shared bottom.
 	$(BIN)/python -m benchmarks.architectures --raw $(RAW)
+
+bench-explain: install  ## Importance of features, beside columns of pure noise.
+	$(BIN)/python -m benchmarks.explain
+
+bench-score: install  ## Weights of the tasks in the score, beside the best that there are.
+	$(BIN)/python -m benchmarks.score
 
 bench-scaling: install
 	$(BIN)/python -m benchmarks.scaling

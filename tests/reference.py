@@ -1,5 +1,7 @@
 """Plain NumPy versions of the mathematics, written from the formulas and not from the code under test."""
 
+import copy
+
 import numpy as np
 
 # --- Directions: (g, state, t) -> r. The state is a dict of arrays like g, changed in place. ---
@@ -72,16 +74,20 @@ def trust_ratio(r, g, w, eta, mu=1e-2):
 
 
 class Dense:
-    """Eq. (5) for one tensor: w -= eta * decay * w + eta * factor * r."""
+    """Eq. (5) for one tensor: w -= eta * decay * w + eta * factor * r. The state gets g, or the clipped factor * g."""
 
-    def __init__(self, w, direction, clipping, decay=0.0):
+    def __init__(self, w, direction, clipping, decay=0.0, accumulate="raw"):
         self.w, self.direction, self.clipping, self.decay = np.array(w), direction, clipping, decay
-        self.state, self.t = {}, 0
+        self.accumulate, self.state, self.t = accumulate, {}, 0
 
     def step(self, g, eta):
         self.t += 1
+        before = copy.deepcopy(self.state)
         r = self.direction(g, self.state, self.t)
         factor = self.clipping(r, g, self.w, eta)
+        if self.accumulate == "clipped":
+            self.state = before
+            self.direction(factor * g, self.state, self.t)
         self.w = self.w - eta * self.decay * self.w - eta * factor * r
 
 
@@ -91,9 +97,9 @@ class Table:
     With `by_row` each row has its own factor; else one factor is taken over the rows of the batch together.
     """
 
-    def __init__(self, w, direction, clipping, by_row=False):
+    def __init__(self, w, direction, clipping, by_row=False, accumulate="raw"):
         self.w, self.direction, self.clipping, self.by_row = np.array(w), direction, clipping, by_row
-        self.states, self.touches = [{} for _ in w], [0 for _ in w]
+        self.accumulate, self.states, self.touches = accumulate, [{} for _ in w], [0 for _ in w]
 
     def step(self, indices, values, eta):
         sums = {}
@@ -102,6 +108,7 @@ class Table:
         if not sums:
             return
         rows = sorted(sums)
+        before = copy.deepcopy(self.states)
         for row in rows:
             self.touches[row] += 1
         r = np.stack([self.direction(sums[row], self.states[row], self.touches[row]) for row in rows])
@@ -109,7 +116,11 @@ class Table:
         if self.by_row:
             factor = np.stack([np.broadcast_to(self.clipping(*a, eta), a[0].shape) for a in zip(r, g, w, strict=True)])
         else:
-            factor = self.clipping(r, g, w, eta)
+            factor = np.broadcast_to(self.clipping(r, g, w, eta), g.shape)
+        if self.accumulate == "clipped":
+            self.states = before
+            for place, row in enumerate(rows):
+                self.direction(factor[place] * g[place], self.states[row], self.touches[row])
         self.w[rows] = w - eta * factor * r
 
 

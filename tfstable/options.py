@@ -12,6 +12,7 @@ from tfstable.specs import (
     Bottom,
     Categorical,
     Feature,
+    NonNegative,
     Penalty,
     Positive,
     QuantileFeature,
@@ -137,6 +138,12 @@ class RankingOptions(Spec):
         False,
         description="Add a linear model of the categorical features to each binary task's logit (Cheng et al., 2016). "
         "A rare task then learns a few weights of its own, outside the bottom that frequent tasks dominate.",
+    )
+    logit_penalty: NonNegative = Field(
+        0.0,
+        description="Weight of a penalty in training: the mean of the squared logits, summed over the binary tasks. It "
+        "keeps predictions away from 0 and 1; 1e-4 to 1e-2. Reported losses are without it.",
+        json_schema_extra=CHANGEABLE,
     )
     loss_weights: Literal["fixed", "uncertainty", "famo"] = Field(
         "fixed",

@@ -20,10 +20,17 @@ ROWS = st.lists(
 GRADES = st.sampled_from([0.0, 1.0, 0.25, 3.0, float("nan")])
 
 
+def gained(y, w, k):
+    return sum(w[i] * y[i] / np.log2(2 + i) for i in range(min(k, len(y))))
+
+
 def slow_ndcg(y, w, k):
-    gained = lambda y, w: sum(w[i] * y[i] / np.log2(2 + i) for i in range(min(k, len(y))))  # noqa: E731
     best = np.argsort(-w * y)
-    return gained(y, w) / gained(y[best], w[best])
+    return gained(y, w, k) / gained(y[best], w[best], k)
+
+
+def slow_dcg(y, w, k):
+    return gained(y, w, k) / (np.sum(w * y) / np.sum(y))
 
 
 def slow_recall(y, w, k):
@@ -41,6 +48,7 @@ def slow_average_precision(y, w, k):
 
 SLOW = {
     "ndcg": (lambda *rows, k: ndcg(*rows, k=k), slow_ndcg),
+    "dcg": (lambda *rows, k: Lists(*rows).dcg(k).mean, slow_dcg),
     "recall": (lambda *rows, k: recall(*rows, k=k), slow_recall),
     "mrr": (lambda *rows, k: mrr(*rows), slow_reciprocal_rank),
     "map": (lambda *rows, k: mean_average_precision(*rows), slow_average_precision),

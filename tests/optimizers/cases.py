@@ -17,6 +17,7 @@ from tfstable.optimizers import (
     Ema,
     GradientNorm,
     Group,
+    Muon,
     TrustRatio,
 )
 
@@ -27,10 +28,16 @@ def schedule():
     return keras.optimizers.schedules.PolynomialDecay(0.25, decay_steps=8, end_learning_rate=0.125)
 
 
+def on_dense(optimizer):
+    """A rule that embedding tables cannot have, beside one for the table."""
+    table = Adagrad(0.25, track_every=2, name="of_table")
+    return Composite([Group("embeddings", table), Group("dense", optimizer)], on_nonfinite="raise")
+
+
 OPTIMIZERS = {
     "Adagrad": lambda: Adagrad(schedule(), 0.2, 1e-3, 0.75, clipping=Clippy(0.25, 0.0625), **SHARED),
     "Adam": lambda: Adam(0.125, 0.8, 0.99, 1e-4, clipping=AdaptiveGradient(0.5, 0.01), **SHARED),
-    "SGD": lambda: SGD(0.125, 0.9, True, clipping=GradientNorm(0.5), **SHARED),
+    "SGD": lambda: SGD(0.125, 0.9, True, clipping=GradientNorm(0.5, accumulate="clipped"), **SHARED),
     "AdaX": lambda: AdaX(0.125, 0.8, 1e-3, 1e-6, clipping=TrustRatio(0.5, scope="row"), **SHARED),
     "ClippyAdagrad": lambda: ClippyAdagrad(
         0.25,
@@ -47,6 +54,9 @@ OPTIMIZERS = {
     ),
     "ClippyAdam": lambda: ClippyAdam(
         schedule(), 0.25, 0.0625, beta_1=0.8, beta_2=0.99, epsilon=1e-4, scope="element", **SHARED
+    ),
+    "Muon": lambda: on_dense(
+        Muon(schedule(), 0.8, False, 0.8, 0.99, 1e-4, weight_decay=0.125, clipping=Clippy(0.25, 0.0625), **SHARED)
     ),
     "Composite": lambda: Composite(
         [Group("embeddings", Adagrad(0.25)), Group("kernel|bias", ClippyAdam(schedule(), weight_decay=0.01))],

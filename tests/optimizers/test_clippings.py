@@ -17,6 +17,7 @@ from tfstable.optimizers import (
     ClippyAdagrad,
     ClippyAdam,
     GradientNorm,
+    Muon,
     TrustRatio,
 )
 
@@ -82,6 +83,27 @@ def test_clippy_adagrad_by_hand():
     step(optimizer, [1.0], [0.5])
     (accumulator,) = (v for v in optimizer.variables if v.name.endswith("accumulator"))
     assert accumulator.numpy() == [0.25 + 0.078125**2]
+
+
+def test_what_enters_the_sum_of_squares():
+    """A spike of 8 with a threshold of 1: the step is 0.5 / 8 of r = 8 / sqrt(0.25 + 64), and G gets 64 or 1."""
+    for accumulate, squares in (("raw", 64.0), ("clipped", 1.0)):
+        clipping = GradientNorm(1.0, accumulate=accumulate)
+        optimizer = Adagrad(0.5, initial_accumulator=0.25, clipping=clipping)
+        moved = step(optimizer, [1.0], [8.0])
+        assert moved == pytest.approx([1.0 - 0.5 / 8 * 8 / np.sqrt(64.25)])
+        (accumulator,) = (v for v in optimizer.variables if v.name.endswith("accumulator"))
+        assert accumulator.numpy() == pytest.approx([0.25 + squares])
+
+
+def test_tfrs_s_clipped_sums_are_accumulate_clipped():
+    preset = ClippyAdagrad(4.0, 0.5, 0.125, clip_accumulator_update=True)
+    other = Adagrad(4.0, clipping=Clippy(0.5, 0.125, accumulate="clipped"))
+    one, same = (keras.Variable([1.0], dtype="float64", name="w") for _ in range(2))
+    for gradient in (0.5, 2.0, 0.25):
+        preset.apply([tf.constant([gradient], tf.float64)], [one])
+        other.apply([tf.constant([gradient], tf.float64)], [same])
+        assert one.numpy() == same.numpy()
 
 
 @pytest.mark.parametrize(
@@ -154,6 +176,24 @@ def test_whole_table_work_is_refused():
         Adagrad(0.1).build([layer.embeddings])
 
 
+@pytest.mark.parametrize("make", [Muon])
+def test_rules_of_dense_variables_are_refused_for_tables(make):
+    table, kernel = keras.Variable(np.ones((3, 2)), name="embeddings"), keras.Variable(np.ones((3, 2)), name="kernel")
+    with pytest.raises(ValueError, match=f"{make.__name__} is for dense variables, and 'embeddings' is an embedding"):
+        make(0.1).build([table, kernel])
+    with pytest.raises(ValueError, match=f"{make.__name__} is for dense variables, and 'kernel' is"):
+        make(0.1).apply([tf.IndexedSlices(tf.ones((1, 2)), tf.constant([0]))], [kernel])
+
+
+def test_muon_steps_equally_far_in_all_directions():
+    """Singular values of 1, 0.1 and 0.01 come out between 0.7 and 1.2, times 0.2 sqrt(8)."""
+    left, right = (np.linalg.qr(np.random.default_rng(s).normal(size=(n, 3)))[0] for s, n in ((0, 8), (1, 5)))
+    moved = -step(Muon(1.0), np.zeros((8, 5)), left @ np.diag([1.0, 0.1, 0.01]) @ right.T)
+    values = np.linalg.svd(moved)[1][:3] / (0.2 * np.sqrt(8))
+    assert np.all((values > 0.65) & (values < 1.25))
+    np.testing.assert_allclose(np.linalg.svd(moved)[1][3:], 0, atol=1e-12)
+
+
 def test_constraints_hold_on_dense_variables():
     layer = keras.layers.Dense(1, kernel_constraint=keras.constraints.NonNeg(), use_bias=False)
     layer.build((None, 2))
@@ -189,7 +229,7 @@ def test_constraints_hold_on_dense_variables():
         (lambda: AdaptiveGradient(floor=0), "floor .* above 0; got 0"),
         (lambda: TrustRatio(True), "mu .* above 0; got True"),
         (lambda: ClippyAdagrad(accumulator_relative_threshold=-1), "accumulator_relative_threshold .* got -1"),
-        (lambda: ClippyAdagrad(clip_accumulator_update=True), "must come with delayed_accumulator=True; got False"),
+        (lambda: GradientNorm(accumulate="all"), "accumulate must be one of 'raw', 'clipped'; got 'all'"),
         (lambda: SGD().apply([tf.ones(2)], []), "one gradient per variable; got 1 for 0"),
         (lambda: SGD().apply([tf.ones(2)]), "needs a built optimizer"),
     ],

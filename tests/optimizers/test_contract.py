@@ -26,6 +26,7 @@ DEFAULT_NAMES = {
     "ClippyAdagrad": "clippy_adagrad",
     "ClippyAdam": "clippy_adam",
     "Composite": "composite",
+    "Muon": "muon",
 }
 XLA_BY_DEFAULT = ("ClippyAdagrad", "AdaX", "Composite")  # compiling takes seconds; the others are marked slow
 
@@ -51,6 +52,13 @@ def train(optimizer, variables, steps, jit_compile=None, **kwargs):
 def test_the_cases_hold_every_optimizer():
     exported = exported_subclasses(keras.optimizers.Optimizer)
     assert set(OPTIMIZERS) == exported == exported & set(package.__all__)
+    for name, make in OPTIMIZERS.items():
+        assert type(of_case(name, make())).__name__ == name
+
+
+def of_case(name, made):
+    """The optimizer that a case is about: the last group's for a rule that tables cannot have."""
+    return made if name == "Composite" or not isinstance(made, package.Composite) else made.optimizers[-1]
 
 
 GIVEN = {"ClippyAdagrad": {"clipping"}, "ClippyAdam": {"clipping"}, "Composite": {"learning_rate"}}  # By the class.
@@ -77,11 +85,12 @@ def test_common_arguments_are_keywords_with_one_default(name):
         assert arguments(make).get(argument, value) == value
 
 
-@EVERY
-def test_config_holds_every_argument_and_rebuilds_the_optimizer(make):
-    optimizer = make()
-    config = optimizer.get_config()
-    defaults = arguments(type(optimizer))
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_config_holds_every_argument_and_rebuilds_the_optimizer(name):
+    optimizer = OPTIMIZERS[name]()
+    rule = of_case(name, optimizer)
+    config = rule.get_config()
+    defaults = arguments(type(rule))
     assert set(config) == set(defaults)
     assert [name for name, value in config.items() if value == defaults[name] and name != "weight_decay"] == []
     serialized = keras.optimizers.serialize(optimizer)
@@ -278,6 +287,7 @@ def test_fits_a_keras_model(make, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(exported_subclasses(Clipping)))
 def test_clippings_survive_serialization(name):
-    clipping = getattr(package, name)(0.125, scope="row")
+    kind = getattr(package, name)
+    clipping = kind(0.125, accumulate="clipped" if kind().accumulate == "raw" else "raw")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(clipping))
     assert again == clipping != getattr(package, name)()

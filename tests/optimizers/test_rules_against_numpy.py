@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import reference
+from tests import reference, rule_reference
 from tfstable.optimizers import (
     SGD,
     Adagrad,
@@ -16,6 +16,7 @@ from tfstable.optimizers import (
     AdaX,
     Clippy,
     GradientNorm,
+    Muon,
     TrustRatio,
 )
 
@@ -26,6 +27,7 @@ DIRECTIONS = {
     "momentum": (partial(SGD, momentum=0.9), partial(reference.sgd, momentum=0.9)),
     "adax": (AdaX, reference.adax),
 }
+OF_DENSE = {"muon": (Muon, rule_reference.muon)}  # Rules that embedding tables cannot have.
 VARIANTS = {
     "adagrad_epsilon": (partial(Adagrad, epsilon=1e-3), partial(reference.adagrad, epsilon=1e-3)),
     "plain": (SGD, reference.sgd),
@@ -53,17 +55,25 @@ def batches(height=12, width=3, seed=0):
 
 
 CASES = [(d, c) for d in DIRECTIONS for c in CLIPPINGS] + [(d, "none") for d in VARIANTS]
+CLIPPED = [("adagrad", c) for c in CLIPPINGS if c != "none"] + [("adam", "clippy"), ("momentum", "trust_ratio")]
 
 
-@pytest.mark.parametrize(("direction", "clipping"), CASES)
-def test_dense(direction, clipping):
+@pytest.mark.parametrize(
+    ("direction", "clipping", "accumulate"),
+    [(*c, "raw") for c in CASES]
+    + [(*c, "clipped") for c in CLIPPED]
+    + [(d, c, "clipped") for d in OF_DENSE for c in CLIPPINGS],
+)
+def test_dense(direction, clipping, accumulate):
     rng = np.random.default_rng(1)
-    make, rule = (DIRECTIONS | VARIANTS)[direction]
+    make, rule = (DIRECTIONS | VARIANTS | OF_DENSE)[direction]
     make_clipping, factor = CLIPPINGS[clipping]
     starts = [rng.normal(size=(5, 4)), np.zeros(4), np.zeros(())]  # a kernel, a bias, an alpha
+    if direction in OF_DENSE:
+        starts += [rng.normal(size=shape) for shape in [(4, 1), (3, 2, 5)]]  # an output layer, a stack of kernels
     variables = [keras.Variable(w, dtype="float64", name=f"w{i}") for i, w in enumerate(starts)]
-    expected = [reference.Dense(w, rule, factor) for w in starts]
-    optimizer = make(learning_rate=SCHEDULE, clipping=make_clipping())
+    expected = [reference.Dense(w, rule, factor, accumulate=accumulate) for w in starts]
+    optimizer = make(learning_rate=SCHEDULE, clipping=make_clipping(accumulate=accumulate))
     optimizer.build(variables)
     apply = tf.function(lambda *gradients: optimizer.apply(gradients, variables), autograph=False)
     for step in range(STEPS):
@@ -75,18 +85,19 @@ def test_dense(direction, clipping):
 
 
 @pytest.mark.parametrize(
-    ("direction", "clipping", "scope"),
-    [(d, c, scope) for d, c in CASES for scope in (["tensor"] if c == "none" else ["tensor", "row"])],
+    ("direction", "clipping", "scope", "accumulate"),
+    [(d, c, scope, "raw") for d, c in CASES for scope in (["tensor"] if c == "none" else ["tensor", "row"])]
+    + [(*c, scope, "clipped") for c in CLIPPED for scope in ("tensor", "row")],
 )
-def test_table(direction, clipping, scope):
+def test_table(direction, clipping, scope, accumulate):
     make, rule = (DIRECTIONS | VARIANTS)[direction]
     make_clipping, factor = CLIPPINGS[clipping]
     start = np.random.default_rng(2).normal(size=(12, 3))
     start[3] = 1e-6  # a near-zero row
     table = keras.Variable(start, dtype="float64", name="table")
     table.is_embedding_table = True
-    expected = reference.Table(start, rule, factor, by_row=scope == "row")
-    optimizer = make(learning_rate=SCHEDULE, clipping=make_clipping(scope=scope))
+    expected = reference.Table(start, rule, factor, by_row=scope == "row", accumulate=accumulate)
+    optimizer = make(learning_rate=SCHEDULE, clipping=make_clipping(scope=scope, accumulate=accumulate))
     optimizer.build([table])
 
     @partial(tf.function, autograph=False)

@@ -6,6 +6,7 @@ end the server's process.
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,12 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from tests.serving.runs import LAST, USER
+from tests.serving.runs import LAST, USER, load
 from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.serving import export
 from tfstable.serving.examples import serialize
+from trainers import Run
 
 ROOT = Path(__file__).parents[2]
 QUIET = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -57,6 +59,10 @@ def program(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def signatures(version):
+    return signatures_of(version)
+
+
+def signatures_of(version: Path):
     meta = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs[0]
     return meta.signature_def
 
@@ -91,6 +97,18 @@ def ask(program: Path, version: Path, requests: list[tuple]) -> list[dict[str, l
         answers.append(part[0] if error else {p.split()[0]: [float(v) for v in p.split()[1:]] for p in part})
     assert not lines
     return answers
+
+
+@pytest.mark.slow
+def test_a_c_program_explains_as_python_does(program, log, run, rows, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run", symlinks=True)
+    version = Run.open(load(log, "export.explain=true"), copy).export()
+    (answer,) = ask(program, version, [(signatures_of(version)["explain"], rows)])
+    expected = export.Serving(version)(rows, "explain")
+    assert set(answer) == set(expected)
+    assert {"click", "click/user_id", "watch_time/tags"} < set(answer)
+    for name, values in expected.items():
+        np.testing.assert_allclose(answer[name], values, rtol=1e-4, atol=1e-6)
 
 
 def of_one_user(rows):

@@ -18,7 +18,7 @@ from tfstable.data.arrays import raw_batches
 from tfstable.data.log import DayLog
 from tfstable.errors import InputError
 from tfstable.serving import card as cards
-from tfstable.serving import export
+from tfstable.serving import export, warmup
 from tfstable.serving.examples import serialize
 from trainers import Run
 from trainers.config import weight_keys
@@ -191,6 +191,27 @@ def test_graphs_of_versions_do_not_outlive_them(log, run, day, tmp_path):
         gc.collect()
         kept.append(sum(type(found).__name__ == "FuncGraph" for found in gc.get_objects()))
     assert kept[0] == kept[1]
+
+
+def test_other_weights_of_the_score_and_explain_are_published_once(log, run, day, tmp_path):
+    copy, weights = shutil.copytree(run, tmp_path / "run", symlinks=True), {"click": 0.1, "follow": 0.9}
+    keys = "export.score_weights={click: 0.1, follow: 0.9}", "export.explain=true"
+    assert [Run.open(load(log, *keys), copy).export().name for _ in range(2)] == ["2", "2"]
+    version = copy / "export" / "2"
+    assert export.metadata(version).score_weights == weights
+    assert {"explain"} < export.metadata(version).signatures.keys()
+    explaining = export.Serving(version)
+    explaining.warm_up()
+    assert "explain" in {signature for signature, _ in warmup.read(version)}
+    # Of each row: shares that add up to what the logit differs from that of the mean row.
+    found, predicted = explaining(day, "explain"), explaining(day)
+    np.testing.assert_allclose(1 / (1 + np.exp(-found["click"])), predicted["click"], rtol=1e-5)
+    np.testing.assert_allclose(np.expm1(found["watch_time"]), predicted["watch_time"], rtol=1e-4)
+    for task in TASKS:
+        shares = {name: values for name, values in found.items() if name.startswith(f"{task}/")}
+        assert shares.keys() == {f"{task}/{name}" for name in load(log).features}
+        of_mean = found[task] - sum(shares.values())
+        assert np.abs(of_mean - np.median(of_mean)).mean() < 1e-3 * np.abs(found[task] - np.median(of_mean)).mean()
 
 
 def test_rank_needs_the_weights_of_its_score(log, run, tmp_path):

@@ -51,6 +51,10 @@ class Layout:
         """Columns of "numbers" before those of the vectors."""
         return len(self._numbers) + len(self._labels)
 
+    def label_column(self, name: str) -> int:
+        """Returns the column of a label in "numbers"."""
+        return len(self._numbers) + self._labels.index(name)
+
     def pack(
         self, features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], weight: np.ndarray
     ) -> dict[str, np.ndarray]:

@@ -25,8 +25,9 @@ class Lists:
     """The rows of each group, ranked by prediction. Rows of equal prediction form a tie.
 
     Sort once, measure often: `ndcg`, `recall`, `mrr`, `mean_average_precision` and `gauc` of this package are the means
-    of what the methods here return per group. A metric is the expectation over all orders of the rows within each tie.
-    Positions count rows. The weight of a row multiplies its gain; a group weighs the mean weight of its gains,
+    of what the methods here return per group (`dcg` has no function of its own). A metric is the expectation over all
+    orders of the rows within each tie. Positions count rows. The weight of a row multiplies its gain; a group weighs
+    the mean weight of its gains,
 
         u_g = sum_i w_i y_i / sum_i y_i   over the rows i of group g
 
@@ -90,6 +91,17 @@ class Lists:
         """Normalised discounted cumulative gain of each group's k best rows; see `tfstable.metrics.ndcg`."""
         discounts = np.r_[0.0, np.cumsum(1 / np.log2(np.arange(2, _at_least_1(k) + 2)))]  # (k + 1,) of the top i rows
         return self._per_group(self._gained(discounts) / self._counted(self._ideal(discounts)))
+
+    def dcg(self, k: int) -> GroupValues:
+        """Discounted cumulative gain of each group's k best rows: the utility of a list whose gains have a unit.
+
+            DCG_g = sum_{i in g, r_i <= k} w_i y_i / log2(1 + r_i) / u_g
+
+        Groups, ties and u_g are those of `ndcg`.
+        """
+        discounts = np.r_[0.0, np.cumsum(1 / np.log2(np.arange(2, _at_least_1(k) + 2)))]
+        found = self._per_group(self._gained(discounts))
+        return found._replace(values=found.values / found.weights)
 
     def recall(self, k: int) -> GroupValues:
         """Share of each group's gain that is in its k best rows; see `tfstable.metrics.recall`."""

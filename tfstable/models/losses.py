@@ -11,6 +11,30 @@ from tfstable.models.targets import groups, offset
 from tfstable.specs import LATE, LOGIT_SUM, BinaryTask, TaskSpec
 
 
+def mean_squared_logits(
+    tasks: Mapping[str, TaskSpec],
+    logits: Mapping[str, tf.Tensor],
+    y: Mapping[str, tf.Tensor],
+    weights: Mapping[str, tf.Tensor | None],
+) -> tf.Tensor:
+    """Returns the sum over binary tasks of the mean of their squared logits, which `model.logit_penalty` weighs.
+
+    Like a loss, a square counts where the task has a label, times the example's weight, over the size of the batch.
+    (Kannan, Kurakin, Goodfellow, "Adversarial Logit Pairing", 2018, call the penalty logit squeezing.)
+
+    Args:
+        tasks: The tasks with a label.
+        logits, y: As `example_losses` takes them.
+        weights: What `weights_by_task` returns.
+    """
+    means = []
+    for name in (name for name, task in tasks.items() if isinstance(task, BinaryTask)):
+        logit, weight = logits[name], weights[name]
+        square = tf.where(tf.math.is_finite(tf.cast(y[name], logit.dtype)), tf.square(logit), 0.0)
+        means.append(tf.reduce_mean(square if weight is None else square * tf.cast(weight, logit.dtype)))
+    return tf.add_n(means) if means else tf.zeros([])
+
+
 def example_losses(
     name: str,
     task: TaskSpec,

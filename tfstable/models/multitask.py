@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfstable.models.loss_weights import LossWeights
-from tfstable.models.losses import example_losses
+from tfstable.models.losses import example_losses, mean_squared_logits
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
 from tfstable.models.penalised import PenalisedModel
@@ -76,13 +76,18 @@ class MultitaskModel(PenalisedModel):
             y: Labels by task, `(batch,)`, NaN where masked.
             y_pred: Logits by task, `(batch,)`, of the model's last call. Not predictions: losses work on logits.
             sample_weight: Example weights, `(batch,)`, or a dict of them by task, or None.
-            training: Whether `task_weights` weigh the tasks; else their own weights do.
+            training: Whether `task_weights` weigh the tasks, and `logit_penalty` adds to them; else their own weights
+                do, and nothing is added.
         """
         losses = self.task_losses(y, y_pred, sample_weight)
         if training and self.task_weights is not None:
             total = self.task_weights.total(losses, self.label_shares(y, sample_weight))
         else:
             total = tf.add_n([self.task_specs[name].weight * loss for name, loss in losses.items()])
+        if training and self.logit_penalty:
+            tasks = {name: self.task_specs[name] for name in self.labelled}
+            y, weights = labels_by_task(self.labelled, y, self.logit_dtype), weights_by_task(tasks, sample_weight)
+            total += self.logit_penalty * tf.cast(mean_squared_logits(tasks, y_pred, y, weights), total.dtype)
         added = [tf.reduce_sum(tf.cast(loss, total.dtype)) for loss in self.losses]
         return total + tf.add_n(added) if added else total
 
@@ -196,7 +201,7 @@ class MultitaskModel(PenalisedModel):
         skipped = getattr(self.optimizer, "skipped_steps", None)
         before = None if skipped is None else tf.identity(skipped.value)
         if self.trainable_variables:
-            gradients = self.flooded(gradients, trained.plain, sample_weight, share)
+            gradients = self.flooded(gradients, trained.fixed, sample_weight, share)
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         applied = None if skipped is None else tf.equal(tf.identity(skipped.value), before)
         if self.task_weights is not None:

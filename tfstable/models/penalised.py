@@ -44,7 +44,7 @@ class Trained(NamedTuple):
     Attributes:
         loss: What to minimise, a scalar: the mean over the rows.
         plain: `compute_loss` without a penalty, a scalar.
-        fixed: The same with the tasks' own weights, whatever `task_weights` do.
+        fixed: The same with the tasks' own weights, whatever `task_weights` do, and without `logit_penalty`.
         logits: By task, `(batch,)`.
     """
 
@@ -64,6 +64,7 @@ class PenalisedModel(CalibratedModel):
 
     task_specs: Mapping[str, TaskSpec]
     task_weights: LossWeights | None = None
+    logit_penalty: float = 0.0
     penalty: Penalty | None = None
     noise_seed: keras.random.SeedGenerator | None = None
 
@@ -166,7 +167,8 @@ class PenalisedModel(CalibratedModel):
         def trained(logits: dict[str, tf.Tensor]) -> Trained:
             """Of the first pass, whose added losses the next pass forgets."""
             plain = loss_of(logits)
-            return Trained(plain, plain, plain if self.task_weights is None else loss_of(logits, False), logits)
+            same = self.task_weights is None and not self.logit_penalty
+            return Trained(plain, plain, plain if same else loss_of(logits, False), logits)
 
         def drawn(width: int) -> tf.Tensor:
             assert self.noise_seed is not None

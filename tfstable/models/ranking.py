@@ -83,6 +83,7 @@ class RankingModel(MultitaskModel):
         self.feature_specs, self.task_specs, self.statistics = dict(features), dict(tasks), statistics
         check_products(tasks)
         heads = headed(tasks)
+        self.logit_penalty = self.options.logit_penalty
         self.make_maps()
         self.set_penalty(self.options.penalty)
         policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.

@@ -65,13 +65,26 @@ class Adam(RuleOptimizer):
 
     def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
         mean, square = state
-        mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
-        square = self.beta_2 * square + (1.0 - self.beta_2) * tf.square(gradient)
-        root = tf.sqrt(square / one_minus_power(self.beta_2, step)) + self.epsilon
-        return mean / one_minus_power(self.beta_1, step) / root, (mean, square)
+        return adam_direction(gradient, mean, square, step, self.beta_1, self.beta_2, self.epsilon)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+
+
+def adam_direction(
+    gradient: tf.Tensor,
+    mean: tf.Tensor,
+    square: tf.Tensor,
+    step: tf.Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> tuple[tf.Tensor, State]:
+    """r and the new (mean, square) of Adam."""
+    mean = beta_1 * mean + (1.0 - beta_1) * gradient
+    square = beta_2 * square + (1.0 - beta_2) * tf.square(gradient)
+    root = tf.sqrt(square / one_minus_power(beta_2, step)) + epsilon
+    return mean / one_minus_power(beta_1, step) / root, (mean, square)
 
 
 def one_minus_power(beta: float, step: tf.Tensor) -> tf.Tensor:

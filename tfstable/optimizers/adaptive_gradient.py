@@ -22,6 +22,7 @@ class AdaptiveGradient(Clipping):
         floor: Lower bound of a unit's weight norm in the formula, so that units of zeros can move. Above 0.
         scope: "tensor": units as above; for a table, columns over the touched rows. "row": each row of a table is one
             unit.
+        accumulate: See `Clipping`.
 
     Raises:
         ValueError: If an argument is outside its domain.

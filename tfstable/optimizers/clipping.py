@@ -14,14 +14,22 @@ class Clipping:
     """A factor mu*sigma of eq. (5) of Tang et al. 2023: w -= eta * (mu*sigma) * r.
 
     Subclasses are frozen dataclasses. A call returns the factor.
+
+    Args:
+        scope: See the subclass.
+        accumulate: What enters the state of the rule, such as Adagrad's sum of squares. "raw": the gradient, as in the
+            paper; a spike then starves its coordinates for as long as the state remembers it. "clipped": the gradient
+            times the factor, that is, what the step was allowed to see. The step itself is the same under both.
     """
 
     scope: str = dataclasses.field(default="tensor", kw_only=True)
+    accumulate: str = dataclasses.field(default="raw", kw_only=True)
 
     scopes: ClassVar[tuple[str, ...]] = ("tensor", "row")
 
     def __post_init__(self) -> None:
         check_choice("scope", self.scope, self.scopes)
+        check_choice("accumulate", self.accumulate, ("raw", "clipped"))
 
     def __call__(
         self, update: tf.Tensor, gradient: tf.Tensor, weight: tf.Tensor, rate: tf.Tensor, is_table: bool

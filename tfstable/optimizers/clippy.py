@@ -24,6 +24,7 @@ class Clippy(Clipping):
             throttle the batch; dense tensors as under "tensor". "element": one factor per coordinate. This keeps the
             bound per coordinate and the signs of the step, so the step still descends, but it changes the step's
             direction.
+        accumulate: See `Clipping`.
 
     Raises:
         ValueError: If an argument is outside its domain.

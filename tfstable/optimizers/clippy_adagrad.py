@@ -41,13 +41,12 @@ class ClippyAdagrad(Adagrad):
             (unless the accumulator is delayed, where |r| may exceed 1); a warning then says so.
         accumulator_relative_threshold: Loosens the bound while a weight's accumulator is small, as above. At least 0.
         delayed_accumulator: Divide by G_{t-1}, which does not contain g_t yet.
-        clip_accumulator_update: Add (sigma_t g_t)^2 to G instead of g_t^2. Needs `delayed_accumulator`: sigma_t depends
-            on G.
+        clip_accumulator_update: Add (sigma_t g_t)^2 to G instead of g_t^2, as `accumulate="clipped"` of `Clippy` does.
+            sigma_t is that of the G above, with g_t^2 unless it is delayed.
         scope: See `Clippy`.
 
     Raises:
-        ValueError: If an argument is outside its domain, or `clip_accumulator_update` is set without
-            `delayed_accumulator`.
+        ValueError: If an argument is outside its domain.
 
     Reference:
         Tang et al., "Improving Training Stability for Multitask Ranking Models in Recommender Systems", KDD 2023.
@@ -81,8 +80,6 @@ class ClippyAdagrad(Adagrad):
         **adagrad: Unpack[AdagradArguments],
     ) -> None:
         check_number("accumulator_relative_threshold", accumulator_relative_threshold, least=0)
-        if clip_accumulator_update and not delayed_accumulator:
-            raise ValueError("clip_accumulator_update=True must come with delayed_accumulator=True; got False.")
         clipping = Clippy(relative_threshold, absolute_threshold, scope=scope)
         super().__init__(learning_rate, clipping=clipping, **adagrad)
         self.accumulator_relative_threshold = accumulator_relative_threshold

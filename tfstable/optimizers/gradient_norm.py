@@ -14,11 +14,12 @@ class GradientNorm(Clipping):
 
         sigma = min(1, threshold / ||g||_2)
 
-    As in eq. (5), the factor multiplies the update. The optimizer's state gets the raw gradient.
+    As in eq. (5), the factor multiplies the update; common code scales the gradient before the rule sees it.
 
     Args:
         threshold: lambda, above 0. The paper tries 1e-1, 1e-2 and 1e-3.
         scope: "tensor": one norm per tensor, or over the touched rows of a table. "row": one norm per row of a table.
+        accumulate: See `Clipping`.
 
     Raises:
         ValueError: If an argument is outside its domain.

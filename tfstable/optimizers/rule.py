@@ -10,10 +10,11 @@ import tensorflow as tf
 from tfstable.optimizers.clipping import Clipping
 from tfstable.optimizers.domains import check_number
 from tfstable.optimizers.guarded import Gradient, GuardedArguments, GuardedOptimizer, LearningRate, Pairs, done
-from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_row_values, write_rows
+from tfstable.optimizers.norm_clipping import NormClipping, gradient_factors, make_state
+from tfstable.optimizers.rows import is_row, read_rows, under_xla, working_dtype, write_rows
+from tfstable.optimizers.slots import Slot, figures, make_slots, renew, touched
 from tfstable.optimizers.tables import is_embedding_table
 
-DIAGNOSTICS = ("clipping_factor", "update_norm", "gradient_norm", "weight_norm")
 State: TypeAlias = tuple[tf.Tensor, ...]  # The slots of a weight, in the order of `slots`.
 
 
@@ -37,6 +38,8 @@ class RuleOptimizer(GuardedOptimizer):
         f_t      = clipping(r_t, g_t, w_t, eta_t), 1 without a clipping
         w_{t+1}  = w_t - eta_t * decay * w_t - eta_t * f_t * r_t
 
+    With `accumulate="clipped"` of the clipping, the state is that of the clipped gradient: s_t of direction(f_t g_t).
+
     A bfloat16 variable is updated in float32, with float32 slots, and the new weight is rounded to the nearest. A step
     below 2^-9 of a weight then changes nothing, so use float32 variables for a model that must keep learning.
 
@@ -46,7 +49,7 @@ class RuleOptimizer(GuardedOptimizer):
 
     Args:
         learning_rate: eta, at least 0 if it is a number. See `GuardedOptimizer`.
-        clipping: None, or a `Clippy`, `GradientNorm`, `AdaptiveGradient` or `TrustRatio`.
+        clipping: None, or a clipping of this package, such as `Clippy`, `GradientNorm` or `ZClip`.
         weight_decay: None, or the decoupled decay, at least 0, of dense variables (Loshchilov, Hutter, "Decoupled
             Weight Decay Regularization", 2019). Refused for embedding tables, where it would touch every row in every
             step.
@@ -59,6 +62,8 @@ class RuleOptimizer(GuardedOptimizer):
 
     # Whether `direction` uses the step t. Tables then keep one t per row, since a row's state advances by touches.
     uses_step = False
+    # Whether embedding tables may have this rule.
+    for_tables = True
 
     def __init__(
         self,
@@ -90,6 +95,10 @@ class RuleOptimizer(GuardedOptimizer):
         """Name and initial value of each slot; a slot has the shape of its weight, and its `working_dtype`."""
         return {}
 
+    def slots_for(self, variable: Any) -> dict[str, Slot]:
+        """The slots of one weight, for a rule whose slots have other shapes, or differ between weights."""
+        return {name: Slot(initial, tuple(variable.shape)) for name, initial in self.slots().items()}
+
     def direction(self, gradient: tf.Tensor, state: State, step: tf.Tensor) -> tuple[tf.Tensor, State]:
         """The pure rule: r and the new state from g, the state, and t (counted from 1)."""
         raise NotImplementedError
@@ -108,43 +117,33 @@ class RuleOptimizer(GuardedOptimizer):
         padding: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, State]:
         """r, f and the new state: a pure function of tensors. Under XLA, `padding` marks rows outside the table."""
-        update, state = self.direction(gradient, state, step)
+        update, raw = self.direction(gradient, state, step)
         if padding is not None:
             update = tf.where(padding, tf.zeros_like(update), update)
-        factor = 1.0 if self.clipping is None else self.clipping(update, gradient, weight, rate, is_table)
-        return update, tf.convert_to_tensor(factor, weight.dtype), state
+        if self.clipping is None or isinstance(self.clipping, NormClipping):  # which has scaled the gradient
+            return update, tf.ones([], weight.dtype), raw
+        factor = tf.convert_to_tensor(self.clipping(update, gradient, weight, rate, is_table), weight.dtype)
+        if self.clipping.accumulate == "raw":
+            return update, factor, raw
+        return update, factor, self.direction(factor * gradient, state, step)[1]
 
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return
         super().build(variables)
-        self._slots = [self._make_slots(v) for v in variables]
+        for variable in filter(is_embedding_table, variables):
+            self._check_table(variable)
+        self._slots = [make_slots(self.add_variable, v, self.slots_for(v), self.uses_step) for v in variables]
+        if isinstance(self.clipping, NormClipping):  # Last: a run may drop it, and still find all other variables.
+            self._norms = make_state(self.add_variable, self.clipping, variables)
 
-    def _make_slots(self, variable: Any) -> dict[str, Any]:
-        path = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
-        is_table = is_embedding_table(variable)
-        if is_table:
-            self._refuse_whole_table_work(variable)
-
-        def slot(name: str, initial: float, shape: Sequence[int], dtype: Any) -> Any:
-            value = variable.value if isinstance(variable, keras.Variable) else variable
-            with tf.distribute.get_strategy().extended.colocate_vars_with(value):
-                # `keras.initializers.Constant` would round the value to float32 on its way to float64.
-                fill = functools.partial(_fill, initial)
-                return self.add_variable(shape=shape, dtype=dtype, initializer=fill, name=f"{path}_{name}")
-
-        dtype = working_dtype(variable)
-        made = {name: slot(name, initial, variable.shape, dtype) for name, initial in self.slots().items()}
-        if self.uses_step and is_table:
-            # A float needs no integer kernels on accelerators; where it stops counting, at 2^24 touches of one row,
-            # every correction made from it has long converged.
-            made["step"] = slot("step", 0.0, (variable.shape[0],) + (1,) * (len(variable.shape) - 1), dtype)
-        # Always made, so that a run may change `track_every` and still resume from its checkpoints.
-        made["diagnostics"] = slot("diagnostics", float("nan"), (len(DIAGNOSTICS),), "float32")
-        return made
-
-    def _refuse_whole_table_work(self, variable: Any) -> None:
+    def _check_table(self, variable: Any) -> None:
         path = getattr(variable, "path", variable.name)
+        if not self.for_tables:
+            raise ValueError(
+                f"{type(self).__name__} is for dense variables, and {path!r} is an embedding table: give tables an "
+                "optimizer of their own, such as Adagrad, with Composite."
+            )
         if self.weight_decay:
             raise ValueError(
                 f"weight_decay must be None for the embedding table {path!r}, since it would touch every row in every "
@@ -158,12 +157,23 @@ class RuleOptimizer(GuardedOptimizer):
 
     def update_variables(self, strategy: Any, pairs: Pairs) -> None:
         rate, step = self.learning_rate * self.rate_factor, self.iterations + 1
+        scales: list[tf.Tensor | None] = [None] * len(pairs)
+        if isinstance(self.clipping, NormClipping) and pairs:
+            gradients, variables = zip(*pairs, strict=True)
+            places = [self._get_variable_index(variable) for variable in variables]
+            scales = gradient_factors(strategy, self.clipping, self._norms, places, variables, gradients)
 
         def update_all(track: bool) -> tf.Tensor:
-            for gradient, variable in pairs:
+            for (gradient, variable), scale in zip(pairs, scales, strict=True):
                 slots = self._slots[self._get_variable_index(variable)]
                 update = functools.partial(
-                    self._update_variable, of=variable, names=tuple(slots), rate=rate, step=step, track=track
+                    self._update_variable,
+                    of=variable,
+                    names=tuple(slots),
+                    rate=rate,
+                    step=step,
+                    scale=scale,
+                    track=track,
                 )
                 target = variable.value if isinstance(variable, keras.Variable) else variable
                 # Passed as arguments, mirrored slots arrive as the copy on the device that is being updated.
@@ -186,13 +196,14 @@ class RuleOptimizer(GuardedOptimizer):
         names: Sequence[str],
         rate: tf.Tensor,
         step: tf.Tensor,
+        scale: tf.Tensor | None,
         track: bool,
     ) -> None:
         own = dict(zip(names, slots, strict=True))
         diagnostics = own.pop("diagnostics")
         is_sparse = isinstance(gradient, tf.IndexedSlices)
         if is_sparse:
-            self._refuse_whole_table_work(of)
+            self._check_table(of)
         indices, gradient = (gradient.indices, gradient.values) if is_sparse else (None, gradient)
         is_table = is_sparse or is_embedding_table(of)
 
@@ -209,9 +220,13 @@ class RuleOptimizer(GuardedOptimizer):
         else:
             padding = None
 
-        own_state = tuple(state[name] for name in self.slots())
-        update, factor, own_state = self.rule(gradient, weight, own_state, rate, step, is_table, padding)
-        state.update(zip(self.slots(), own_state, strict=True))
+        names = [name for name in state if name != "step"]
+        own_state = tuple(state[name] for name in names)
+        seen = gradient if scale is None else tf.cast(scale, weight.dtype) * gradient
+        update, factor, new_state = self.rule(seen, weight, own_state, rate, step, is_table, padding)
+        if scale is not None and self.clipping is not None and self.clipping.accumulate == "raw":
+            new_state = self.direction(gradient, own_state, step)[1]
+        state.update(zip(names, new_state, strict=True))
         change = (rate * factor) * update
         new_weight = weight - change
         if self.weight_decay and self._use_weight_decay(of):
@@ -224,6 +239,7 @@ class RuleOptimizer(GuardedOptimizer):
         write_rows(target, indices, tf.cast(new_weight, of.dtype))
         if track:
             norms = [tf.norm(x) for x in (change, gradient, weight)]
+            factor = factor if scale is None else tf.cast(scale, weight.dtype)
             least = tf.reduce_min(factor if padding is None else tf.where(padding, factor.dtype.max, factor))
             diagnostics.assign(tf.cast(tf.stack([least, *norms]), tf.float32))
 
@@ -235,10 +251,7 @@ class RuleOptimizer(GuardedOptimizer):
             table: The table, one of the variables that this was built for.
             rows: `(rows,)` integers.
         """
-        for name, slot in self._slots[self._get_variable_index(table)].items():
-            if name != "diagnostics":
-                initial = tf.fill([len(rows), *slot.shape[1:]], tf.constant(self.slots().get(name, 0.0), slot.dtype))
-                strategy.extended.update(slot.value, write_row_values, args=(rows, initial))
+        renew(strategy, self._slots[self._get_variable_index(table)], self.slots_for(table), rows)
 
     def diagnostics(self) -> dict[str, dict[str, float]]:
         """Figures of the last step divisible by `track_every`, per variable path; NaN before the first such step.
@@ -250,10 +263,8 @@ class RuleOptimizer(GuardedOptimizer):
         """
         if not self.track_every:
             return {}
-        return {
-            getattr(v, "path", v.name): dict(zip(DIAGNOSTICS, slots["diagnostics"].numpy().tolist(), strict=True))
-            for v, slots in zip(self._trainable_variables, self._slots, strict=True)
-        }
+        own = zip(self._trainable_variables, self._slots, strict=True)
+        return {getattr(v, "path", v.name): figures(slots) for v, slots in own}
 
     def touched_rows(self, variable: Any) -> tf.Tensor | None:
         """Returns which rows of a table have been trained: those with a slot that is not at its start, `(rows,)` bool.
@@ -264,10 +275,7 @@ class RuleOptimizer(GuardedOptimizer):
         Returns:
             None for a rule without slots, which keeps no trace.
         """
-        slots = self._slots[self._get_variable_index(variable)]
-        values = {name: slots[name].value for name in self.slots()}
-        moved = [tf.reduce_any(x != tf.constant(self.slots()[name], x.dtype), axis=1) for name, x in values.items()]
-        return tf.reduce_any(tf.stack(moved), axis=0) if moved else None
+        return touched(self._slots[self._get_variable_index(variable)], self.slots_for(variable))
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
@@ -283,7 +291,3 @@ class RuleOptimizer(GuardedOptimizer):
             clipping = keras.saving.deserialize_keras_object(config["clipping"], custom_objects=custom_objects)
             config["clipping"] = clipping
         return super().from_config(config, custom_objects=custom_objects)
-
-
-def _fill(value: float, shape: Sequence[int], dtype: Any) -> tf.Tensor:
-    return tf.fill(shape, tf.constant(value, dtype))

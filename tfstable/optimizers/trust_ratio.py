@@ -19,6 +19,7 @@ class TrustRatio(Clipping):
     Args:
         mu: The fraction, above 0. The paper tries 1e-1, 1e-2 and 1e-3.
         scope: "tensor": norms of the whole tensor, or of the touched rows of a table. "row": norms per row of a table.
+        accumulate: See `Clipping`. "clipped" has mu in it, too: the state hardly grows, and r is almost the gradient.
 
     Raises:
         ValueError: If an argument is outside its domain.

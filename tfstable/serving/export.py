@@ -19,6 +19,7 @@ from tfstable.serving import facts, warmup
 from tfstable.serving import versions as numbered
 from tfstable.serving.card import ModelCard
 from tfstable.serving.examples import parse
+from tfstable.serving.explain import Explain
 from tfstable.serving.gradients import without_gradients
 from tfstable.serving.packing import PackedPreprocessor
 from tfstable.serving.rank import Rank
@@ -37,11 +38,13 @@ def save(
     score_weights: Mapping[str, float] | None = None,
     counters: Mapping[str, CounterTable] = MappingProxyType({}),
     ids: Mapping[str, IdTable] = MappingProxyType({}),
+    explained: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Writes a version into a hidden folder and returns its path; `publish` makes it visible, `give_up` deletes it.
 
-    Its signatures are `serving_default` (raw columns by name), `serve_examples` (the same as serialized tf.Examples)
-    and, if `user_columns` are given, `rank`. Every signature returns finite float32 or fails.
+    Its signatures are `serving_default` (raw columns by name), `serve_examples` (the same as serialized tf.Examples),
+    `rank` if `user_columns` are given, and `explain` if `explained` is. Every signature returns finite float32 or
+    fails.
 
     Args:
         directory: The directory of the versions, `MODEL_DIR/export`.
@@ -51,6 +54,8 @@ def save(
         score_weights: Weights of the tasks in the score of `rank`.
         counters: What rows see of each counter.
         ids: The rows of ids by table.
+        explained: Raw columns by name of some rows; `explain` says how a row's predictions come to differ from their
+            mean's.
 
     Raises:
         ValueError: If `user_columns` are given without `score_weights`.
@@ -60,7 +65,7 @@ def save(
     partial = begin(directory)
     try:
         preprocess = PackedPreprocessor(model.feature_specs, model.statistics, user_columns, counters, ids)
-        _write(partial, model, card, user_columns, score_weights or {}, preprocess)
+        _write(partial, model, card, user_columns, score_weights or {}, preprocess, explained)
     except BaseException:  # Frees the space: the disk may be full.
         give_up(partial)
         raise
@@ -168,6 +173,7 @@ def _write(
     user_columns: Collection[str],
     score_weights: Mapping[str, float],
     preprocess: PackedPreprocessor,
+    explained: Mapping[str, np.ndarray] | None,
 ) -> None:
     """Writes SavedModel and card into a folder."""
     module = tf.Module()
@@ -182,6 +188,8 @@ def _write(
     if user_columns:
         rank = Rank(model, preprocess, user_columns, score_weights)
         signatures["rank"] = _signature(rank, rank.signature())
+    if explained:
+        signatures["explain"] = _signature(Explain(model, preprocess, explained), preprocess.signature())
     # Only what the signatures read: the whole model would add variables that only training needs.
     module.variables_read = list({id(v): v for s in signatures.values() for v in s.graph.variables}.values())
     tf.saved_model.save(module, str(partial), signatures=signatures)

@@ -9,6 +9,8 @@ import numpy as np
 
 from tfstable.optimizers import (
     SGD,
+    AdaGC,
+    AdaGN,
     Adagrad,
     Adam,
     AdaptiveGradient,
@@ -19,21 +21,26 @@ from tfstable.optimizers import (
     Ema,
     GradientNorm,
     Group,
+    Muon,
     Swa,
     TrustRatio,
     WarmupDecay,
+    ZClip,
 )
 from tfstable.optimizers.schedule import window_decay
 from tfstable.optimizers.tables import is_embedding_table
 from trainers.config import EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
-from trainers.config.optimizer import CLIPPY_OF_ADAGRAD, ClippyConfig
+from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippyConfig
 
-RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX}
+RULES = {"adagrad": Adagrad, "adam": Adam, "sgd": SGD, "adax": AdaX, "muon": Muon}
 CLIPPINGS = {
     "clippy": Clippy,
     "gradient_norm": GradientNorm,
     "adaptive_gradient": AdaptiveGradient,
     "trust_ratio": TrustRatio,
+    "adagc": AdaGC,
+    "zclip": ZClip,
+    "adagn": AdaGN,
 }
 
 
@@ -117,7 +124,7 @@ def _clippy_adagrad(
         absolute_threshold=clippy.absolute,
         accumulator_relative_threshold=clippy.accumulator_relative,
         delayed_accumulator=clippy.delayed_accumulator,
-        clip_accumulator_update=clippy.clip_accumulator,
+        clip_accumulator_update=clippy.clip_accumulator or clippy.accumulate == "clipped",
         scope=clippy.scope,
         track_every=track_every,
         **own,

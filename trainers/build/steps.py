@@ -117,11 +117,10 @@ class Steps:
         gradients, trained = self._model.training_gradients(
             features, labels, weight, rows, step, lambda loss: loss / self._replicas
         )
-        loss, parts = trained.plain, self._model.task_losses(labels, trained.logits, weight)
+        # What is told to users and to the detector has one scale, whatever the weights and the penalty do.
+        loss, parts = trained.fixed, self._model.task_losses(labels, trained.logits, weight)
         shares = {}
         if self._model.task_weights is not None:
-            # What is told to users and to the detector has one scale, whatever the weights do.
-            loss = trained.fixed
             shares = self._model.label_shares(labels, weight)
         return gradients, tf.stack([loss, *(parts[name] for name in self._labelled)]), shares
 

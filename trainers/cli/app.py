@@ -15,6 +15,7 @@ from trainers.cli.check import check
 from trainers.cli.compare import compare
 from trainers.cli.doctor import doctor
 from trainers.cli.evaluate import evaluate
+from trainers.cli.explain import explain
 from trainers.cli.export import export
 from trainers.cli.from_tfrs import from_tfrs
 from trainers.cli.history import history
@@ -26,6 +27,7 @@ from trainers.cli.schema import schema
 from trainers.cli.simulate import simulate
 from trainers.cli.stability import stability
 from trainers.cli.train import train
+from trainers.cli.tune_score import tune_score
 from trainers.devices.cluster import WorkerLostError
 from trainers.devices.disk import refusal
 from trainers.devices.termination import Terminated, Termination
@@ -46,6 +48,8 @@ COMMANDS = (
     predict,
     compare,
     doctor,
+    explain,
+    tune_score,
     stability,
     reproducibility,
     simulate,

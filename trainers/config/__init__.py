@@ -7,7 +7,7 @@ from trainers.config.init import InitConfig
 from trainers.config.lists import check_replicas
 from trainers.config.loading import dump, load, set_key
 from trainers.config.model import ModelConfig
-from trainers.config.optimizer import ClippingConfig, EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
+from trainers.config.optimizer import ClippingConfig, DenseConfig, EmaConfig, OptimizerConfig, RuleConfig, SwaConfig
 from trainers.config.run import Config, weight_keys
 from trainers.config.sections import (
     DataConfig,
@@ -23,6 +23,7 @@ __all__ = [
     "ClippingConfig",
     "Config",
     "DataConfig",
+    "DenseConfig",
     "DivergenceConfig",
     "EmaConfig",
     "EvaluationConfig",

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from tfstable.specs import CHANGEABLE, OPERATIONAL, Spec
+from trainers.config.clipping import WITH_STATE
 from trainers.config.loading import set_key
 from trainers.config.optimizer import EmaConfig, RuleConfig
 from trainers.config.run import Config
@@ -107,8 +108,11 @@ def _mark(extra: Any, outer: When) -> When:
 
 
 def _when(key: str, old: dict[str, _Leaf], new: dict[str, _Leaf]) -> When:
-    if key.endswith(".momentum") and not (_value(old, key) and _value(new, key)):
+    is_sgd = _value(new, key.removesuffix("momentum") + "rule") == "sgd"
+    if key.endswith(".momentum") and is_sgd and not (_value(old, key) and _value(new, key)):
         return When.NEVER  # Without momentum there is no velocity.
+    if key.endswith(".clipping.kind") and _value(new, key) in WITH_STATE:
+        return When.NEVER  # The state is missing.
     return (old.get(key) or new[key]).when
 
 

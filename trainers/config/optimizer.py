@@ -6,10 +6,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from tfstable.specs import CHANGEABLE, NonNegative, Positive, Spec
+from trainers.config.clipping import CLIPPY_OF_ADAGRAD, ClippingConfig, ClippyConfig, Fraction
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-CLIPPY_OF_ADAGRAD = ("delayed_accumulator", "clip_accumulator", "accumulator_relative")  # Keys of Clippy for Adagrad.
-SCOPE = "Group of weights that shares one clipping factor: a whole tensor, or a row of a table."
+# The keys of each rule alone.
+KEYS = {
+    "adagrad": ["initial_accumulator", "forget"],
+    "adam": ["beta_1", "beta_2"],
+    "adax": ["beta_1", "beta_2"],
+    "muon": ["momentum", "beta_1", "beta_2"],
+    "sgd": ["momentum"],
+}
+FOR_DENSE = ("muon",)  # Rules that embedding tables cannot have.
 
 
 class ScheduleConfig(Spec):
@@ -38,76 +45,13 @@ class ScheduleConfig(Spec):
         return self
 
 
-class ClippyConfig(Spec):
-    """Clippy: no weight moves by more than relative * |w| + absolute in a step (Tang et al., 2023)."""
-
-    kind: Literal["clippy"]
-    relative: NonNegative = Field(0.5, description="Largest change of a weight relative to its size.")
-    absolute: Positive = Field(1e-2, description="Change that is always allowed, in the units of the weights.")
-    scope: Literal["tensor", "row", "element"] = Field(
-        "tensor",
-        description="Group of weights that shares one clipping factor: a whole tensor, a row of a table, or a single "
-        "weight.",
-    )
-    delayed_accumulator: bool = Field(
-        False,
-        description="Adagrad divides by the sum of squares before this step, as TFRS's ClippyAdagrad does by default.",
-    )
-    clip_accumulator: bool = Field(
-        False, description="Add the clipped gradient's square to the sum. Needs delayed_accumulator."
-    )
-    accumulator_relative: NonNegative = Field(
-        0.0, description="Loosen the bound by this over the root of Adagrad's sum of squares."
-    )
-
-    @property
-    def of_adagrad(self) -> dict[str, bool | float]:
-        """The keys that depend on Adagrad's sum of squares, if one is set."""
-        keys = {name: getattr(self, name) for name in CLIPPY_OF_ADAGRAD}
-        return keys if any(keys.values()) else {}
-
-    @model_validator(mode="after")
-    def _clipped_sums_are_delayed(self) -> "ClippyConfig":
-        if self.clip_accumulator and not self.delayed_accumulator:
-            raise ValueError("clip_accumulator needs delayed_accumulator: true; the factor depends on the sum")
-        return self
-
-
-class GradientNormConfig(Spec):
-    """GC: the factor min(1, threshold / ||g||), per tensor."""
-
-    kind: Literal["gradient_norm"]
-    threshold: Positive = Field(0.1, description="Largest norm of a gradient that is not clipped.")
-    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
-
-
-class AdaptiveGradientConfig(Spec):
-    """AGC: the factor min(1, threshold * max(||w||, floor) / ||g||), per output unit."""
-
-    kind: Literal["adaptive_gradient"]
-    threshold: Positive = Field(1e-2, description="Largest norm of a gradient, relative to the norm of the weights.")
-    floor: Positive = Field(1e-3, description="Weights of a smaller norm count with this norm, so that zeros can move.")
-    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
-
-
-class TrustRatioConfig(Spec):
-    """LAMB's factor mu * ||w|| / ||r||, per tensor."""
-
-    kind: Literal["trust_ratio"]
-    mu: Positive = Field(1e-2, description="Size of a step relative to the norm of the weights.")
-    scope: Literal["tensor", "row"] = Field("tensor", description=SCOPE)
-
-
-ClippingConfig = Annotated[
-    ClippyConfig | GradientNormConfig | AdaptiveGradientConfig | TrustRatioConfig, Field(discriminator="kind")
-]
-
-
 class RuleConfig(Spec):
     """The update of one group of variables: w -= learning_rate * clipping * direction."""
 
-    rule: Literal["adagrad", "adam", "sgd", "adax"] = Field(
-        "adagrad", description="Rule that gives the direction of a step."
+    rule: Literal["adagrad", "adam", "sgd", "adax", "muon"] = Field(
+        "adagrad",
+        description="Rule that gives the direction of a step. muon is for dense variables alone: matrices get steps "
+        "of about equal length in all directions, the others Adam's.",
     )
     learning_rate: Positive = Field(
         0.05, description="Highest learning rate of the schedule.", json_schema_extra=CHANGEABLE
@@ -132,7 +76,9 @@ class RuleConfig(Spec):
         json_schema_extra=CHANGEABLE,
     )
     momentum: Fraction | None = Field(
-        None, description="SGD: momentum. Default: that of tfstable.optimizers.", json_schema_extra=CHANGEABLE
+        None,
+        description="SGD and Muon: momentum. Default: that of tfstable.optimizers.",
+        json_schema_extra=CHANGEABLE,
     )
     forget: Annotated[float, Field(gt=0, le=1)] | None = Field(
         None,
@@ -141,10 +87,10 @@ class RuleConfig(Spec):
         json_schema_extra=CHANGEABLE,
     )
     beta_1: Fraction | None = Field(
-        None, description="Adam and AdaX: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
+        None, description="Adam, AdaX and Muon: beta_1, of the mean of gradients. Default: that of tfstable.optimizers."
     )
     beta_2: Positive | None = Field(
-        None, description="Adam and AdaX: beta_2, of the mean of squares. Default: that of tfstable.optimizers."
+        None, description="Adam, AdaX and Muon: beta_2, of the mean of squares. Default: that of tfstable.optimizers."
     )
 
     def tables_accumulator(self, batch_size: int) -> float:
@@ -163,8 +109,8 @@ class RuleConfig(Spec):
 
     @model_validator(mode="after")
     def _keys_of_the_rule(self) -> "RuleConfig":
-        own = {"adagrad": ["initial_accumulator", "forget"], "sgd": ["momentum"]}.get(self.rule, ["beta_1", "beta_2"])
-        for key in ("initial_accumulator", "forget", "momentum", "beta_1", "beta_2"):
+        own = KEYS[self.rule]
+        for key in dict.fromkeys(key for keys in KEYS.values() for key in keys):
             if getattr(self, key) is not None and key not in own:
                 raise ValueError(f"rule {self.rule} has no key {key}; its keys are {', '.join(own)}")
         if isinstance(self.clipping, ClippyConfig) and self.clipping.of_adagrad and self.rule != "adagrad":
@@ -261,6 +207,8 @@ class OptimizerConfig(Spec):
             except re.error as error:
                 raise ValueError(f"groups: {pattern!r} is not a regular expression ({error})") from None
         tables = self.groups["embeddings"] if self.groups and "embeddings" in self.groups else self.embeddings
+        if tables.rule in FOR_DENSE:
+            raise ValueError(f"embeddings.rule: {tables.rule} is for dense variables; take adagrad, adam, sgd or adax")
         if tables.weight_decay:
             raise ValueError("embeddings.weight_decay would update every row of a table in every step; leave it out")
         return self

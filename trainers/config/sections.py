@@ -252,6 +252,12 @@ class ExportConfig(Spec):
         "the other columns, one per candidate. Default: no signature `rank`.",
         json_schema_extra=OPERATIONAL,
     )
+    explain: bool = Field(
+        False,
+        description="Add the signature `explain`: each feature's share of the logit of each task, by integrated "
+        "gradients with 64 points: 64 forward passes per row, and as many backward passes per task.",
+        json_schema_extra=OPERATIONAL,
+    )
     score_weights: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default_factory=dict,
         description="Weight of each task's prediction in the score by which `rank` orders. Default: 1 per binary task; "

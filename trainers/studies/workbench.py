@@ -1,7 +1,7 @@
 """Many trainings in one process: the log is read once, and trainings of one shape share their variables and graphs."""
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfstable.data.log import DayLog
 from tfstable.data.maturity import UsedLabels
-from tfstable.data.window import Batches, Window, windows
+from tfstable.data.window import Arrays, Batches, Window, windows
 from tfstable.inputs.id_table import IdTable
 from tfstable.inputs.living_ids import LivingIds
 from tfstable.inputs.preprocessor import Preprocessor
@@ -135,9 +135,24 @@ class Workbench:
                 plans.append(plan(window, self.batches(days, size, shuffle, self.ids(trainer, window), used), trainer))
         return plans
 
-    def feed(self, plans: list[Plan], trainer: TrainerConfig, seed: int) -> Iterator[Any]:
-        """Returns an iterator over the batches of `plans`, as `train_window` takes it, shuffled by `seed`."""
+    def feed(
+        self,
+        plans: list[Plan],
+        trainer: TrainerConfig,
+        seed: int,
+        change: Callable[[Iterator[Arrays]], Generator[Arrays, None, None]] | None = None,
+    ) -> Iterator[Any]:
+        """Returns an iterator over the batches of `plans`, as `train_window` takes it, shuffled by `seed`.
+
+        Args:
+            plans: The windows' plans.
+            trainer: The trainer of the windows.
+            seed: Shuffles the rows.
+            change: Changes the packed batches; None: leaves them as they are.
+        """
         batches = stream(plans, seed, lambda each: np.arange(each.total))
+        if change is not None:
+            batches = change(batches)
         return iter(self.reader.dataset(batches, trainer.batch_size, prefetch=self.config.data.prefetch))
 
     def predict(self, learner: Learner, day: date, config: Config, window: Window) -> dict[str, np.ndarray]:

@@ -21,7 +21,10 @@ def own_metrics(config: Config) -> dict[str, Function]:
     Raises:
         InputError: If one cannot be imported, or does not take four arguments.
     """
-    return {name: _imported(name, metric.function) for name, metric in config.evaluation.own_metrics.items()}
+    return {
+        name: imported(metric.function, f"evaluation.metrics.{name}")
+        for name, metric in config.evaluation.own_metrics.items()
+    }
 
 
 def measure_own(
@@ -67,18 +70,25 @@ def measure_own(
     return found
 
 
-def _imported(name: str, path: str) -> Function:
+def imported(path: str, where: str) -> Function:
+    """Imports a function of labels, predictions, weights and groups.
+
+    Args:
+        path: Its import path.
+        where: The key or option that names it, for messages.
+
+    Raises:
+        InputError: If it cannot be imported, or does not take four arguments.
+    """
     module, _, attribute = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"evaluation.metrics.{name}: {path} cannot be imported ({error}); is its package on PYTHONPATH?"
-        ) from None
+        raise InputError(f"{where}: {path} cannot be imported ({error}); is its package on PYTHONPATH?") from None
     try:
         inspect.signature(found).bind(None, None, None, None)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"evaluation.metrics.{name}: {path} is no function of labels, predictions, weights and groups ({error})"
+            f"{where}: {path} is no function of labels, predictions, weights and groups ({error})"
         ) from None
     return found

@@ -33,6 +33,7 @@ from trainers.training.evaluation import evaluate
 EXPORT_TOLERANCE = 1e-5  # Difference of a reloaded prediction: absolute up to 1, relative above.
 # Keys of a task.
 MEASURED = {"kind", "label", "implicit", "weight_column", "soft_labels", "negative_rate", "matures_after_days"}
+EXPLAINED_ROWS = 1000  # Rows whose mean the signature `explain` compares with.
 WARMUP_ROWS = (1, 100)  # Rows of the warm-up requests: a small graph and one whose operations run in parallel.
 
 
@@ -75,12 +76,18 @@ class Publisher:
         self._statistics, self._ids = statistics, ids
 
     def published(self, last: date) -> str | None:
-        """Returns the path of the newest version if it was trained through `last` or further: nothing to publish."""
+        """Returns the path of the newest version if there is nothing to publish.
+
+        That is so if it was trained through `last` or further, with the config's weights of the score and `explain`.
+        """
         if published := export.versions(self._run.exports):
             newest = self._run.exports / str(published[-1])
             card = export.metadata(newest)
+            weights, explains = card.score_weights or self._score_weights, "explain" in card.signatures
+            other = (weights, explains) != (self._score_weights, self._config.export.explain)
+            is_new = str(last) > card.window_end or (str(last) == card.window_end and other)
             # A withdrawn model is not published again automatically; `promote` or the next window publishes.
-            if str(last) <= card.window_end or str(last) in card.withdrawn:
+            if not is_new or str(last) in card.withdrawn:
                 return str(newest)
         return None
 
@@ -128,6 +135,7 @@ class Publisher:
             score_weights=self._config.score_weights,
             counters=exported.tables,
             ids=self._ids,
+            explained=self._rows(last, EXPLAINED_ROWS) if self._config.export.explain else None,
         )
         try:
             difference = self._difference(export.Serving(partial), last, exported.predictions)
@@ -173,6 +181,8 @@ class Publisher:
             rows = self._rows(day, count)
             requests.append(("serving_default", rows))
             requests.append(("serve_examples", {"examples": np.array(serialize(rows), object)}))
+            if self._config.export.explain:
+                requests.append(("explain", rows))
             if self._config.export.user_columns:
                 requests.append(("rank", self._of_one_user(rows)))
         return requests
@@ -220,7 +230,7 @@ class Publisher:
             },
             weight=config.data.weight,
             counted_to=self._counted_to(last),
-            score_weights=config.score_weights if config.export.user_columns else None,
+            score_weights=self._score_weights,
             versions={
                 "tfstable": installed("tfstable"),
                 "tensorflow": tf.__version__,
@@ -228,6 +238,11 @@ class Publisher:
             },
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    @property
+    def _score_weights(self) -> dict[str, float] | None:
+        """Weights of the tasks in the score of `rank`; None: there is no `rank`."""
+        return self._config.score_weights if self._config.export.user_columns else None
 
     def _counted_to(self, last: date) -> str | None:
         """The last day of which the export's counters know a label; None without a counter."""

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from tfstable.optimizers import AdaptiveGradient, Clippy, ClippyAdagrad, Ema, GradientNorm, Swa, TrustRatio, WarmupDecay
+from tfstable.optimizers import (
+    AdaGC,
+    AdaGN,
+    AdaptiveGradient,
+    Clippy,
+    ClippyAdagrad,
+    Ema,
+    GradientNorm,
+    Swa,
+    TrustRatio,
+    WarmupDecay,
+    ZClip,
+)
 from trainers.build.optimizer import make_optimizer
 from trainers.config.optimizer import OptimizerConfig
 
@@ -56,6 +68,9 @@ def test_keys_reach_the_rule_that_has_them():
     embeddings, dense = make(embeddings={"forget": 0.7}).groups
     assert (embeddings.optimizer.forget, dense.optimizer.forget) == (0.7, 1.0)
     assert make(dense={"rule": "adam", "beta_2": 0.99}).groups[1].optimizer.beta_2 == 0.99
+    assert make(dense={"rule": "muon", "momentum": 0.8}).groups[1].optimizer.momentum == 0.8
+    with pytest.raises(ValidationError, match=r"embeddings\.rule: muon is for dense variables"):
+        make(embeddings={"rule": "muon"})
     with pytest.raises(ValidationError, match="rule adagrad has no key momentum"):
         make(dense={"momentum": 0.9})
 
@@ -68,10 +83,26 @@ def test_clippy_with_keys_of_the_sum_of_squares_is_clippy_adagrad():
     assert make(dense={"clipping": keys | {"accumulator_relative": 1e-4}}).groups[1].optimizer.get_config()[
         "accumulator_relative_threshold"
     ] == pytest.approx(1e-4)
-    with pytest.raises(ValidationError, match="clip_accumulator needs delayed_accumulator: true"):
-        make(dense={"clipping": keys | {"clip_accumulator": True}})
+    for same in ({"clip_accumulator": True}, {"accumulate": "clipped", "accumulator_relative": 1e-4}):
+        assert make(dense={"clipping": keys | same}).groups[1].optimizer.clip_accumulator_update
+    assert make(dense={"clipping": keys | {"accumulate": "clipped"}}).groups[1].optimizer.clipping == Clippy(
+        0.1, 1e-7, scope="row", accumulate="clipped"
+    )
     with pytest.raises(ValidationError, match="are for rule: adagrad, not for adam"):
         make(dense={"rule": "adam", "clipping": keys | {"delayed_accumulator": True}})
+
+
+@pytest.mark.parametrize(
+    ("keys", "clipping"),
+    [
+        ({"kind": "adagc", "relative": 1.5, "beta": 0.9, "warmup_steps": 7}, AdaGC(1.5, 1.0, 0.9, 7)),
+        ({"kind": "zclip", "threshold": 3, "accumulate": "raw"}, ZClip(3, accumulate="raw")),
+        ({"kind": "adagn"}, AdaGN()),
+    ],
+)
+def test_clippings_of_norms(keys, clipping):
+    made = make(dense={"clipping": keys}).groups[1].optimizer.clipping
+    assert made == clipping
 
 
 def test_groups_by_pattern():

@@ -17,6 +17,7 @@ def before(tmp_path_factory):
         ("optimizer.dense.learning_rate=1", "optimizer.dense.learning_rate", When.NOW),
         ("optimizer.dense.schedule.warmup_steps=5", "optimizer.dense.schedule.warmup_steps", When.NOW),
         ("optimizer.dense.clipping={kind: gradient_norm}", "optimizer.dense.clipping.kind", When.NOW),
+        ("optimizer.dense.clipping={kind: zclip}", "optimizer.dense.clipping.kind", When.NEVER),
         ("optimizer.dense.weight_decay=0.1", "optimizer.dense.weight_decay", When.NOW),
         ("tasks.click.weight=2", "tasks.click.weight", When.NOW),
         ("tasks.click.calibrate={knots: 9}", "tasks.click.calibrate.half_life_days", When.NOW),

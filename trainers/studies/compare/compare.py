@@ -1,6 +1,6 @@
 """Compares two models on a day: difference of the predictions, quality, and change of what a user sees."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -50,6 +50,7 @@ class Side:
         tasks: Of each task what its measurement needs.
         weight: Column of example weights, if it was trained with one.
         group: The run's column of users; None if the path names a version, not a run.
+        score: Weight of each task in the score of `rank`; None without `rank`.
     """
 
     version: Path
@@ -59,6 +60,7 @@ class Side:
     tasks: dict[str, TaskSpec]
     weight: str | None
     group: str | None
+    score: Mapping[str, float] | None
 
 
 def open_side(path: Path) -> Side:
@@ -90,6 +92,7 @@ def open_side(path: Path) -> Side:
         TypeAdapter(dict[str, TaskSpec]).validate_python(tasks),
         weight,
         _group_column(params.get("evaluation", {})),
+        stored.score_weights,
     )
 
 
@@ -126,6 +129,7 @@ def compare(
         `spearman`, `kendall`, `churn`, `slices`; for a binary task `auc`, `pr_auc` and `ne` of both and of their
         difference, with standard errors and intervals, and, given groups, `gauc`, `ndcg@k`, `recall@k`, `mrr` and
         `map`, with intervals from a bootstrap of the groups; for a regression `rmse`. `quality.binary` describes them.
+        Under `score`, if both have `rank`: weights, order and churn of its score, by each model's own weights.
         Example weights count if both models were trained with the same weight column.
 
     Raises:
@@ -195,6 +199,7 @@ def compare(
         "samples": samples,
         "level": quality.LEVEL,
         "tasks": result,
+        "score": _scores(sides, one, other, groups, k),
     }
 
 
@@ -224,6 +229,29 @@ def _predict(version: Path, log: DayLog, day: date, progress: Progress, what: st
         done += len(next(iter(raw.values())))
         progress(done, log.rows(day), what)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _scores(
+    sides: Sequence[Side],
+    one: Mapping[str, np.ndarray],
+    other: Mapping[str, np.ndarray],
+    groups: np.ndarray | None,
+    k: int,
+) -> dict[str, Any] | None:
+    """How differently `rank` orders rows by the two models' own weights; None if one of them has no `rank`."""
+    if any(side.score is None for side in sides):
+        return None
+    p, q = (
+        np.sum([weight * predictions[name].astype(np.float64) for name, weight in (side.score or {}).items()], axis=0)
+        for side, predictions in zip(sides, (one, other), strict=True)
+    )
+    return {
+        "first": sides[0].score,
+        "second": sides[1].score,
+        "spearman": spearman(p, q),
+        "kendall": kendall(p, q),
+        "churn": None if groups is None else top_k_churn(p, q, groups, k)._asdict(),
+    }
 
 
 def _by_slice(

@@ -51,15 +51,22 @@ def _apart(report: dict[str, Any]) -> Table:
     table = Table("task", "mean", "median", "90%", "99%", "Spearman", "Kendall", churn)
     table.title = "relative prediction difference, order of the rows, and churn"
     for name, task in report["tasks"].items():
-        quantiles, churned = task["difference"]["quantiles"], task["churn"]
+        quantiles = task["difference"]["quantiles"]
         table.add_row(
             name,
             *(f"{d:.4f}" for d in (task["difference"]["mean"], quantiles["0.5"], quantiles["0.9"], quantiles["0.99"])),
-            f"{task['spearman']:.4f}",
-            f"{task['kendall']:.4f}",
-            f"{churned['replaced']:.1%} of {churned['groups']:,}" if churned and churned["groups"] else "",
+            *_order(task),
         )
+    if report["score"]:
+        table.add_row("score", *[""] * 4, *_order(report["score"]))
     return table
+
+
+def _order(figures: dict[str, Any]) -> list[str]:
+    """How alike two orders of the rows are: cells of a table."""
+    churned = figures["churn"]
+    replaced = f"{churned['replaced']:.1%} of {churned['groups']:,}" if churned and churned["groups"] else ""
+    return [f"{figures['spearman']:.4f}", f"{figures['kendall']:.4f}", replaced]
 
 
 def _better(report: dict[str, Any]) -> Table:

@@ -1,9 +1,10 @@
 """One run of the grid after the other, in one process: the log is read once, and graphs are traced once."""
 
-import functools
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from tfstable.data.log import DayLog
 from tfstable.data.window import Window, take
 from tfstable.specs import labelled
 from trainers.build.learner import Learner, make_learner
+from trainers.build.optimizer import constant_rates
 from trainers.build.steps import Steps
+from trainers.config import Config
 from trainers.health.detector import Detector
-from trainers.studies.stability.config import StabilityConfig
+from trainers.studies.stability.config import PoisonConfig, StabilityConfig
+from trainers.studies.stability.poison import poisoned
 from trainers.studies.workbench import Workbench
 from trainers.training.evaluation import evaluate
 from trainers.training.loop import train_window
@@ -28,7 +32,7 @@ KEPT = 8  # Learners kept with their graphs.
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the grid."""
+    """A run of the grid."""
 
     model: str
     treatment: str
@@ -75,7 +79,14 @@ class Bench(Workbench):
     def __init__(self, config: StabilityConfig, log: DayLog):
         super().__init__(config, log, KEPT)
 
-    def train(self, run: Point, evaluated: set[date], watch: bool = False, probed: range = range(0)) -> Trained:
+    def train(
+        self,
+        run: Point,
+        evaluated: set[date],
+        watch: bool = False,
+        probed: Collection[int] = (),
+        poison: PoisonConfig | None = None,
+    ) -> Trained:
         """Trains a run on every window before the last evaluation day, in time order.
 
         A run that the detector finds fully diverged stops there; it is evaluated as it is.
@@ -85,16 +96,22 @@ class Bench(Workbench):
             evaluated: Days to evaluate before training on them.
             watch: Keep the optimizer's diagnostics of every step, and do not stop.
             probed: Steps of a watched run before which the sharpness is measured.
+            poison: A bad batch; None: none.
         """
         began = time.monotonic()
         treatment = self.config.stability.treatments[run.treatment][run.threshold]
         config = self.config.run_config(run.model, treatment, run.rate, run.seed)
-        shape = (run.model, run.treatment, run.threshold, watch)
-        learner = self.learner(config, shape, lambda: self._make(run, watch))
-        for group in learner.optimizer.optimizers:
-            group.learning_rate = config.optimizer.dense.learning_rate
+        # Constant rates are values of variables; a schedule's are part of the graph.
+        scheduled = run.rate if None in constant_rates(config.optimizer) else None
+        shape = (run.model, run.treatment, run.threshold, scheduled, watch)
+        learner = self.learner(config, shape, lambda: self._make(config, watch))
+        learner.rates = config.optimizer
+        learner.set_rates()
         trainer, plans = config.trainer, self.plans(config.trainer, max(evaluated))
-        iterator = self.feed(plans, trainer, trainer.seed)
+        binary = [name for name in labelled(config.tasks) if config.tasks[name].kind == "binary"]
+        layout = self.reader.layout
+        spoil = None if poison is None else partial(poisoned, layout=layout, binary=binary, poison=poison)
+        iterator = self.feed(plans, trainer, trainer.seed, spoil)
         detector = Detector(self.config.stability.detector, labelled(config.tasks))
         probe = SharpnessProbe(learner.model, learner.optimizer, iterations=15, tolerance=0.05)
         losses, findings, watched, days, done, diverged = [], [], [], {}, 0, False
@@ -124,7 +141,7 @@ class Bench(Workbench):
                     break
             for day in evaluated & set(plan.window.next_days):
                 predictions = self.predict(learner, day, config, plan.window)
-                days[str(day)] = evaluate(config, self.log, day, predictions)
+                days[str(day)] = evaluate(config, self.log, day, predictions, detailed=False)
         return Trained(
             np.concatenate(losses),
             days,
@@ -155,10 +172,8 @@ class Bench(Workbench):
         binary = [name for name in counts if self.config.tasks[name].kind == "binary"]
         return {name: float(min(np.sum(counts[name], axis=0))) for name in binary}
 
-    def _make(self, run: Point, watch: bool) -> Learner:
-        grid = self.config.stability
-        config = self.config.run_config(run.model, grid.treatments[run.treatment][run.threshold], grid.rates[0], 0)
-        make_steps = functools.partial(Steps, xla=config.trainer.xla)
+    def _make(self, config: Config, watch: bool) -> Learner:
+        make_steps = partial(Steps, xla=config.trainer.xla)
         return make_learner(config, self.statistics, track_every=1 if watch else 0, make_steps=make_steps)
 
 

@@ -1,27 +1,21 @@
 """The config of `tfstable stability`: a run's config and a grid over it. Imports no TensorFlow."""
 
-from typing import Annotated, Any
+import itertools
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tfstable.specs import Positive, Spec
-from trainers.config import ClippingConfig, Config, DivergenceConfig, ModelConfig, OptimizerConfig
+from trainers.config import ClippingConfig, Config, DenseConfig, DivergenceConfig, ModelConfig, OptimizerConfig
 from trainers.studies.grid_keys import OF_ANY_GRID, refuse
 
 RATES, CLIPPINGS = "stability.rates has the rates", "stability.treatments has the clippings"
-ONE_RATE = "a run of the grid has one learning rate, but for schedule.window_end"
 NOT_HONOURED = OF_ANY_GRID | {
     "divergence": "stability.detector has the rules",
-    **{
-        f"optimizer.{group}.{key}": reason
-        for group in ("dense", "embeddings")
-        for key, reason in {
-            "learning_rate": RATES,
-            "clipping": CLIPPINGS,
-            "schedule.warmup_steps": ONE_RATE,
-            "schedule.decay": ONE_RATE,
-        }.items()
-    },
+    "optimizer.dense.learning_rate": RATES,
+    "optimizer.embeddings.learning_rate": "stability.embeddings_rate has it, or stability.rates",
+    "optimizer.dense.clipping": CLIPPINGS,
+    "optimizer.embeddings.clipping": CLIPPINGS,
 }
 
 
@@ -30,9 +24,31 @@ class Treatment(Spec):
 
     dense: ClippingConfig | None = Field(None, description="Clipping of every variable that is not an embedding table.")
     embeddings: ClippingConfig | None = Field(None, description="Clipping of the embedding tables.")
+    mu: Positive = Field(
+        1.0, description="Factor of the learning rate of every variable that is not an embedding table: mu of eq. (5)."
+    )
     model: dict[str, Any] = Field(
         default_factory=dict, description="Keys of the model section that belong to this treatment."
     )
+    rule: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Keys of optimizer.dense that belong to this treatment, such as `rule` or `schedule`.",
+    )
+
+    @field_validator("rule")
+    @classmethod
+    def _has_no_rate(cls, rule: dict[str, Any]) -> dict[str, Any]:
+        for key, reason in (("learning_rate", RATES), ("clipping", "the treatment's key dense has it")):
+            if key in rule:
+                raise ValueError(f"{key} does not belong here, {reason}")
+        return rule
+
+
+class PoisonConfig(Spec):
+    """One bad batch: its binary labels are inverted, and each of its examples weighs `weight` times as much."""
+
+    step: int = Field(ge=1, description="The step that trains on the bad batch, from the run's first step, 0.")
+    weight: Positive = Field(1000.0, description="Factor of the weights of the batch's examples.")
 
 
 class GridConfig(Spec):
@@ -47,28 +63,60 @@ class GridConfig(Spec):
     )
     rates: tuple[Positive, ...] = Field(min_length=1, description="Learning rates to choose the rate 1x from.")
     rate_treatment: str = Field("gc", description="The first model's best rate under this treatment is 1x.")
-    reported: tuple[Positive, ...] = Field(
-        (1, 2), description="Multiples of 1x with a choice of thresholds and all seeds."
+    embeddings_rate: Positive | None = Field(
+        None, description="Learning rate of the embedding tables in every run. Default: that of the run."
+    )
+    reported: Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
+        (1, 2), description="Multiples of 1x at which every threshold is trained with all seeds, ascending."
     )
     most: Positive = Field(
         16,
-        description="Largest multiple of 1x. Multiples double from the largest reported one until a treatment breaks.",
+        description="Largest multiple of 1x. The last multiple that a run survives is sought by bisection among the "
+        "doublings of the largest reported one.",
     )
-    seeds: int = Field(3, ge=1, description="Seeds per reported multiple. Thresholds are chosen with the first seed.")
+    breaks: Literal["all", "best", "none"] = Field(
+        "all", description="Thresholds whose last survived multiple is sought: all, or each treatment's best."
+    )
+    seeds: int = Field(5, ge=1, description="Seeds of every cell.")
+    choosing_days: int = Field(
+        3, ge=1, description="Evaluation days before the last one on which rates and thresholds are chosen."
+    )
+    poison: PoisonConfig | None = Field(
+        None, description="Train every cell at 1x once more with one bad batch. Default: no bad batch."
+    )
+    cost: bool = Field(True, description="Measure the cost of a step under each treatment.")
+    pictured: tuple[str, ...] | None = Field(None, description="Treatments in figures 4 to 6. Default: all.")
     sharpness_steps: int = Field(
         12,
         ge=0,
         description="Measure the sharpness of two runs before each of this many steps around the onset; 0 = off.",
     )
+    sharpness_every: int = Field(
+        0, ge=0, description="Measure it before every N-th step of these runs as well; 0 = not."
+    )
     detector: DivergenceConfig = Field(default_factory=DivergenceConfig, description="When a run counts as diverged.")
 
+    @field_validator("reported")
+    @classmethod
+    def _ascends(cls, reported: tuple[float, ...]) -> tuple[float, ...]:
+        if list(reported) != sorted(set(reported)):
+            raise ValueError(f"must ascend, got {', '.join(f'{m:g}' for m in reported)}")
+        return reported
+
     @model_validator(mode="after")
-    def _rate_treatment_is_there(self) -> "GridConfig":
-        if self.rate_treatment not in self.treatments:
-            raise ValueError(
-                f"rate_treatment: no treatment {self.rate_treatment}; the treatments are {', '.join(self.treatments)}"
-            )
+    def _treatments_are_there(self) -> "GridConfig":
+        for key, names in (("rate_treatment", [self.rate_treatment]), ("pictured", self.pictured or ())):
+            for name in names:
+                if name not in self.treatments:
+                    known = ", ".join(self.treatments)
+                    raise ValueError(f"{key}: no treatment {name}; the treatments are {known}")
         return self
+
+    @property
+    def multiples(self) -> tuple[float, ...]:
+        """The reported multiples, and their doublings up to `most`."""
+        doublings = (self.reported[-1] * 2.0**k for k in range(1, 64))
+        return (*self.reported, *itertools.takewhile(lambda multiple: multiple <= self.most, doublings))
 
 
 class StabilityConfig(Config):
@@ -88,6 +136,7 @@ class StabilityConfig(Config):
                 for treatment in treatments:
                     try:
                         self.model_config_of(model, treatment)
+                        self.run_config(model, treatment, 1.0, 0)
                     except ValidationError as error:
                         detail = error.errors()[0]
                         where = ".".join(map(str, detail["loc"]))
@@ -102,7 +151,8 @@ class StabilityConfig(Config):
         return ModelConfig.model_validate({**common, **self.stability.models[model], **treatment.model})
 
     def run_config(self, model: str, treatment: Treatment, rate: float, seed: int) -> Config:
-        """Returns the config of one run: one learning rate for the whole model, as in the paper.
+        """Returns the config of one run: one learning rate for the whole model, as in the paper, but for
+        `embeddings_rate`.
 
         Args:
             model: Name of the model.
@@ -110,15 +160,16 @@ class StabilityConfig(Config):
             rate: The learning rate.
             seed: Number of the seed, counted from `trainer.seed`.
         """
-        optimizer = self.optimizer
+        optimizer, of_tables = self.optimizer, self.stability.embeddings_rate
+        own = optimizer.dense.model_dump(exclude={"clipping"}, exclude_unset=True)
+        rule = {**own, **treatment.rule, "learning_rate": rate * treatment.mu, "clipping": treatment.dense}
+        tables = {"learning_rate": of_tables or rate, "clipping": treatment.embeddings}
         return self.model_copy(
             update={
                 "model": self.model_config_of(model, treatment),
                 "optimizer": OptimizerConfig(
-                    dense=optimizer.dense.model_copy(update={"learning_rate": rate, "clipping": treatment.dense}),
-                    embeddings=optimizer.embeddings.model_copy(
-                        update={"learning_rate": rate, "clipping": treatment.embeddings}
-                    ),
+                    dense=DenseConfig.model_validate(rule),
+                    embeddings=optimizer.embeddings.model_copy(update=tables),
                     averaging=optimizer.averaging,
                     on_nonfinite=optimizer.on_nonfinite,
                 ),

@@ -1,77 +1,109 @@
 """The pictures of Tang et al., 2023: figure 1 (loss and AUC of a healthy, a micro- and a fully diverged run), figures 4
 and 5 (norms and clipping factors around the onset), figure 6 (clipping factor by layer); sharpness against 2/eta."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trainers.studies.pictures import figure_of, save
 from trainers.studies.stability.bench import Point
 from trainers.studies.stability.grid import Grid
+from trainers.studies.stability.judge import Record
+from trainers.studies.stability.table import Cell, Result, Row, Table
 
 PICTURES = ("figure_1.png", "figure_4.png", "figure_5.png", "figure_6.png", "sharpness.png")
 SHOWN = 40  # Steps around the onset.
 
 
-def draw(grid: Grid, table: dict[str, Any], out: Path) -> None:
+@dataclass(frozen=True)
+class Shown:
+    """A run in a picture.
+
+    Attributes:
+        run: The run.
+        multiple: Of the rate.
+        diverged: Whether it did.
+    """
+
+    run: Point
+    multiple: float
+    diverged: bool
+
+    @property
+    def title(self) -> str:
+        return f"{self.run.model}, {self.run.treatment}, {self.multiple:g}x"
+
+
+def draw(grid: Grid, table: Table, out: Path) -> None:
     """Trains the runs to show once more, watched in every step, and writes figure_1.png, figure_4.png ... to `out`."""
-    cell = _onset_cell(table["rows"])
-    jumps = [f["first_step"] for row in cell for f in grid.record(_run(row))["findings"]]
-    begin = max(0, min(jumps, default=0) - SHOWN // 4)
-    probed = slice(begin, begin + grid.sharpness_steps)
+    shown = _around_an_onset(table, grid.pictured)
+    onset = min(filter(None, (_onset(grid.record(one.run)) for one in shown)), default=0)
+    begin = max(0, onset - SHOWN // 4)
+    probed = {*range(begin, begin + grid.sharpness_steps)}
+    if grid.sharpness_every:
+        probed |= {*range(0, begin + SHOWN, grid.sharpness_every)}
     # One that diverged, and the last that did not.
-    pair = [
-        next((row for row in rows if bool(row["diverged"]) is bad), None)
-        for rows, bad in ((cell, True), (cell[::-1], False))
-    ]
-    arrays = {}
-    for row in cell:
-        asked = range(probed.start, probed.stop) if any(row is one for one in pair) else range(0)
-        _, arrays[row["treatment"]] = grid.watched(_run(row), asked)
+    bad = next((one for one in shown if one.diverged), None)
+    pair = [bad, next((one for one in shown[::-1] if not one.diverged), None)]
+    arrays = {one.run.treatment: grid.watched(one.run, probed if one in pair else ())[1] for one in shown}
     around = slice(begin, begin + SHOWN)
-    _figure_4(arrays, cell[0], around, out)
-    _figure_5(arrays, cell[0], around, out)
-    _figure_6(arrays, cell[0], out)
-    _sharpness(arrays, cell[0], probed, out)
+    _figure_4(arrays, shown[0], around, out)
+    _figure_5(arrays, shown[0], around, out)
+    _figure_6(arrays, shown[0], out)
+    _sharpness(arrays, shown[0], out)
     kinds = ("healthy", "micro-divergence", "full divergence")
-    _figure_1(grid, {kind: _example(table["rows"], kind) for kind in kinds}, out)
+    _figure_1(grid, {kind: _example(table.rows, kind) for kind in kinds}, out)
 
 
-def _run(row: dict[str, Any]) -> Point:
-    return Point(row["model"], row["treatment"], row["threshold"], row["rate"], 0)
+def _onset(record: Record) -> int | None:
+    """The step at which a run's loss jumped or drifted: the first full divergence, else the first finding."""
+    findings = record["findings"]
+    full = [f["first_step"] for f in findings if f["kind"] == "full_divergence"]
+    return min(full or [f["first_step"] for f in findings], default=None)
 
 
-def _example(rows: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
-    """Returns a row whose seeds are all of a kind: the best one; if diverged, the largest model's lowest rate."""
+def _shown(row: Row, cell: Cell, result: Result) -> Shown:
+    run = Point(row.model, row.treatment, row.threshold, cell.rate, result.seed)
+    return Shown(run, cell.multiple, bool(result.reasons))
+
+
+def _example(rows: list[Row], kind: str) -> Shown | None:
+    """Returns a run of a kind: the best one; if diverged, the largest model's at its lowest rate."""
+    runs = [(row, cell, result) for row in rows for cell in row.cells for result in cell.results]
     if kind == "full divergence":
-        found = [row for row in rows if row["diverged"] == row["seeds"]]
-        return min(reversed(found), key=lambda row: row["multiple"], default=None)
-    micro = {"healthy": lambda row: not row["micro"], "micro-divergence": lambda row: row["micro"] == row["seeds"]}[
-        kind
-    ]
-    found = [row for row in rows if not row["diverged"] and micro(row)]
-    return max(found, key=lambda row: row["mean_auc"]["mean"], default=None)
+        found = [each for each in runs if each[2].reasons]
+        chosen = min(reversed(found), key=lambda each: each[1].multiple, default=None)
+    else:
+        wanted = kind == "micro-divergence"
+        found = [each for each in runs if not each[2].reasons and bool(each[2].micro) == wanted]
+        chosen = max(found, key=lambda each: each[2].score, default=None)
+    return None if chosen is None else _shown(*chosen)
 
 
-def _onset_cell(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the largest model's treatments at the lowest multiple at which one diverged, else at the lowest."""
-    model = rows[-1]["model"]
-    own = [row for row in rows if row["model"] == model]
-    bad = [row["multiple"] for row in own if row["diverged"]]
-    multiple = min(bad or [row["multiple"] for row in own])
-    return [row for row in own if row["multiple"] == multiple]
+def _around_an_onset(table: Table, treatments: Sequence[str]) -> list[Shown]:
+    """Returns one run per treatment, all of one seed: the largest model's, at the lowest multiple with a divergence."""
+    model = table.rows[-1].model
+    rows = {row.treatment: row for row in table.rows if row.model == model and row.best}
+    own = [rows[treatment] for treatment in treatments]
+    for number in range(table.reported):
+        cells = [row.cells[number] for row in own]
+        bad = [result.seed for cell in cells for result in cell.results if result.reasons]
+        if bad:
+            return [_shown(row, cell, cell.results[bad[0]]) for row, cell in zip(own, cells, strict=True)]
+    return [_shown(row, row.cells[0], row.cells[0].results[0]) for row in own]
 
 
-def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path) -> None:
+def _figure_1(grid: Grid, examples: dict[str, Shown | None], out: Path) -> None:
     figure, axes = figure_of(2, len(examples), sharex="col")
-    for (kind, row), (loss, auc) in zip(examples.items(), axes.T, strict=True):
-        loss.set_title(f"{kind}\n{_title(row)}" if row else f"{kind}\nnone in this grid")
-        if row is None:
+    for (kind, one), (loss, auc) in zip(examples.items(), axes.T, strict=True):
+        loss.set_title(f"{kind}\n{one.title}" if one else f"{kind}\nnone in this grid")
+        if one is None:
             loss.axis("off")
             auc.axis("off")
             continue
-        record, arrays = grid.watched(_run(row))
+        record, arrays = grid.watched(one.run)
         loss.plot(arrays["losses"][:, 0], lw=1)
         loss.set_yscale("log")
         auc.axhline(0.5, color="grey", lw=0.5)
@@ -88,7 +120,7 @@ def _figure_1(grid: Grid, examples: dict[str, dict | None], out: Path) -> None:
     save(figure, out / "figure_1.png")
 
 
-def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
+def _figure_4(arrays: dict, one: Shown, around: slice, out: Path) -> None:
     figures = {"gradient_norm": "||g||", "weight_norm": "||w||", "update_norm": "||step||"}
     figure, axes = figure_of(len(figures), len(arrays), sharey="row")
     for column, (treatment, own) in enumerate(arrays.items()):
@@ -97,13 +129,13 @@ def _figure_4(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> No
                 axes[line, column].plot(*_steps(values, around), lw=1, label=layer)
             axes[line, column].set_yscale("log")
             axes[line, 0].set_ylabel(shown)
-        axes[0, column].set_title(f"{treatment}, {row['multiple']:g}x")
+        axes[0, column].set_title(f"{treatment}, {one.multiple:g}x")
         axes[-1, column].set_xlabel("step")
     axes[0, -1].legend(fontsize=6)
     save(figure, out / "figure_4.png")
 
 
-def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
+def _figure_5(arrays: dict, one: Shown, around: slice, out: Path) -> None:
     figure, axes = figure_of(2, 1, sharex="col")
     for treatment, own in arrays.items():
         factors = list(_by_layer(own, "clipping_factor").values())
@@ -114,12 +146,12 @@ def _figure_5(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> No
     axes[1, 0].set_xlabel("step")
     for axis in axes[:, 0]:
         axis.set_yscale("log")
-    axes[0, 0].set_title(f"{row['model']}, {row['multiple']:g}x")
+    axes[0, 0].set_title(f"{one.run.model}, {one.multiple:g}x")
     axes[0, 0].legend(fontsize=7)
     save(figure, out / "figure_5.png")
 
 
-def _figure_6(arrays: dict, row: dict[str, Any], out: Path) -> None:
+def _figure_6(arrays: dict, one: Shown, out: Path) -> None:
     clipped = {treatment: own for treatment, own in arrays.items() if treatment != "none"} or arrays
     figure, axes = figure_of(1, len(clipped), sharey="row")
     for (treatment, own), axis in zip(clipped.items(), axes[0], strict=True):
@@ -127,23 +159,25 @@ def _figure_6(arrays: dict, row: dict[str, Any], out: Path) -> None:
         factors = np.log10(np.maximum(np.array(list(layers.values())), 1e-6))  # (layers, steps)
         image = axis.imshow(factors, aspect="auto", origin="lower", interpolation="nearest", vmin=-4, vmax=0)
         axis.set_yticks(range(len(layers)), list(layers), fontsize=7)
-        axis.set_title(f"{treatment}, {row['multiple']:g}x")
+        axis.set_title(f"{treatment}, {one.multiple:g}x")
         axis.set_xlabel("step")
     figure.colorbar(image, ax=list(axes[0]), label="log10 of the clipping factor")
     save(figure, out / "figure_6.png")
 
 
-def _sharpness(arrays: dict, row: dict[str, Any], around: slice, out: Path) -> None:
-    measured = {t: own for t, own in arrays.items() if np.isfinite(own["sharpness|hessian"][around]).any()}
+def _sharpness(arrays: dict, one: Shown, out: Path) -> None:
+    measured = {t: own for t, own in arrays.items() if np.isfinite(own["sharpness|hessian"]).any()}
     if not measured:
         return
     figure, axes = figure_of(2, len(measured), sharex="col")
     for (treatment, own), (loss, sharpness) in zip(measured.items(), axes.T, strict=True):
-        loss.set_title(f"{row['model']}, {treatment}, {row['multiple']:g}x")
-        loss.plot(*_steps(own["losses"][:, 0], around), lw=1, marker=".")
+        steps = np.flatnonzero(np.isfinite(own["sharpness|two_over_rate"]))
+        around = np.arange(steps[0], min(steps[-1] + 1, len(own["losses"])))
+        loss.set_title(f"{one.run.model}, {treatment}, {one.multiple:g}x")
+        loss.plot(around, own["losses"][around, 0], lw=1)
         loss.set_yscale("log")
         for name, label in (("hessian", "H"), ("preconditioned", "D^-1/2 H D^-1/2"), ("two_over_rate", "2/eta")):
-            steps, values = _steps(own[f"sharpness|{name}"], around)
+            values = own[f"sharpness|{name}"][steps]
             style = {"ls": "--", "color": "black"} if name == "two_over_rate" else {"marker": "."}
             sharpness.plot(steps, np.where(values > 0, values, np.nan), lw=1, label=label, **style)
         sharpness.set_yscale("log")
@@ -165,7 +199,3 @@ def _by_layer(arrays: dict[str, np.ndarray], figure: str) -> dict[str, np.ndarra
 def _steps(values: np.ndarray, around: slice) -> tuple[np.ndarray, np.ndarray]:
     """Returns numbers and values of the steps to show."""
     return np.arange(len(values))[around], values[around]
-
-
-def _title(row: dict[str, Any]) -> str:
-    return f"{row['model']}, {row['treatment']}, {row['multiple']:g}x"

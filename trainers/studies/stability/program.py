@@ -1,6 +1,7 @@
 """`tfstable stability`, top to bottom."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from tfstable.locks import locked
 from trainers.store.out_directory import BUSY, check_out
 from trainers.studies.stability.bench import Bench
 from trainers.studies.stability.config import StabilityConfig
+from trainers.studies.stability.cost import add_costs
 from trainers.studies.stability.grid import Grid
 from trainers.studies.stability.pictures import PICTURES, draw
 from trainers.studies.stability.records import Records
@@ -34,7 +36,9 @@ def stability(config: StabilityConfig, log: DayLog, out: Path, console: Console)
     grid = Grid(config, bench, Records(out, config, log), lambda line: console.print(line, soft_wrap=True))
     with locked(out, BUSY):
         table = grid.run()
-        write_json(out / "stability.json", plain(table))
+        if config.stability.cost:
+            add_costs(bench, table, out)
+        write_json(out / "stability.json", plain(asdict(table)))
         write(out / "stability.md", markdown(table))
         draw(grid, table, out)
-    console.print(f"{out / 'stability.md'}: {table['runs']} runs, {time.monotonic() - began:.0f} s now", soft_wrap=True)
+    console.print(f"{out / 'stability.md'}: {table.runs} runs, {time.monotonic() - began:.0f} s now", soft_wrap=True)

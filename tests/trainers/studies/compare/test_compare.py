@@ -39,7 +39,8 @@ def place(tmp_path_factory) -> Path:
     shutil.copytree(path / "log", path / "two")
     shutil.rmtree(path / "two" / f"date={DAY}")
     for number, name in enumerate("ab"):
-        start(path / "two", path / name, f"trainer.seed={number}", "trainer.passes=3")
+        score = "export.user_columns=[user_id]", f"export.score_weights={{click: 1, follow: {number}}}"
+        start(path / "two", path / name, f"trainer.seed={number}", "trainer.passes=3", *score)
     return path
 
 
@@ -76,6 +77,10 @@ def test_the_figures_are_those_of_the_predictions(place, tmp_path):
                 ]
                 kept.append(len(tops[0] & tops[1]) / 5)
         assert got["churn"] == {"replaced": pytest.approx(1 - np.mean(kept)), "groups": len(kept)}
+    p, q = a["click"].astype(float), b["click"].astype(float) + b["follow"]
+    assert report["score"]["second"] == {"click": 1, "follow": 1}
+    assert report["score"]["spearman"] == pytest.approx(p.rank().corr(q.rank()))
+    assert report["score"]["churn"]["replaced"] > 0
     for side, table in (("first", a), ("second", b)):
         arguments = day["click"], table["click"], day["weight"]
         got = report["tasks"]["click"]["auc"][side]

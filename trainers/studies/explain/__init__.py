@@ -1,0 +1,1 @@
+"""What a trained model owes to each of its features: `tfstable explain`."""
