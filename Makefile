@@ -17,7 +17,7 @@ RAW ?= $(or $(TFSTABLE_KUAIRAND_RAW),../shared/data/kuairand-pure-slice)
 BENCHES := bench bench-kuairand bench-calibration bench-doctor bench-ids bench-initialisation bench-intrinsic \
 	bench-numbers bench-stability bench-onset bench-clippy-tasks bench-treatments bench-reproducibility bench-rezero \
 	bench-surface bench-serving bench-throughput bench-rank bench-counters bench-metrics bench-forgetting bench-lists \
-	bench-delayed bench-architectures bench-explain bench-score bench-scaling bench-history bench-memory \
+	bench-delayed bench-penalties bench-architectures bench-explain bench-score bench-scaling bench-history bench-memory \
 	bench-optimizers bench-din bench-layers
 
 .PHONY: train quick test test-all install docs lint laws lint-docker format clean bench-all $(BENCHES)
@@ -150,6 +150,9 @@ bench-lists: install  ## Losses over lists, beside cross-entropy.
 
 bench-delayed: install  ## Labels that come late: waiting, ignoring the delay, fresh labels.
 	$(BIN)/python -m benchmarks.delayed
+
+bench-penalties: install  ## Noise, gradient penalties, adversarial training, flooding, beside none.
+	$(BIN)/python -m benchmarks.penalties --raw $(RAW)
 
 bench-architectures: $(VENV)/.peers  ## Experts, products of tasks and loss weights, beside a shared bottom.
 	$(BIN)/python -m benchmarks.architectures --raw $(RAW)

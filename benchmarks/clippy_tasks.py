@@ -137,16 +137,16 @@ class Bench(Workbench):
 class GlobalNorm(Steps):
     """Scales all gradients by one factor, so that their common norm is at most 1; before Adagrad's sums."""
 
-    def _gradients(self, *batch: Any) -> tuple[list[Any], tf.Tensor]:
-        gradients, losses = super()._gradients(*batch)
+    def _gradients(self, *batch: Any) -> tuple[list[Any], tf.Tensor, dict[str, tf.Tensor]]:
+        gradients, losses, shares = super()._gradients(*batch)
         norm = tf.sqrt(tf.add_n([_square(gradient) for gradient in gradients]))
-        return [_times(gradient, tf.minimum(1.0, 1.0 / norm)) for gradient in gradients], losses
+        return [_times(gradient, tf.minimum(1.0, 1.0 / norm)) for gradient in gradients], losses, shares
 
 
 class PerTask(Steps):
     """Clips each task's gradient on each variable to a norm of 0.1, then sums over the tasks."""
 
-    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor]:
+    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor, dict[str, tf.Tensor]]:
         variables = [variable.value for variable in self._model.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
             logits = self._model.logits(features, training=True)
@@ -157,7 +157,7 @@ class PerTask(Steps):
         for of_variable in zip(*of_tasks, strict=True):
             known = [gradient for gradient in of_variable if gradient is not None]  # A head belongs to one task.
             sums.append(_sum([_times(g, tf.minimum(1.0, 0.1 * tf.math.rsqrt(_square(g)))) for g in known]))
-        return sums, tf.stack([tf.add_n(weighted), *(parts[name] for name in self._tasks)])
+        return sums, tf.stack([tf.add_n(weighted), *(parts[name] for name in self._tasks)]), {}
 
 
 class PerRow(RankingModel):

@@ -13,6 +13,7 @@ from tfstable.specs import (
     Categorical,
     Feature,
     NonNegative,
+    Penalty,
     Positive,
     QuantileFeature,
     SharedBottom,
@@ -137,6 +138,13 @@ class RankingOptions(Spec):
         "breaks does not break the others. 1 suits losses and weights of about 1. Default: no limit.",
         json_schema_extra=CHANGEABLE,
     )
+    penalty: Penalty | None = Field(
+        None,
+        description="What training adds to the loss so that the model generalises better. noise, gradient, fgm and vat "
+        "act on the rows' input vectors: the output of embed, and what is read of histories. flooding and "
+        "weight_gradient act on the loss of a whole batch. Predictions and reported losses are without it. Default: "
+        "nothing.",
+    )
     tower_units: Widths = Field((), description="Widths of each task's own layers, above the shared bottom.")
     wide: bool = Field(
         False,
@@ -164,6 +172,20 @@ class RankingOptions(Spec):
             raise ValueError(f"cross_experts={self.cross_experts} needs a cross_rank: experts are of low rank")
         if self.cross_arrangement == "parallel" and not self.cross_depth:
             raise ValueError("cross_arrangement=parallel needs a cross_depth of at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _penalty_fits(self) -> "RankingOptions":
+        kind = None if self.penalty is None else self.penalty.kind
+        if kind in ("gradient", "vat", "weight_gradient") and self.task_gradient_limit is not None:
+            raise ValueError(
+                f"penalty {kind} differentiates the gradients that task_gradient_limit scales; drop one of the two"
+            )
+        if kind in ("flooding", "weight_gradient") and self.loss_weights != "fixed":
+            raise ValueError(
+                f"penalty {kind} is of one loss, which loss_weights={self.loss_weights} changes from step to step; set "
+                "loss_weights to fixed, or drop the penalty"
+            )
         return self
 
 

@@ -56,6 +56,8 @@ def test_every_option_is_in_the_model_and_in_its_config():
         "rezero": True,
         "task_gradient_limit": 2.0,
         "dropout": 0.1,
+        "logit_penalty": 1e-4,
+        "penalty": {"kind": "fgm", "epsilon": 0.5},
         "tower_units": (4,),
         "wide": True,
         "stack_tables": False,

@@ -8,24 +8,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfstable.models.calibrated import CalibratedModel
 from tfstable.models.loss_weights import LossWeights
 from tfstable.models.losses import example_losses, mean_squared_logits
 from tfstable.models.masked_metric import masked
 from tfstable.models.mean_of_batches import MeanOfBatches
+from tfstable.models.penalised import PenalisedModel
 from tfstable.models.prepared import prepared
 from tfstable.models.targets import (
     batch_size,
     label_shares,
     labels_by_task,
     only_tasks,
-    share_of_batch,
+    rows_of_batch,
     weights_by_task,
 )
-from tfstable.specs import labelled
 
 
-class MultitaskModel(CalibratedModel):
+class MultitaskModel(PenalisedModel):
     """A model of several tasks, each with its loss on logits, for Keras to train, evaluate, save and export.
 
     A subclass has `task_specs`, `input_signature`, and a `call` that returns predictions by task, or logits with
@@ -39,7 +38,6 @@ class MultitaskModel(CalibratedModel):
     """
 
     task_weights: LossWeights | None = None
-    logit_penalty = 0.0
     _has_metrics: bool
 
     def __init__(self, **kwargs: Any) -> None:
@@ -60,21 +58,6 @@ class MultitaskModel(CalibratedModel):
         self, features: Mapping[str, tf.Tensor], training: bool | None = None, as_logits: bool = False
     ) -> dict[str, tf.Tensor]:
         raise NotImplementedError
-
-    def logits(self, features: Mapping[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
-        """Returns the logits of each task, `(batch,)`: a call of the model without the step to predictions."""
-        return self(features, training=training, as_logits=True)
-
-    def stage(self, method: Callable[..., Any], *args: Any, training: bool | None) -> Any:
-        """Calls a method with `training`, or without if a subclass wrote it so: its layers are told by Keras anyway."""
-        parameters = inspect.signature(method).parameters.values()
-        takes = any(p.name == "training" or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-        return method(*args, training=training) if takes else method(*args)
-
-    @property
-    def labelled(self) -> list[str]:
-        """Names of the tasks with a label; the others are learned through products."""
-        return labelled(self.task_specs)
 
     # --- The loss.
 
@@ -207,23 +190,24 @@ class MultitaskModel(CalibratedModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y = labels_by_task(self.labelled, y, self.logit_dtype)
-        share = share_of_batch(y)
-        with tf.GradientTape() as tape:
-            logits = self.logits(x, training=True)
-            loss = self.stage(self.compute_loss, x, y, logits, sample_weight, training=True)
+        rows, share = rows_of_batch(y)
+
+        def scale(loss: tf.Tensor) -> tf.Tensor:
             # The optimizer sums gradients over replicas.
             scaled = loss if share is None else tf.where(share > 0, loss * tf.cast(share, loss.dtype), 0.0)
-            scaled = self.optimizer.scale_loss(scaled)
+            return self.optimizer.scale_loss(scaled)
+
+        gradients, trained = self.training_gradients(x, y, sample_weight, rows, self.optimizer.iterations, scale)
         skipped = getattr(self.optimizer, "skipped_steps", None)
         before = None if skipped is None else tf.identity(skipped.value)
         if self.trainable_variables:
-            gradients = tape.gradient(scaled, [v.value for v in self.trainable_variables])
+            gradients = self.flooded(gradients, trained.fixed, sample_weight, share)
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         applied = None if skipped is None else tf.equal(tf.identity(skipped.value), before)
         if self.task_weights is not None:
-            losses, shares = self.task_losses(y, logits, sample_weight), self.label_shares(y, sample_weight)
+            losses, shares = self.task_losses(y, trained.logits, sample_weight), self.label_shares(y, sample_weight)
             self.task_weights.after_step(losses, shares, batch_size(y), True if applied is None else applied)
-        return self._report(x, y, logits, sample_weight, loss, applied)
+        return self._report(x, y, trained.logits, sample_weight, trained.plain, applied)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

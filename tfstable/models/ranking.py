@@ -8,19 +8,14 @@ import tensorflow as tf
 from pydantic import TypeAdapter
 
 from tfstable.inputs.statistics import Statistics, is_several_valued, table_keys, table_name, table_rows, vector_width
-from tfstable.layers import (
-    CrossTower,
-    EmbeddingFeature,
-    Embeddings,
-    FeatureNormalization,
-    VectorInput,
-)
+from tfstable.layers import CrossTower, EmbeddingFeature, Embeddings, FeatureNormalization, VectorInput
 from tfstable.models import tasks as task_math
 from tfstable.models.blocks import activation, dense_stack, output_start
 from tfstable.models.experts import experts_above
 from tfstable.models.histories import Histories
 from tfstable.models.loss_weights import make_loss_weights
 from tfstable.models.multitask import MultitaskModel
+from tfstable.models.penalised import Move
 from tfstable.models.task_limit import limited
 from tfstable.options import ranking_options
 from tfstable.specs import (
@@ -90,6 +85,7 @@ class RankingModel(MultitaskModel):
         heads = headed(tasks)
         self.logit_penalty = self.options.logit_penalty
         self.make_maps()
+        self.set_penalty(self.options.penalty)
         policy = self.dtype_policy  # The model's own, perhaps not the global one: a loaded model brings its policy.
         self.embeddings = Embeddings(self._embedding_features(), name="embeddings", dtype=policy)
         self.histories = None
@@ -179,12 +175,16 @@ class RankingModel(MultitaskModel):
 
     # --- The model from its stages.
 
-    def call(self, features: Inputs, training: bool | None = None, as_logits: bool = False) -> dict[str, tf.Tensor]:
+    def call(
+        self, features: Inputs, training: bool | None = None, as_logits: bool = False, move: Move | None = None
+    ) -> dict[str, tf.Tensor]:
         if missing := [name for name in self.feature_specs if name not in features]:
             raise ValueError(f"no input for feature {', '.join(missing)}; there is {', '.join(features) or 'none'}.")
         x = self.stage(self.embed, features, training=training)
         if (read := self.stage(self.sequence, features, training=training)) is not None:
             x = tf.concat([x, read], axis=1)
+        if move is not None:
+            x = move(x)
         crossed = self.stage(self.interact, x, training=training)
         if self.options.cross_arrangement == "parallel":
             deep = x if self.deep_norm is None else self.deep_norm(x)

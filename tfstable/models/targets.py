@@ -1,7 +1,7 @@
 """Converts labels and weights from `fit` and other callers to the form that losses and metrics read."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -111,12 +111,34 @@ def batch_size(y: Mapping[str, tf.Tensor]) -> tf.Tensor:
     return tf.shape(next(iter(y.values())))[0]
 
 
-def share_of_batch(y: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
-    """Returns this replica's share of the global batch's examples, a float32 scalar; None on a single replica."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return None
-    examples = tf.cast(batch_size(y), tf.float32)
-    return examples / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, examples)
+class Rows(NamedTuple):
+    """Where a replica's rows are in a batch that several share.
+
+    Attributes:
+        start: The first of them, a scalar.
+        total: Rows of the whole batch, a scalar.
+    """
+
+    start: Any
+    total: Any
+
+
+def rows_of_batch(y: Mapping[str, tf.Tensor]) -> tuple[Rows, tf.Tensor | None]:
+    """Returns where this replica's rows are, and its share of the global batch, a float32 scalar; None on one replica.
+
+    Args:
+        y: Labels by task; replicas may have different numbers of examples, or none.
+    """
+    own, replicas = batch_size(y), tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas == 1:
+        return Rows(0, own), None
+    context = tf.distribute.get_replica_context()
+    place = tf.cast(context.replica_id_in_sync_group, tf.int32)
+    mine = tf.one_hot(place, replicas) * tf.cast(own, tf.float32)
+    counts = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)  # (replicas,)
+    total = tf.reduce_sum(counts)
+    start = tf.reduce_sum(tf.where(tf.range(replicas) < place, counts, 0.0))
+    return Rows(tf.cast(start, tf.int32), tf.cast(total, tf.int32)), tf.cast(own, tf.float32) / total
 
 
 def _column(value: Any, what: str) -> tf.Tensor:

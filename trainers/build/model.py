@@ -9,7 +9,9 @@ import keras
 from tfstable.errors import InputError
 from tfstable.inputs.statistics import Statistics
 from tfstable.models import RankingModel
+from tfstable.models.penalised import takes_move
 from tfstable.models.pretrained import load_pretrained
+from tfstable.specs import MOVING
 from trainers.config import Config
 
 
@@ -62,4 +64,10 @@ def model_class(config: Config) -> type[RankingModel]:
     known = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     if unknown := sorted(config.model.options.keys() - known):
         raise InputError(f"model.options.{unknown[0]}: not an argument of {path}")
+    penalty = config.model.penalty
+    if penalty is not None and penalty.kind in MOVING and not takes_move(found):
+        raise InputError(
+            f"model.penalty: {penalty.kind} moves the input vectors of the rows, but {path}.call takes no argument "
+            "`move`; add move=None to it and pass it on to super().call, or drop the penalty"
+        )
     return found

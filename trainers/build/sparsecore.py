@@ -35,6 +35,8 @@ def check_tables(config: Config, tables: dict[str, tuple[int, int]], sparse_core
             raise InputError(
                 "model.sequences: SparseCores pool all values of an example; drop the key, or train elsewhere"
             )
+        if config.model.penalty is not None:
+            raise InputError("model.penalty: SparseCores know no penalty; drop the key, or train elsewhere")
         if ids := living(config.features):
             raise InputError(
                 f"features.{next(iter(ids))}: SparseCores cannot give rows anew; take kind: hash, or a vocabulary "

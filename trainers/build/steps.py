@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfstable.analysis import Rotations
 from tfstable.models import RankingModel
-from tfstable.models.targets import batch_size
+from tfstable.models.targets import Rows, batch_size
 
 
 class Steps:
@@ -99,7 +99,12 @@ class Steps:
         self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
     ) -> tf.Tensor:
         """One step in replica context, on a replica's part of a batch. Returns its losses, `(1 + tasks,)`."""
-        gradients, losses, shares = self._compute_gradients(features, labels, weight)
+        own, step = batch_size(labels), tf.identity(self._optimizer.iterations.value)
+        place = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        rows = Rows(place * own, self._replicas * own)  # Each replica has an equal share.
+        gradients, losses, shares = self._compute_gradients(features, labels, weight, rows, step)
+        share = None if self._replicas == 1 else tf.constant(1 / self._replicas)
+        gradients = self._model.flooded(gradients, losses[0], weight, share)
         if self._dense_tables:
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         weights = self._model.task_weights
@@ -112,19 +117,20 @@ class Steps:
         return losses
 
     def _gradients(
-        self, features: Mapping[str, tf.Tensor], labels: Mapping[str, tf.Tensor], weight: tf.Tensor
+        self,
+        features: Mapping[str, tf.Tensor],
+        labels: Mapping[str, tf.Tensor],
+        weight: tf.Tensor,
+        rows: Rows,
+        step: tf.Tensor,
     ) -> tuple[list[tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
-        with tf.GradientTape() as tape:
-            logits = self._model.logits(features, training=True)
-            loss = self._model.compute_loss(features, labels, logits, weight)
-            # The optimizer sums gradients over replicas; each one's loss is a mean over its equal share of the batch.
-            scaled = loss / self._replicas
-        gradients = tape.gradient(scaled, [variable.value for variable in self._model.trainable_variables])
-        parts = self._model.task_losses(labels, logits, weight)
+        # The optimizer sums gradients over replicas; each one's loss is a mean over its equal share of the batch.
+        gradients, trained = self._model.training_gradients(
+            features, labels, weight, rows, step, lambda loss: loss / self._replicas
+        )
+        # What is told to users and to the detector has one scale, whatever the weights and the penalty do.
+        loss, parts = trained.fixed, self._model.task_losses(labels, trained.logits, weight)
         shares = {}
-        if self._model.task_weights is not None or self._model.logit_penalty:
-            # What is told to users and to the detector has one scale, whatever the weights and the penalty do.
-            loss = self._model.stage(self._model.compute_loss, features, labels, logits, weight, training=False)
         if self._model.task_weights is not None:
             shares = self._model.label_shares(labels, weight)
         return gradients, tf.stack([loss, *(parts[name] for name in self._labelled)]), shares

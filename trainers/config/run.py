@@ -192,6 +192,11 @@ class Config(Spec):
                 f"model.task_gradient_limit sums over replicas inside the backward pass, which trainer.xla compiles "
                 f"alone under trainer.strategy: {self.trainer.strategy}; set trainer.xla: false"
             )
+        if self.model.penalty and self.model.penalty.kind == "weight_gradient" and self.trainer.xla and several:
+            raise ValueError(
+                f"model.penalty: weight_gradient sums gradients over replicas between two backward passes, which "
+                f"trainer.xla compiles as one under trainer.strategy: {self.trainer.strategy}; set trainer.xla: false"
+            )
         return self
 
     @model_validator(mode="after")

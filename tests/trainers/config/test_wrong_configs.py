@@ -52,6 +52,27 @@ WRONG = {  # --set arguments, and what the line must say.
         ["model.task_gradient_limit=1", "trainer.xla=true", "trainer.strategy=mirrored"],
         "model.task_gradient_limit sums over replicas inside the backward pass, which trainer.xla compiles alone",
     ),
+    "a penalty that XLA cannot sum over replicas": (
+        ["model.penalty={kind: weight_gradient, rate: 0.1}", "trainer.xla=true", "trainer.strategy=auto"],
+        "model.penalty: weight_gradient sums gradients over replicas between two backward passes, which trainer.xla",
+    ),
+    "a penalty of no kind": (
+        ["model.penalty={kind: noisy, stddev: 1}"],
+        "model.penalty.kind: must be one of 'noise', 'gradient', 'fgm', 'vat', 'flooding', 'weight_gradient', got",
+    ),
+    "a penalty's key of another kind": (
+        ["model.penalty={kind: fgm, epsilon: 1, stddev: 1}"],
+        "model.penalty.stddev: unknown key",
+    ),
+    "a penalty without its strength": (["model.penalty={kind: vat}"], "model.penalty.epsilon: missing"),
+    "a penalty below its domain": (
+        ["model.penalty={kind: flooding, level: -1}"],
+        "model.penalty.level: Input should be greater than 0, got -1",
+    ),
+    "a penalty on limited gradients": (
+        ["model.penalty={kind: gradient, weight: 1}", "model.task_gradient_limit=1"],
+        "model: penalty gradient differentiates the gradients that task_gradient_limit scales; drop one of the two",
+    ),
     "no limit by 0": (
         ["model.task_gradient_limit=0"],
         "model.task_gradient_limit: Input should be greater than 0, got 0",

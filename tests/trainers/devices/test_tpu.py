@@ -57,6 +57,9 @@ def test_tables_that_a_tpu_cannot_train_are_refused(log):
     by_row = load(log, "optimizer.embeddings.accumulator=row")
     with pytest.raises(InputError, match=r"optimizer\.embeddings\.accumulator: SparseCores keep one number per weight"):
         check_tables(by_row, tables(by_row), sparse_cores=True)
+    penalised = load(log, "model.penalty={kind: noise, stddev: 0.1}")
+    with pytest.raises(InputError, match=r"model\.penalty: SparseCores know no penalty"):
+        check_tables(penalised, tables(penalised), sparse_cores=True)
     for wrong in ("{rule: adam}", "{clipping: {kind: clippy}}", "{schedule: {warmup_steps: 5}}"):
         config = load(log, f"optimizer.embeddings={wrong}")
         with pytest.raises(InputError, match="SparseCores support only stock Adagrad"):

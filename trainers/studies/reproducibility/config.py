@@ -154,6 +154,11 @@ class ReproducibilityConfig(Config):
                     "model.task_gradient_limit: a grid would limit each part of a batch alone, replicas limit their "
                     "sum; set it to null or drop the difference replicas"
                 )
+            if config.model.penalty and config.model.penalty.kind == "weight_gradient":
+                raise ValueError(
+                    "model.penalty: a grid would take weight_gradient of each part of a batch alone, replicas take it "
+                    "of their sum; set it to null or drop the difference replicas"
+                )
             return [self._plan(config, seed, seed, replicas=n) for n in difference.replicas]
         if difference.kind == "precision":
             return [self._plan(config, seed, seed, precision=precision) for precision in difference.precisions]

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfstable.models.targets import Rows
 from trainers.build.steps import Steps
 
 
@@ -19,12 +20,18 @@ class SummedSteps(Steps):
         super().__init__(*args)
         self._parts = parts
 
-    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor, dict[str, tf.Tensor]]:
+    def _gradients(
+        self, features: Any, labels: Any, weight: Any, rows: Rows, step: tf.Tensor
+    ) -> tuple[list[Any], tf.Tensor, dict[str, tf.Tensor]]:
         if self._parts == 1:
-            return super()._gradients(features, labels, weight)
+            return super()._gradients(features, labels, weight, rows, step)
+        each = rows.total // self._parts
         batch = (features, labels, weight)
         pieces = [tf.nest.map_structure(lambda x, i=i: tf.split(x, self._parts)[i], batch) for i in range(self._parts)]
-        of_parts = [super(SummedSteps, self)._gradients(*piece) for piece in pieces]
+        of_parts = [
+            super(SummedSteps, self)._gradients(x, y, w, Rows(i * each, rows.total), step)
+            for i, (x, y, w) in enumerate(pieces)
+        ]
         gradients, losses, shares = zip(*of_parts, strict=True)
         # Each part's loss is a mean over its own rows.
         shares_of_all = {name: tf.add_n([part[name] for part in shares]) / self._parts for name in shares[0]}

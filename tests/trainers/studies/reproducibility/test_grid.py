@@ -227,6 +227,10 @@ def test_a_training_of_the_grid_is_one_of_the_trainer(log, tmp_path):
         ("evaluation.slices=[category]", "evaluation.slices is not honoured, a grid measures whole days"),
         ("trainer.keep_checkpoints=9", "reproducibility: trainer.keep_checkpoints is not honoured"),
         ("reproducibility.curves={a: [{model.task_gradient_limit: 1}]}", "a grid would limit each part of a batch"),
+        (
+            "reproducibility.curves={a: [{model.penalty: {kind: weight_gradient, rate: 1}}]}",
+            "a grid would take weight_gradient of each part of a batch alone",
+        ),
         ("reproducibility.curves={a: [{trainer.xla: true}]}", "trainer.xla is not honoured"),
         ("reproducibility.curves={a: [{trainer.deterministic: true}]}", "trainer.deterministic is the same in all"),
         ("reproducibility.settings={a: {trainer.window_days: 2}}", "trainer.window_days is the same in all trainings"),
