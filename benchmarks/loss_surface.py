@@ -40,7 +40,7 @@ HALF_WIDTHS = (0.0, 0.25, 1.0, 4.0, 16.0)
 ACTIVATIONS = (*map(str, HALF_WIDTHS), "linear")
 # By name: half of the plane's side, and the number of seeds.
 PARTS = {
-    "start": (0.3, 6),
+    "start": (0.3, 12),
     "normalised": (0.3, 4),
     "input": (3.0, 8),
     "trained": (0.3, 4),
