@@ -146,7 +146,9 @@ class GlobalNorm(Steps):
 class PerTask(Steps):
     """Clips each task's gradient on each variable to a norm of 0.1, then sums over the tasks."""
 
-    def _gradients(self, features: Any, labels: Any, weight: Any) -> tuple[list[Any], tf.Tensor, dict[str, tf.Tensor]]:
+    def _gradients(
+        self, features: Any, labels: Any, weight: Any, *rest: Any
+    ) -> tuple[list[Any], tf.Tensor, dict[str, tf.Tensor]]:
         variables = [variable.value for variable in self._model.trainable_variables]
         with tf.GradientTape(persistent=True) as tape:
             logits = self._model.logits(features, training=True)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.models.cases import LABELS, TASKS, WEIGHTS, build, inputs
+from tfstable.models.targets import Rows
 from tfstable.optimizers import SGD
 from trainers.build.steps import Steps
 
@@ -31,7 +32,7 @@ def test_a_step_s_gradients_have_it_and_its_losses_do_not():
         model.build()
         model.set_weights(plain.get_weights())
         steps = Steps(tf.distribute.get_strategy(), model, SGD(0.1))
-        found.append(steps._gradients(inputs(), LABELS, tf.constant(WEIGHTS)))
+        found.append(steps._gradients(inputs(), LABELS, tf.constant(WEIGHTS), Rows(0, len(WEIGHTS)), tf.constant(0)))
     (gradients, losses, _), (others, same, _) = found
     np.testing.assert_array_equal(losses, same)
     places = {v.path.split("/", 1)[1]: i for i, v in enumerate(plain.trainable_variables)}
