@@ -91,6 +91,7 @@ def test_grids_train_with_it(grid, log, tmp_path):
             "stability.reported=[1]",
             "stability.most=1",
             "stability.seeds=1",
+            "stability.choosing_days=1",
             "stability.sharpness_steps=0",
         ],
         "reproducibility": [
