@@ -79,15 +79,16 @@ def tune(
 ) -> Tuned:
     """Tunes the weights of the tasks in `score`, their weighted sum.
 
-    The search begins at the best of the present weights and each task alone, in coordinates in which every task's
-    prediction varies alike within lists: probabilities of 0.3 and of 0.003 have steps of one size. Where it does not
-    beat its start on the earlier days by more than their noise, the start is taken.
+    The search begins at the best of the present weights, the values, and each task alone, in coordinates in which every
+    task's prediction varies alike within lists: probabilities of 0.3 and of 0.003 have steps of one size. Where it does
+    not beat its start on the earlier days by more than their noise, the start is taken.
 
     Args:
         days: At least 2, in order; the last one judges.
         tasks: Names of the tasks, in the order of the days' predictions; at least 2.
         present: The weights of today by task; a task without one has 0.
-        values: What a label of each task is worth; its weights are shown for comparison.
+        values: What a label of each task is worth. As weights they are the best ones for calibrated predictions and a
+            metric that sums gains. Values of fewer than two tasks are no start.
         metric: The metric, the higher the better.
         method, steps, pairs, seed: See `ascend`.
         samples: Draws of the lists behind the interval.
@@ -103,6 +104,7 @@ def tune(
     earlier, last = _together(days[:-1]), _together(days[-1:])
     spread = _spread(earlier)
     start = np.array([present.get(name, 0.0) for name in tasks])
+    worth = [np.array([values.get(name, 0.0) for name in tasks])] if len(values) > 1 else []
     alone = np.eye(len(tasks))
 
     def of(weights: np.ndarray, among: ScoredDay = earlier) -> float:
@@ -111,7 +113,7 @@ def tune(
     try:
         found = ascend(
             lambda x: of(x / spread),
-            [start * spread, *alone],
+            [start * spread, *(weights * spread for weights in worth), *alone],
             method=method,
             steps=steps,
             pairs=pairs,
@@ -129,8 +131,8 @@ def tune(
         tuned = begun
     before = _rounded(start)
     named = {"present": before, "tuned": tuned}
-    if len(values) > 1:
-        named["values"] = _rounded(np.array([values.get(name, 0.0) for name in tasks]))
+    if worth:
+        named["values"] = _rounded(worth[0])
     named |= {f"{name} alone": weights for name, weights in zip(tasks, alone, strict=True)}
     candidates = [
         Candidate(name, {t: float(w) for t, w in zip(tasks, weights, strict=True)}, of(weights), of(weights, last))
