@@ -58,7 +58,9 @@ class Grid:
         self.tasks = {n: "auc" if config.tasks[n].kind == "binary" else "rmse" for n in labelled(config.tasks)}
         steps = sum(plan.total for plan in bench.plans(config.trainer, days[-1]))
         if self._grid.poison is not None and self._grid.poison.step >= steps:
-            raise InputError(f"stability.poison.step must be below {steps}, the steps of a run; got {steps}")
+            raise InputError(
+                f"stability.poison.step must be below {steps}, the steps of a run; got {self._grid.poison.step}"
+            )
         self.pictured = self._grid.pictured or tuple(self._grid.treatments)
         self.sharpness_steps, self.sharpness_every = self._grid.sharpness_steps, self._grid.sharpness_every
         self._positives = bench.positives(days[-2])
@@ -216,7 +218,8 @@ class Grid:
         for run in self._runs(model, treatment, threshold, rate * self._grid.reported[0]):
             scores = [score(self.record(run, f), self.reporting, self._positives) for f in ("runs", "poisoned")]
             losses, healthy = (self._records.arrays(run, f)["losses"][:, 0] for f in ("poisoned", "runs"))
-            steps.append(steps_to_recover(losses, healthy, poison.step))
+            diverged = bool(self._result(run).reasons)  # Then its losses are no measure of health.
+            steps.append(None if diverged else steps_to_recover(losses, healthy, poison.step))
             lost.append(scores[0] - scores[1])
         return Poisoned(steps, lost)
 

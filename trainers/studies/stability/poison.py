@@ -39,12 +39,13 @@ def steps_to_recover(losses: np.ndarray, healthy: np.ndarray, step: int) -> int 
     over 10 steps, the last of which is the step returned.
 
     Args:
-        losses: `(steps,)` total losses. Shorter than `healthy` if the run was stopped.
-        healthy: `(steps,)`, the twin's.
+        losses: `(steps,)` total losses.
+        healthy: The twin's. Either is shorter if that run was stopped; the steps that both have count.
         step: The step that trained on the bad batch.
     """
     with np.errstate(all="ignore"):
-        ratios = losses[step + 1 :] / healthy[step + 1 : len(losses)]
+        both = min(len(losses), len(healthy))
+        ratios = losses[step + 1 : both] / healthy[step + 1 : both]
     for end in range(MEDIAN_STEPS, len(ratios) + 1):
         if np.median(ratios[end - MEDIAN_STEPS : end]) <= RECOVERED:
             return end

@@ -53,7 +53,7 @@ class Poisoned:
     """Runs at 1x with one bad batch, by seed, each beside the run without.
 
     Attributes:
-        steps: Steps until the loss is back at the healthy run's; None if it never is.
+        steps: Steps until the loss is back at the healthy run's; None if it never is, or if that run diverged itself.
         auc_lost: Mean AUC of the healthy run minus that of the poisoned one.
     """
 

@@ -273,7 +273,7 @@ def test_a_wrong_grid_is_one_line(log, override, message):
     [
         ("trainer.window_days=3", "a grid needs a window of 3"),
         ("stability.choosing_days=3", "a window of 1, 3 to choose on and one to report"),
-        ("stability.poison.step=36", "stability.poison.step must be below 36, the steps of a run"),
+        ("stability.poison.step=40", "stability.poison.step must be below 36, the steps of a run; got 40"),
     ],
 )
 def test_a_log_that_is_too_short_is_one_line(key, message, log, tmp_path):
